@@ -1,0 +1,193 @@
+"""Conforming events as plain dictionaries, from the standard library alone.
+
+Whatever the host hands in (surrogates, NaN, objects, cycles, far too long texts) comes out as an event that
+:mod:`oneiric.events` accepts: over-long texts are cut with ``…``, never refused.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, get_args
+
+from oneiric import contract
+
+_CUT = "…"
+_EXIT_REASONS: tuple[str, ...] = get_args(contract.ExitReason)
+_STATUSES: tuple[str, ...] = get_args(contract.EndStatus)
+_ACTORS: tuple[str, ...] = get_args(contract.Actor)
+_SHORT = 256
+_MAX_ITEMS = 1000
+
+
+def timestamp(when: datetime) -> str:
+    """ISO 8601 in UTC with offset."""
+    return when.astimezone(UTC).isoformat()
+
+
+def session_start(
+    *,
+    event_id: str,
+    component: str,
+    shell_type: str,
+    when: datetime,
+    pid: int,
+    user: Mapping[str, Any],
+    hostname: str,
+    environment: Mapping[str, Any],
+    metadata: Mapping[str, Any] | None = None,
+    **optional: Any,  # noqa: ANN401 - the contract's optional fields
+) -> dict[str, Any]:
+    """A start event; ``optional`` are the contract's optional fields, left out where ``None``."""
+    event = {
+        "event_version": contract.EVENT_VERSION,
+        "event_id": event_id,
+        "event_type": "session_start",
+        "component_name": component,
+        "shell_type": text(shell_type or contract.UNKNOWN, contract.MAX_SHELL_TYPE),
+        "timestamp": timestamp(when),
+        "pid": pid,
+        "user": {
+            "username": text(user["username"], contract.MAX_USERNAME),
+            "home": text(user["home"], contract.MAX_PATH),
+        },
+        "hostname": text(hostname, contract.MAX_HOSTNAME),
+        "environment": {
+            "python_version": text(environment["python_version"], contract.MAX_PLATFORM),
+            "platform": text(environment["platform"], contract.MAX_PLATFORM),
+            "cwd": text(environment["cwd"], contract.MAX_PATH),
+        },
+        "metadata": metadata_object(metadata),
+    }
+    return event | _present(_cleaned(optional))
+
+
+def session_end(
+    session_id: str,
+    when: datetime,
+    *,
+    event_id: str,
+    exit_reason: str,
+    metadata: Mapping[str, Any] | None = None,
+    **optional: Any,  # noqa: ANN401 - the contract's optional fields
+) -> dict[str, Any]:
+    """An end event; ``optional`` are the contract's optional fields, left out where ``None``."""
+    event: dict[str, Any] = {
+        "event_type": "session_end",
+        "session_id": session_id,
+        "timestamp": timestamp(when),
+        "event_id": event_id,
+        "exit_reason": _one_of(_EXIT_REASONS, exit_reason) or "exit",
+    }
+    if metadata:
+        event["metadata"] = metadata_object(metadata)
+    optional["status"] = _one_of(_STATUSES, optional.get("status"))
+    optional["exit_code"] = _whole(optional.get("exit_code"), contract.MIN_EXIT_CODE, contract.MAX_EXIT_CODE)
+    optional["signal"] = _whole(optional.get("signal"), 1, contract.MAX_SIGNAL)
+    return event | _present(optional)
+
+
+def heartbeat(session_id: str, when: str, activity: Mapping[str, Any]) -> dict[str, Any]:
+    """A heartbeat."""
+    return {
+        "event_type": "session_heartbeat",
+        "session_id": session_id,
+        "timestamp": when,
+        "activity": dict(activity),
+    }
+
+
+def encode(event: Mapping[str, Any]) -> bytes:
+    """One JSON line."""
+    return json.dumps(event, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def text(value: object, limit: int) -> str:
+    """``value`` as a text of at most ``limit`` characters that any JSON reader takes."""
+    try:
+        raw = value if isinstance(value, str) else str(value)
+    except Exception:  # noqa: BLE001 - the host's __str__ may do anything; the session counts more
+        raw = f"<{type(value).__name__}>"
+    clean = raw[: limit + 1].encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+    return clean if len(clean) <= limit else clean[: limit - 1] + _CUT
+
+
+def metadata_object(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """``metadata`` as plain JSON within the contract's size and depth; what was cut is marked."""
+    try:
+        return _bounded(metadata) if metadata else {}
+    except Exception:  # noqa: BLE001 - the host's mapping may do anything; the session counts more
+        return {"unreadable": text(type(metadata).__name__, _SHORT)}
+
+
+def _bounded(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    plain = {
+        text(key, _SHORT): _plain(value, contract.MAX_METADATA_DEPTH - 1)
+        for key, value in islice(metadata.items(), _MAX_ITEMS)
+    }
+    if _size(plain) <= contract.MAX_METADATA_BYTES:
+        return plain
+    shortened: dict[str, Any] = {"truncated": True}
+    room = contract.MAX_METADATA_BYTES - _size(shortened)
+    for key, value in plain.items():
+        piece = value if _size(value) <= _SHORT * 4 else text(json.dumps(value, ensure_ascii=False), _SHORT)
+        room -= _size({key: piece})
+        if room < 0:
+            break
+        shortened[key] = piece
+    return shortened
+
+
+def _size(value: object) -> int:
+    return len(json.dumps(value, ensure_ascii=False).encode())
+
+
+def _cleaned(optional: Mapping[str, Any]) -> dict[str, Any]:
+    """A start's optional fields within their bounds; what cannot be brought there is left out."""
+    fields = dict(optional)
+    session_type = fields.get("session_type")
+    if not isinstance(session_type, str) or not re.fullmatch(contract.SESSION_TYPE_PATTERN, session_type):
+        fields["session_type"] = contract.DEFAULT_SESSION_TYPE
+    fields["actor"] = _one_of(_ACTORS, fields.get("actor"))
+    fields["reason"] = text(fields["reason"], contract.MAX_REASON) if fields.get("reason") else None
+    origin = fields.get("origin") or {}
+    bounded = {
+        name: text(v, contract.MAX_USERNAME) if isinstance(v, str) else v for name, v in origin.items()
+    }
+    return fields | {"origin": bounded or None}
+
+
+def _present(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _one_of(allowed: tuple[str, ...], value: object) -> str | None:
+    return next((one for one in allowed if one == value), None)
+
+
+def _whole(value: object, low: int, high: int) -> int | None:
+    return int(value) if isinstance(value, int) and low <= value <= high else None
+
+
+def _plain(value: Any, depth: int) -> Any:  # noqa: ANN401, PLR0911 - any host object, by its kind
+    match value:
+        case None | bool():
+            return value
+        case int():
+            return value if value.bit_length() <= 64 else hex(value)  # noqa: PLR2004 - what readers hold
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case str():
+            return text(value, contract.MAX_METADATA_BYTES)
+        case Mapping() | list() | tuple() | set() | frozenset() if depth == 0:
+            return _CUT
+        case Mapping():
+            return {
+                text(key, _SHORT): _plain(item, depth - 1) for key, item in islice(value.items(), _MAX_ITEMS)
+            }
+        case list() | tuple() | set() | frozenset():
+            return [_plain(item, depth - 1) for item in islice(value, _MAX_ITEMS)]
+        case _:
+            return text(value, contract.MAX_METADATA_BYTES)

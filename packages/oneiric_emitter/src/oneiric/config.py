@@ -1,0 +1,56 @@
+"""What the environment says: whether to track, and where to deliver."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from oneiric.paths import Paths
+from oneiric.transport import Endpoint
+
+_OFF = frozenset({"off", "0", "false", "no", "disabled"})
+SYSTEM_SWITCH = Path("/etc/oneiric/off")
+
+
+class InvalidEndpoint(ValueError):  # noqa: N818 - reads as the fact it states
+    """``SESSION_BUDDY_MCP_ENDPOINT`` or its token file cannot be used."""
+
+
+def off_reason(environ: Mapping[str, str], paths: Paths) -> str | None:
+    """Why tracking is switched off; ``None`` while it is on."""
+    value = environ.get("ONEIRIC_TRACKING", "")
+    if value.lower() in _OFF:
+        return f"ONEIRIC_TRACKING={value}"
+    for switch in (SYSTEM_SWITCH, paths.config / "oneiric" / "off"):
+        if os.path.exists(switch):
+            return f"{switch} exists"
+    return None
+
+
+def named_endpoint(environ: Mapping[str, str]) -> Endpoint | None:
+    """The endpoint that ``SESSION_BUDDY_MCP_ENDPOINT`` names, with its token; ``None``: the local server.
+
+    Raises:
+        InvalidEndpoint: says which variable, its value, and what is allowed.
+    """
+    url = environ.get("SESSION_BUDDY_MCP_ENDPOINT", "")
+    if not url:
+        return None
+    scheme, _, rest = url.partition("://")
+    if scheme not in ("http", "https") or not rest.strip("/"):
+        raise InvalidEndpoint(
+            f"SESSION_BUDDY_MCP_ENDPOINT={url!r}: an address such as http://127.0.0.1:8678/mcp is expected"
+        )
+    return Endpoint(url=url, token=_token(environ))
+
+
+def _token(environ: Mapping[str, str]) -> str | None:
+    if token := environ.get("SESSION_BUDDY_TOKEN"):
+        return token.strip()
+    path = environ.get("SESSION_BUDDY_TOKEN_FILE")
+    if not path:
+        return None
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read(65536).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidEndpoint(f"SESSION_BUDDY_TOKEN_FILE={path!r} cannot be read: {error}") from error

@@ -1,0 +1,59 @@
+"""Which session a session was started from: told to children, believed of living ancestors alone."""
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+
+from oneiric import contract, couriers, facts
+
+VARIABLE = "ONEIRIC_SESSION_ID"
+
+
+class Lineage:
+    """A session's place among those of other processes.
+
+    Args:
+        environ: where a parent is looked for; children are told of a session in the process's own alone.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self._inherited: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Lineage parent={self.parent}>"
+
+    @property
+    def parent(self) -> str | None:
+        """The session that this process was started from, if its process is an ancestor that lives."""
+        session_id, _, pid = self._environ.get(VARIABLE, "").rpartition(":")
+        if not pid.isdigit() or not facts.is_ancestor(int(pid)):
+            return None
+        with suppress(ValueError):
+            contract.start_time_of(session_id)
+            return session_id
+        return None
+
+    def announce(self, session_id: str) -> None:
+        """Let children know their parent."""
+        if self._environ is os.environ:
+            self._inherited = os.environ.get(VARIABLE)
+            os.environ[VARIABLE] = _claim(session_id)
+
+    def withdraw(self, session_id: str) -> None:
+        """Restore what stood there before, unless that is a session of this process that is over."""
+        if os.environ.get(VARIABLE) != _claim(session_id):
+            return
+        if self._inherited is None or not _still_true(self._inherited):
+            os.environ.pop(VARIABLE, None)
+        else:
+            os.environ[VARIABLE] = self._inherited
+
+
+def _claim(session_id: str) -> str:
+    return f"{session_id}:{os.getpid()}"
+
+
+def _still_true(claim: str) -> bool:
+    session_id, _, pid = claim.rpartition(":")
+    return pid != str(os.getpid()) or session_id in couriers.live_sessions()

@@ -1,0 +1,28 @@
+"""What the emitter has to say goes to the host's logging, where the host has one.
+
+``logging`` is not imported here: it costs a bare process 15 ms, and where the host never imported it, nobody
+has set up a handler that could show anything. Nothing is ever printed.
+"""
+
+import sys
+
+
+def warning(message: str, *arguments: object) -> None:
+    """Say at level WARNING, as logger ``oneiric``."""
+    _say("WARNING", message, arguments)
+
+
+def debug(message: str, *arguments: object) -> None:
+    """Say at level DEBUG, with the exception that is being handled, if any."""
+    _say("DEBUG", message, arguments, with_exception=True)
+
+
+def _say(level: str, message: str, arguments: tuple[object, ...], *, with_exception: bool = False) -> None:
+    logging = sys.modules.get("logging")
+    if logging is None or not hasattr(logging, "NullHandler"):
+        return
+    logger = logging.getLogger("oneiric")
+    if not logger.handlers:
+        # Without a handler of its own a warning would go to standard error.
+        logger.addHandler(logging.NullHandler())
+    logger.log(getattr(logging, level), message, *arguments, exc_info=with_exception)

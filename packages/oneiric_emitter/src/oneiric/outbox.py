@@ -1,0 +1,390 @@
+"""The durable outbox: one journal a session, alive as long as its lock is held.
+
+A journal is a file of JSON lines::
+
+    pulse   the last sign of life, one record of fixed size that each heartbeat overwrites
+    start   the session_start event
+    end     the session_end event, once there is one
+
+Its owner holds an ``flock`` on it. The kernel drops that lock when the process dies, however it dies, so a
+journal whose lock is free and that has no end is an orphan. What lies in the outbox is not yet acknowledged;
+acknowledged journals lie in ``done/``, refused ones in ``rejected/``, unreadable ones in ``corrupt/``.
+The folder is the whole state: an end always travels with its start, so nothing else need be remembered.
+"""
+
+import errno
+import json
+import os
+import stat
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from oneiric import compose, contract, facts
+
+if sys.platform != "win32":
+    import fcntl
+
+SUFFIX = ".jsonl"
+NEW_SUFFIX = ".new"
+_PULSE_BYTES = 256
+_MAX_JOURNAL_BYTES = 1024 * 1024
+_HIGH_DESCRIPTORS = (700, 200)
+# Not blocking: a named pipe in the folder must not hold up whoever looks at it.
+_READ = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_CLAIM = os.O_RDWR | (_READ & ~os.O_RDONLY)
+_COUNTS = ("commands", "errors")
+_TO = ".to-"
+
+
+class CorruptJournal(Exception):  # noqa: N818 - reads as the fact it states
+    """A journal whose start cannot be read."""
+
+
+class Entry(NamedTuple):
+    """What one journal says."""
+
+    start: dict[str, Any]
+    end: dict[str, Any] | None
+    pulse: dict[str, Any] | None
+    torn: bool
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """Start and end, as far as they are known."""
+        return [self.start] if self.end is None else [self.start, self.end]
+
+
+class Journal:
+    """The journal of one live session, held by its owner.
+
+    Every write can raise :class:`OSError`; a write that fails leaves the journal as it was.
+    """
+
+    def __init__(self, path: Path, start: dict[str, Any], descriptor: int, size: int) -> None:
+        self.path = path
+        self._start = start
+        self._descriptor = descriptor
+        self._size = size
+        self._identity = _identity(descriptor)
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<Journal {self.path.name} bytes={self._size}>"
+
+    @classmethod
+    def create(cls, folder: Path, session_id: str, start: dict[str, Any], destination: str = "") -> "Journal":
+        """Write the start; from the return on no kill loses it.
+
+        The file gets its name after it is locked and whole: a finder can never take the lock of a live
+        journal, nor see half of one.
+        """
+        path = folder / f"{session_id}{_TO + destination if destination else ''}{SUFFIX}"
+        return cls(path, start, *_write_new(path, start))
+
+    def append_end(self, end: Mapping[str, Any]) -> None:
+        """Write the end behind the start."""
+        self.append(compose.encode(end))
+
+    def append(self, line: bytes) -> None:
+        """Write a line made beforehand; takes no lock, so that a signal handler may call it."""
+        if self._closed:
+            raise OSError("the journal is closed")
+        if not self._is_ours():
+            self._reopen()
+        _write(self._descriptor, line, self._size)
+        self._size += len(line)
+
+    def pulse(self, when: str, activity: Mapping[str, Any]) -> None:
+        """Overwrite the sign of life; the journal does not grow."""
+        line = _pulse_line(when, activity)
+        if self._is_ours() and len(line) == _PULSE_BYTES:
+            os.pwrite(self._descriptor, line, 0)
+
+    def sync(self) -> None:
+        """Have the disk hold what was written; slow on a network home, so never on the caller's thread."""
+        if self._is_ours():
+            os.fsync(self._descriptor)
+        folder = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def close(self) -> None:
+        """Let go of the journal: its lock is free from here on. Safe to call twice."""
+        self._closed = True
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0 and _identity(descriptor) == self._identity:
+            os.close(descriptor)
+
+    def _is_ours(self) -> bool:
+        """Whether the descriptor still is this file: the host may have closed it and got its number again."""
+        return self._descriptor >= 0 and _identity(self._descriptor) == self._identity
+
+    def _reopen(self) -> None:
+        """Take the journal up again after the host closed its descriptor under us."""
+        try:
+            descriptor, self._size = _take_up(self.path)
+        except FileNotFoundError:
+            # A finder took it for dead and delivered it: begin anew, the start will be a duplicate.
+            descriptor, self._size = _write_new(self.path, self._start)
+        self._descriptor, self._identity = descriptor, _identity(descriptor)
+
+
+def prepare_outbox(folder: Path, home: Path) -> None:
+    """Make the outbox where it is missing; a home that is missing may be mounted later, and is left so.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if os.path.isdir(folder):
+        return
+    if folder.is_relative_to(home) and not os.path.exists(home):
+        raise FileNotFoundError(errno.ENOENT, "the home folder is missing", os.fspath(folder))
+    prepare_folder(folder)
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the outbox folder and what leads to it, for this user alone, whatever the host's umask."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(mode=0o700, exist_ok=True)
+        path.chmod(0o700)
+
+
+def read(path: Path) -> Entry:
+    """What a journal says.
+
+    Raises:
+        CorruptJournal: it has no readable start.
+        OSError: it cannot be opened.
+    """
+    descriptor = os.open(path, _READ)
+    with open(descriptor, "rb") as file:
+        _require_own_file(descriptor, path)
+        content = file.read(_MAX_JOURNAL_BYTES + 1)
+    if len(content) > _MAX_JOURNAL_BYTES:
+        raise CorruptJournal(f"it is larger than {_MAX_JOURNAL_BYTES} bytes")
+    return parse(content)
+
+
+def parse(content: bytes) -> Entry:
+    """What the bytes of a journal say; a torn last line is not there.
+
+    Raises:
+        CorruptJournal: they hold no readable start.
+    """
+    lines = content.split(b"\n")
+    torn = bool(lines.pop())
+    found = {event["event_type"]: event for line in lines if (event := _event(line)) is not None}
+    start, end, pulse = (found.get(kind) for kind in ("session_start", "session_end", "session_heartbeat"))
+    if start is None or not _is_usable(start):
+        raise CorruptJournal("no readable start event")
+    if end is not None and not (_has_time(end) and end.get("session_id") == session_id_of(start)):
+        raise CorruptJournal("its end is not this session's")
+    return Entry(start, end, pulse if pulse is not None and _has_time(pulse) else None, torn)
+
+
+def journals(folder: Path, destination: str | None = "") -> list[Path]:
+    """The journals in a folder for one destination (``None``: for any), in the order of their names."""
+    found = sorted(folder.glob(f"*{SUFFIX}"))
+    return [path for path in found if destination is None or destination_of(path) == destination]
+
+
+def destination_of(path: Path) -> str:
+    """Whom a journal is for, see :attr:`oneiric.transport.Endpoint.destination`."""
+    return path.name.removesuffix(SUFFIX).partition(_TO)[2]
+
+
+def try_read(path: Path) -> Entry | None:
+    """What a journal says; ``None`` where it is gone, or says nothing."""
+    try:
+        return read(path)
+    except (OSError, CorruptJournal):
+        return None
+
+
+def activity_of(pulse: Mapping[str, Any]) -> dict[str, Any]:
+    """What a pulse tells of the shell's activity, as far as it is readable."""
+    counts = {name: pulse[name] for name in _COUNTS if isinstance(pulse.get(name), int) and pulse[name] >= 0}
+    last = {"timestamp": pulse.get("last_activity")}
+    return counts | ({"last_activity": last["timestamp"]} if _has_time(last) else {})
+
+
+@contextmanager
+def claim(path: Path) -> Iterator[int | None]:
+    """Hold a journal that nobody else holds; ``None`` while its owner, or another finder, has it."""
+    try:
+        descriptor = os.open(path, _CLAIM)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        _require_own_file(descriptor, path)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        still_there = _identity(descriptor) == _identity_of(path)
+    except OSError:
+        still_there = False
+    try:
+        yield descriptor if still_there else None
+    finally:
+        os.close(descriptor)
+
+
+def append_end(descriptor: int, entry: Entry, end: Mapping[str, Any]) -> None:
+    """Write an end into a claimed journal; a torn line before it is closed first."""
+    line = compose.encode(end)
+    _write(descriptor, b"\n" + line if entry.torn else line, os.fstat(descriptor).st_size)
+
+
+def owner_gone(entry: Entry) -> bool | None:
+    """Whether the process that wrote the start is gone; ``None`` where this process cannot know."""
+    process = entry.start.get("process")
+    if not process or process["boot_id"] != facts.boot_id():
+        return None
+    if process["pid_namespace"] != facts.pid_namespace():
+        return None
+    return bool(facts.process_start_ticks(entry.start["pid"]) != process["started_at"])
+
+
+def end_for_orphan(entry: Entry) -> dict[str, Any]:
+    """The end of a session that nobody holds any more, at its last sign of life.
+
+    The lock goes when the process dies, and also when it becomes another program (``exec``): then the very
+    same process is still there.
+    """
+    session_id = session_id_of(entry.start)
+    pulse = entry.pulse or {}
+    seen = (pulse or entry.start)["timestamp"]
+    execed = owner_gone(entry) is False
+    reason = "exec" if execed else "outbox_recovered"
+    return compose.session_end(
+        session_id,
+        datetime.fromisoformat(seen),
+        event_id=contract.end_event_id(session_id, f"{reason}:{seen}"),
+        exit_reason=reason,
+        status="ended" if execed else "crashed",
+        detected_by="outbox",
+        activity=activity_of(pulse) or None,
+    )
+
+
+def session_id_of(start: Mapping[str, Any]) -> str:
+    """The id of the session that a start event begins."""
+    when = datetime.fromisoformat(start["timestamp"])
+    return contract.session_id_for(start["component_name"], when, start["event_id"])
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) and isinstance(event.get("event_type"), str) else None
+
+
+def _require_own_file(descriptor: int, path: Path) -> None:
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+        raise CorruptJournal(f"{path.name} is no file of this user")
+
+
+def _is_usable(start: Mapping[str, Any]) -> bool:
+    """Whether a start has what the outbox itself must know; the rest is for the server to judge."""
+    try:
+        contract.start_time_of(session_id_of(start))
+        process = start.get("process") or {"boot_id": "", "pid_namespace": "", "started_at": 0}
+        # Writing it again finds NaN and lone surrogates, which no server would take.
+        compose.encode(start)
+        return bool({"boot_id", "pid_namespace", "started_at"} <= process.keys() and start["pid"] > 0)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
+        return False
+
+
+def _has_time(event: Mapping[str, Any]) -> bool:
+    try:
+        compose.encode(event)
+        when = datetime.fromisoformat(event["timestamp"])
+        when.astimezone(UTC)
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
+        return False
+    return when.tzinfo is not None
+
+
+def _pulse_line(when: str, activity: Mapping[str, Any]) -> bytes:
+    record = compose.encode({"event_type": "session_heartbeat", "timestamp": when, **activity})
+    return record[:-1].ljust(_PULSE_BYTES - 1) + b"\n"
+
+
+def _write_new(final: Path, start: dict[str, Any]) -> tuple[int, int]:
+    """Make a journal; returns its locked descriptor and its size."""
+    fresh = final.with_suffix(NEW_SUFFIX)
+    content = _pulse_line(start["timestamp"], {}) + compose.encode(start)
+    descriptor = _open_new(fresh, final.parent)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _write(descriptor, content, 0)
+        os.rename(fresh, final)
+    except BaseException:
+        os.close(descriptor)
+        with suppress(OSError):
+            os.unlink(fresh)
+        raise
+    return descriptor, len(content)
+
+
+def _take_up(path: Path) -> tuple[int, int]:
+    """Lock a journal that exists; returns its descriptor and its size."""
+    descriptor = _raise_descriptor(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return descriptor, os.fstat(descriptor).st_size
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _open_new(path: Path, folder: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        descriptor = os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        prepare_folder(folder)
+        descriptor = os.open(path, flags, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return _raise_descriptor(descriptor)
+
+
+def _raise_descriptor(descriptor: int) -> int:
+    """Move a descriptor out of the low numbers, which daemonizing hosts close wholesale."""
+    for high in _HIGH_DESCRIPTORS:
+        try:
+            raised = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, high)
+        except OSError:
+            continue
+        os.close(descriptor)
+        return raised
+    return descriptor
+
+
+def _write(descriptor: int, content: bytes, offset: int) -> None:
+    if os.pwrite(descriptor, content, offset) != len(content):
+        os.ftruncate(descriptor, offset)
+        raise OSError("the disk is full")
+
+
+def _identity(descriptor: int) -> tuple[int, int] | None:
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _identity_of(path: Path) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino

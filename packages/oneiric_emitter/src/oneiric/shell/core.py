@@ -1,0 +1,273 @@
+"""The admin shell that components subclass: a prompt, a namespace, and one tracked session."""
+
+import asyncio
+import inspect
+import logging
+import re
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from oneiric.contract import MAX_COMPONENT, ExitReason
+from oneiric.shell.commands import Commands, discover
+from oneiric.shell.config import ShellConfig
+from oneiric.shell.dispatch import Dispatcher
+from oneiric.shell.magics import BaseMagics
+from oneiric.shell.prompt import Prompt, embedded
+from oneiric.shell.session_tracker import SessionEventEmitter
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import ExecutionResult
+
+logger = logging.getLogger(__name__)
+
+RULE = "━" * 50
+_CONNECT_SECONDS = 0.1
+
+
+class AdminShell:
+    """An IPython shell over ``app``; subclasses override ``_get_…``, ``_build_namespace`` and more.
+
+    The session starts before the first prompt and ends when the prompt is left, however often a subclass
+    starts or ends it too: one shell is one session.
+
+    Attributes:
+        app: the component's application, ``app`` at the prompt.
+        config: the component's choices.
+        namespace: what is defined at the prompt.
+        shell: the running prompt, ``None`` before :meth:`start`.
+        session_tracker: the emitter; a subclass may put its own here before :meth:`start`.
+        commands: what may be typed without a prefix.
+    """
+
+    def __init__(self, app: object, config: ShellConfig | None = None) -> None:
+        self.app: Any = app
+        self.config = config or ShellConfig()
+        self.shell: Prompt | None = None
+        self.session_tracker: Any = SessionEventEmitter(self.component_name, interactive=True)
+        self.commands = Commands()
+        self._session_id: str | None = None
+        self._exit: dict[str, Any] = {}
+        self._activity = {"commands": 0, "errors": 0}
+        self._build_namespace()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}(component={self.component_name!r}, session_id={self.session_id!r})>"
+
+    @property
+    def component_name(self) -> str:
+        """What the session is filed under: the hook's answer, else ``shop`` for ``ShopShell``."""
+        named = self._get_component_name()
+        if named:
+            return named
+        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", type(self).__name__.removesuffix("Shell"))
+        return re.sub(r"[^A-Za-z0-9_-]", "-", words).lower()[:MAX_COMPONENT] or "shell"
+
+    @property
+    def session_id(self) -> str | None:
+        """The live session, ``None`` when there is none."""
+        emitter = self._emitter
+        return (emitter.session_id if emitter else None) or self._session_id
+
+    @property
+    def activity(self) -> dict[str, int]:
+        """``commands`` and ``errors`` so far."""
+        return dict(self._activity)
+
+    def start(self) -> None:
+        """Show the prompt until the user leaves.
+
+        Raises:
+            Exception: whatever escapes from the prompt, after the session was ended for that reason.
+        """
+        if self.config.cli_preprocessing_enabled:
+            self.commands = Commands(filter(None, map(discover, self._get_command_programs())))
+        self._activity = {"commands": 0, "errors": 0}
+        with _outside_event_loop():
+            self._exit = {"exit_reason": "exception", "exit_code": 1}
+            self._hook_prompt_signals()
+            self._track(self._emit_session_start)
+            try:
+                self._exit = {"exit_reason": self._run_prompt(), "exit_code": 0}
+            finally:
+                self._track(self._emit_session_end)
+                self._end_if_live()
+
+    def add_helper(self, name: str, func: Callable[..., Any]) -> None:
+        """Define a function at the prompt."""
+        self.namespace[name] = func
+
+    def add_object(self, name: str, obj: object) -> None:
+        """Define an object at the prompt."""
+        self.namespace[name] = obj
+
+    def count(self, *, commands: int = 0, errors: int = 0) -> None:
+        """Note what happened in this session; its heartbeats and its end carry the sums."""
+        self._activity["commands"] += commands
+        self._activity["errors"] += errors
+        if emitter := self._emitter:
+            emitter.record(commands=commands, errors=errors)
+
+    def tracking_status(self, wait: float = 0.0) -> str:
+        """How this session is tracked, for its user; waits up to ``wait`` seconds for a server's answer."""
+        emitter = self._emitter
+        why = self.config.tracking_disabled or (emitter.unavailable_reason if emitter else None)
+        if why:
+            return f"✗ Disabled ({why})"
+        if emitter is None or emitter.wait_connected(wait):
+            return "✓ Enabled"
+        why = "the server turns this shell away" if emitter.turned_away else "offline"
+        return f"✓ Enabled ({why}, kept in the outbox)"
+
+    def get_status(self) -> dict[str, str]:
+        """Labels and values of ``%status``."""
+        return {
+            "Component": f"{self.component_name} {self._get_component_version()}",
+            "Application": type(self.app).__name__,
+            "Session": self.session_id or "none",
+            "Session tracking": self.tracking_status(),
+            "Activity": "{commands} commands, {errors} errors".format(**self._activity),
+            "Outbox": self._outbox_status(),
+            "CLI commands": str(len(self.commands)),
+        }
+
+    def _outbox_status(self) -> str:
+        emitter = self._emitter
+        if emitter is None:
+            return "unknown"
+        counts = emitter.outbox | {"dropped": emitter.dropped}
+        return ", ".join(f"{number} {name}" for name, number in counts.items())
+
+    async def close(self) -> None:
+        """End the session, where one is live, and stop the emitter."""
+        await self._emit_session_end()
+        await self.session_tracker.close()
+
+    def _get_component_name(self) -> str | None:
+        return None
+
+    def _get_component_version(self) -> str:
+        try:
+            return version(self.component_name)
+        except PackageNotFoundError:
+            return "unknown"
+
+    def _get_adapters_info(self) -> list[str]:
+        return []
+
+    def _get_command_programs(self) -> tuple[str, ...]:
+        """Installed programs whose commands are understood without a prefix."""
+        return (self.component_name,)
+
+    def _get_banner(self) -> str:
+        tracking = f"Session Tracking: {self.tracking_status(_CONNECT_SECONDS)}"
+        return f"{self.config.banner}\n{RULE}\n{tracking}\n%help_shell shows what this shell adds\n{RULE}\n"
+
+    def _get_session_metadata(self) -> dict[str, Any]:
+        return {
+            "version": self._get_component_version(),
+            "adapters": self._get_adapters_info(),
+            "cli_preprocessing_enabled": self.config.cli_preprocessing_enabled,
+            "tab_completion_enabled": self.config.tab_completion_enabled,
+            "command_tree_size": len(self.commands),
+        }
+
+    def _build_namespace(self) -> None:
+        from rich.console import Console
+        from rich.table import Table
+
+        self.namespace: dict[str, Any] = {
+            "app": self.app,
+            "asyncio": asyncio,
+            "run": asyncio.run,
+            "logger": logger,
+            "Console": Console,
+            "Table": Table,
+        }
+
+    def _register_magics(self) -> None:
+        if self.shell is None:
+            return
+        magics = BaseMagics(self.shell)
+        magics.set_app(self.app)
+        magics.admin = self
+        self.shell.register_magics(magics)
+
+    async def _emit_session_start(self) -> None:
+        if emitter := self._emitter:
+            self._session_id = emitter.start_session(
+                type(self).__name__, self._get_session_metadata(), reason=self.config.session_reason
+            )
+
+    async def _emit_session_end(self) -> None:
+        if emitter := self._emitter:
+            emitter.end_session(**self._exit)
+        self._session_id = None
+
+    def _hook_prompt_signals(self) -> None:
+        """An emitter that a subclass made does not know that it stands at a prompt."""
+        if emitter := self._emitter:
+            emitter.interactive = True
+
+    def _end_if_live(self) -> None:
+        """End what a subclass's hook has left open."""
+        emitter = self._emitter
+        if emitter and emitter.session_id:
+            emitter.end_session(**self._exit)
+
+    @property
+    def _emitter(self) -> SessionEventEmitter | None:
+        """Our emitter; what a subclass puts in its place may have the async calls alone."""
+        return self.session_tracker if isinstance(self.session_tracker, SessionEventEmitter) else None
+
+    def _run_prompt(self) -> ExitReason:
+        with embedded(self.namespace, self.config) as self.shell:
+            self._register_magics()
+            if self.config.cli_preprocessing_enabled:
+                Dispatcher(self.shell, self.commands).install(completion=self.config.tab_completion_enabled)
+            self.shell.events.register("post_run_cell", self._count_cell)
+            self.shell.banner1 = _printable(self._get_banner())
+            self.shell()
+            return self.shell.left_by
+
+    def _count_cell(self, result: "ExecutionResult") -> None:
+        self.count(commands=1, errors=int(not result.success))
+
+    def _track(self, hook: Callable[[], Any]) -> None:
+        """Run a tracking hook, a subclass's or ours; a shell works without tracking, so none may break it."""
+        if self.config.tracking_disabled:
+            return
+        try:
+            pending = hook()
+            if inspect.isawaitable(pending):
+                _run_to_its_end(pending)
+        except Exception:  # code of subclasses, see above
+            logger.debug("%s failed", getattr(hook, "__name__", hook), exc_info=True)
+
+
+def _run_to_its_end(pending: Awaitable[object]) -> None:
+    # Not asyncio.run: it leaves the thread without a current event loop, which the host may rely on.
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(pending)
+    finally:
+        loop.close()
+
+
+@contextmanager
+def _outside_event_loop() -> Iterator[None]:
+    """Let a prompt run its own event loop below a coroutine that called us; that loop waits anyway."""
+    outer = asyncio._get_running_loop()  # noqa: SLF001 - documented for code that runs loops
+    asyncio._set_running_loop(None)  # noqa: SLF001 - the same
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(outer)  # noqa: SLF001 - the same
+
+
+def _printable(text: str) -> str:
+    """``text`` with what this terminal's encoding lacks replaced: a banner must not end the shell."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)

@@ -1,0 +1,74 @@
+"""Magic commands that every admin shell has."""
+
+# ruff: noqa: T201 - what a magic command has to say, it prints
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.magic import Magics, line_magic, magics_class
+
+from oneiric.shell import dispatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from oneiric.shell.core import AdminShell
+    from oneiric.shell.prompt import Prompt
+
+
+@magics_class
+class BaseMagics(Magics):
+    """``%help_shell``, ``%status`` and ``%cli``; components subclass it for their own, registered beside it.
+
+    Attributes:
+        app: the component's application, set by :meth:`set_app`.
+        admin: the shell that registered these magics; ``None`` in a component that registers them by itself.
+    """
+
+    def __init__(self, shell: Prompt) -> None:
+        super().__init__(shell)
+        self.shell: Prompt = shell
+        self.app: Any = None
+        self.admin: AdminShell | None = None
+
+    def set_app(self, app: object) -> None:
+        """Give the magics the component's application."""
+        self.app = app
+
+    @line_magic
+    def help_shell(self, line: str) -> None:  # noqa: ARG002 - IPython passes it
+        """Show what this shell adds to IPython."""
+        print_pairs({f"%{name}": summary for name, summary in sorted(self._own_magics())})
+        if self.admin is not None and len(self.admin.commands):
+            print("\nCommands (typed as they are):", ", ".join(self.admin.commands.names))
+        print("\nexit() or Ctrl-D leaves, help() is Python's own, ? is IPython's.")
+
+    @line_magic
+    def status(self, line: str) -> None:  # noqa: ARG002 - IPython passes it
+        """Show the component, the application and the state of the session tracking."""
+        print_pairs(self.admin.get_status() if self.admin else {"Application": type(self.app).__name__})
+
+    @line_magic
+    def cli(self, line: str) -> None:
+        """Run a command as if it stood at a shell's prompt: %cli list-sessions --limit 5."""
+        argv = self.admin.commands.argv(line) if self.admin else None
+        if self.admin is None or argv is None:
+            print(f"%cli: {line.partition(' ')[0]!r} is no command here; %help_shell lists them")
+            return
+        code = dispatch.run(argv)
+        self.shell.user_ns["_exit_code"] = code
+        if code:
+            self.admin.count(errors=1)
+
+    def _own_magics(self) -> Iterator[tuple[str, str]]:
+        for name, magic in self.shell.magics_manager.magics["line"].items():
+            module = getattr(magic, "__module__", None) or "IPython.core"
+            if not module.startswith("IPython."):
+                yield name, (magic.__doc__ or "").strip().partition("\n")[0]
+
+
+def print_pairs(pairs: dict[str, str]) -> None:
+    """Print labels and values in two columns."""
+    width = max(map(len, pairs), default=0) + 2
+    for label, value in pairs.items():
+        print(f"  {label:<{width}}{value}")

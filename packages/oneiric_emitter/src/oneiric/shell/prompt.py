@@ -1,0 +1,94 @@
+"""The IPython prompt inside an admin shell; the only module that knows how IPython is embedded."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.terminal.embed import InteractiveShellEmbed  # noqa: T100 - an embedded prompt is the product
+from IPython.terminal.ipapp import load_default_config
+from IPython.terminal.prompts import Prompts
+
+from oneiric.contract import ExitReason
+from oneiric.shell.config import ShellConfig
+
+
+class Prompt(InteractiveShellEmbed):
+    """An embedded IPython that knows how it was left.
+
+    Attributes:
+        left_by: ``"exit"`` for ``exit()``, ``quit`` ``"eof"`` for Ctrl-D and the end of a pipe.
+    """
+
+    left_by: ExitReason = "exit"
+
+    def ask_exit(self) -> None:
+        """Leave after this cell; IPython calls this from its ``except EOFError`` too."""
+        self.left_by = "eof" if isinstance(sys.exception(), EOFError) else "exit"
+        super().ask_exit()  # type: ignore[no-untyped-call]
+
+    def interact(self) -> None:
+        """Read and run cells until the user leaves; Ctrl-C at a plain prompt is no reason to leave."""
+        while True:
+            try:
+                return super().interact()  # type: ignore[no-untyped-call,no-any-return]
+            except KeyboardInterrupt:
+                print("\nKeyboardInterrupt")  # noqa: T201 - as Python's own prompt does
+
+
+class EmptyPrompts(Prompts):
+    """No ``In [1]:`` and no ``Out[1]:``."""
+
+    def in_prompt_tokens(self) -> list[tuple[Any, str]]:
+        """Nothing before a cell."""
+        return []
+
+    def continuation_prompt_tokens(self, *_: object, **__: object) -> list[tuple[Any, str]]:
+        """Nothing before the next lines of one."""
+        return []
+
+    def out_prompt_tokens(self) -> list[tuple[Any, str]]:
+        """Nothing before a result."""
+        return []
+
+
+@contextmanager
+def embedded(namespace: dict[str, Any], config: ShellConfig) -> Iterator[Prompt]:
+    """A prompt over ``namespace``, with this user's IPython profile; what it changes is put back after.
+
+    Embedding replaces the host's ``sys.excepthook``, its ``sys.ps1`` and an IPython that already runs.
+    """
+    outer = InteractiveShell._instance  # noqa: SLF001 - as IPython's own `embed` saves it
+    _set_instance(None, outer)
+    before = {name: getattr(sys, name, None) for name in ("excepthook", "ps1", "ps2")}
+    prompt = Prompt.instance(**_options(namespace, config))
+    try:
+        yield prompt
+    finally:
+        _set_instance(outer, prompt)
+        for name, value in before.items():
+            if value is not None:
+                setattr(sys, name, value)
+
+
+def _options(namespace: dict[str, Any], config: ShellConfig) -> dict[str, Any]:
+    options = {
+        "config": load_default_config(),  # type: ignore[no-untyped-call]
+        "user_ns": namespace,
+        "confirm_exit": False,
+        "enable_tip": False,
+    }
+    if config.show_tracebacks:
+        options["xmode"] = "Verbose"
+    if not config.display_prompt:
+        options["prompts_class"] = EmptyPrompts
+    return options
+
+
+def _set_instance(new: InteractiveShell | None, old: InteractiveShell | None) -> None:
+    if old is not None:
+        type(old).clear_instance()
+    if new is not None:
+        for owner in type(new)._walk_mro():  # noqa: SLF001 - as IPython's own `embed` restores it
+            owner._instance = new  # type: ignore[assignment]  # noqa: SLF001

@@ -1,0 +1,241 @@
+"""Deliver what others left in the outbox: orphans, and ends that came too late for their process.
+
+Whoever comes next does it: another shell of this user, the server, the command line; one at a time.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from oneiric import compose, contract, log, outbox
+from oneiric.outbox import SUFFIX, CorruptJournal, Entry
+
+if sys.platform != "win32":
+    import fcntl
+
+Deliver = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
+
+ACCEPTED = frozenset({"stored", "duplicate"})
+KEEP_DONE = timedelta(days=7)
+KEEP_DONE_BYTES = 20 * 1024 * 1024
+FOREIGN_AFTER = timedelta(days=7)
+ABANDONED_NEW_AFTER = timedelta(hours=1)
+PRUNE_EVERY = timedelta(hours=1)
+
+
+class SweepReport:
+    """What a sweep did, in journals."""
+
+    def __init__(self) -> None:
+        self.delivered = 0
+        self.recovered = 0
+        self.rejected = 0
+        self.corrupt = 0
+
+    def __repr__(self) -> str:
+        return f"<SweepReport {' '.join(f'{name}={number}' for name, number in vars(self).items())}>"
+
+
+class _Ended(NamedTuple):
+    """A journal with its end, ready to be delivered."""
+
+    path: Path
+    entry: Entry
+
+    @property
+    def size(self) -> int:
+        return sum(len(compose.encode(event)) for event in self.entry.events)
+
+
+def sweep(folder: Path, deliver: Deliver, *, now: datetime, destination: str = "") -> SweepReport:
+    """Recover orphans in this machine's ``folder`` and deliver what waits there, in batches.
+
+    Journals of other machines (a shared home) are delivered once they have an end or lay untouched for
+    seven days; whether their owners live cannot be judged from here.
+
+    Args:
+        folder: the outbox of this machine.
+        deliver: hands up to 500 events and 256 KiB to a server and returns its results, one an event;
+            may raise, which ends the sweep and leaves the rest waiting.
+        now: the time that ages are measured from.
+        destination: whose journals; those for other servers wait for them, a week at most.
+
+    Returns:
+        What was done, counted. A sweep that is under way elsewhere makes this one a no-op.
+    """
+    report = SweepReport()
+    with _one_at_a_time(folder) as mine:
+        if not mine:
+            return report
+        for group in _grouped(_ended(folder, report, now, destination)):
+            _deliver(group, deliver, report)
+        _prune(folder, now)
+    return report
+
+
+def replay(folder: Path, deliver: Deliver) -> int:
+    """Deliver again what lies in ``done/``, for a lost or restored database; returns journals sent."""
+    journals = [
+        _Ended(path, entry) for path in outbox.journals(folder / "done") if (entry := outbox.try_read(path))
+    ]
+    for group in _grouped(iter(journals)):
+        deliver([event for journal in group for event in journal.entry.events])
+    return len(journals)
+
+
+def count(folder: Path, kind: str = "") -> int:
+    """How many journals wait (``kind=""``), or lie in ``rejected``, ``corrupt`` or ``done``."""
+    return sum(1 for _ in (folder / kind).glob(f"*{SUFFIX}"))
+
+
+def settle(path: Path, kind: str) -> None:
+    """Move a journal to ``done``, ``rejected`` or ``corrupt``; a crash before it only sends it again."""
+    target = path.parent / kind
+    target.mkdir(mode=0o700, exist_ok=True)
+    os.replace(path, target / path.name)
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[bool]:
+    try:
+        descriptor = os.open(folder / "sweep.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        mine = True
+    except OSError:
+        mine = False
+    try:
+        yield mine
+    finally:
+        os.close(descriptor)
+
+
+def _ended(folder: Path, report: SweepReport, now: datetime, destination: str) -> Iterator[_Ended]:
+    """Every journal that may be delivered, orphans with the end that they lacked."""
+    for path in (*outbox.journals(folder, None), *_foreign(folder, now)):
+        for_us = outbox.destination_of(path) == destination or _age(path, now) > FOREIGN_AFTER
+        if for_us and (journal := _recover(path, report)) is not None:
+            yield journal
+    for path in folder.glob(f"*{outbox.NEW_SUFFIX}"):
+        _drop_abandoned(path, now)
+
+
+def _recover(path: Path, report: SweepReport) -> _Ended | None:
+    try:
+        with outbox.claim(path) as descriptor:
+            if descriptor is None and not _surely_dead(path):
+                return None
+            entry = outbox.read(path)
+            if entry.end is None:
+                entry = _with_end(path, entry)
+                report.recovered += 1
+            return _Ended(path, entry)
+    except CorruptJournal as error:
+        report.corrupt += 1
+        log.warning("journal %s is set aside in %s: %s", path.name, path.parent / "corrupt", error)
+        with suppress(OSError):
+            settle(path, "corrupt")
+    except OSError as error:
+        log.warning("journal %s stays where it is: %s", path, error)
+    return None
+
+
+def _surely_dead(path: Path) -> bool:
+    """A child forked behind our back keeps the lock of its dead parent; its pid and start time tell."""
+    entry = outbox.try_read(path)
+    return entry is not None and outbox.owner_gone(entry) is True
+
+
+def _with_end(path: Path, entry: Entry) -> Entry:
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        outbox.append_end(descriptor, entry, outbox.end_for_orphan(entry))
+    finally:
+        os.close(descriptor)
+    complete = outbox.read(path)
+    if complete.end is None:
+        raise CorruptJournal("its end cannot be read back")
+    return complete
+
+
+def _deliver(group: list[_Ended], deliver: Deliver, report: SweepReport) -> None:
+    results = iter(deliver([event for journal in group for event in journal.entry.events]))
+    for journal in group:
+        answers = [next(results) for _ in journal.entry.events]
+        statuses = {answer["status"] for answer in answers}
+        if statuses <= ACCEPTED:
+            report.delivered += 1
+            kind = "done"
+        else:
+            report.rejected += 1
+            kind = "rejected"
+            log.warning(
+                "journal %s is refused: %s", journal.path.name, [a["error"] for a in answers if a["error"]]
+            )
+        with suppress(OSError):
+            settle(journal.path, kind)
+
+
+def _grouped(journals: Iterator[_Ended]) -> Iterator[list[_Ended]]:
+    """Journals in groups that fit one call."""
+    group: list[_Ended] = []
+    size = 0
+    for journal in journals:
+        full = (
+            size + journal.size > contract.EMITTER_BATCH_BYTES
+            or 2 * len(group) + 2 > contract.MAX_BATCH_EVENTS
+        )
+        if group and full:
+            yield group
+            group, size = [], 0
+        group.append(journal)
+        size += journal.size
+    if group:
+        yield group
+
+
+def _foreign(folder: Path, now: datetime) -> Iterator[Path]:
+    """Journals in other machines' folders that have an end, or that nobody touched for a week."""
+    for other in folder.parent.iterdir():
+        if other == folder or not other.is_dir():
+            continue
+        for path in outbox.journals(other, None):
+            entry = outbox.try_read(path)
+            if entry is not None and (entry.end is not None or _age(path, now) > FOREIGN_AFTER):
+                yield path
+
+
+def _age(path: Path, now: datetime) -> timedelta:
+    try:
+        return timedelta(seconds=now.timestamp() - path.stat().st_mtime)
+    except OSError:
+        return timedelta(0)
+
+
+def _drop_abandoned(path: Path, now: datetime) -> None:
+    """A ``.new`` file whose writer died before the session had begun."""
+    if _age(path, now) > ABANDONED_NEW_AFTER:
+        with suppress(OSError, CorruptJournal), outbox.claim(path) as descriptor:
+            if descriptor is not None:
+                path.unlink()
+
+
+def _prune(folder: Path, now: datetime) -> None:
+    """Keep a week, and 20 MB at most, of what was acknowledged; looked at once an hour."""
+    lock = folder / "sweep.lock"
+    if _age(lock, now) < PRUNE_EVERY and lock.stat().st_size:
+        return
+    lock.write_bytes(b"pruned\n")
+    kept = 0
+    for path in sorted(outbox.journals(folder / "done", None), key=lambda path: _age(path, now)):
+        with suppress(OSError):
+            kept += path.stat().st_size
+            if kept > KEEP_DONE_BYTES or _age(path, now) > KEEP_DONE:
+                path.unlink()

@@ -1,0 +1,56 @@
+"""One line to track a session: a ``with`` block, or the rest of the process."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from oneiric import endings
+from oneiric.emitter import SessionEventEmitter
+
+
+class TrackedSession(NamedTuple):
+    """A session in a ``with`` block."""
+
+    emitter: SessionEventEmitter
+    id: str | None
+
+    def __repr__(self) -> str:
+        return f"<TrackedSession {self.id}>"
+
+    def record(self, commands: int = 0, errors: int = 0) -> None:
+        """Count what happened."""
+        self.emitter.record(commands, errors)
+
+
+@contextmanager
+def track_session(
+    component: str,
+    shell_type: str = "python",
+    metadata: Mapping[str, Any] | None = None,
+    **optional: Any,  # noqa: ANN401 - the keywords of SessionEventEmitter.start_session
+) -> Iterator[TrackedSession]:
+    """Track the block as one session; ``session.id`` is ``None`` where it could not be recorded.
+
+    An exception goes through untouched and is the session's exit reason.
+    """
+    emitter = SessionEventEmitter(component)
+    session = TrackedSession(emitter, emitter.start_session(shell_type, metadata, **optional))
+    try:
+        yield session
+    except BaseException as error:
+        emitter.end_session(exit_reason=endings.reason_of(error), exit_code=endings.exit_code_of(error))
+        raise
+    else:
+        emitter.end_session()
+
+
+def install(
+    component: str,
+    shell_type: str = "python",
+    metadata: Mapping[str, Any] | None = None,
+    **optional: Any,  # noqa: ANN401 - the keywords of SessionEventEmitter.start_session
+) -> SessionEventEmitter:
+    """Track this process from now to its exit: the one line of a REPL's start-up file."""
+    emitter = SessionEventEmitter(component, interactive=endings.at_prompt())
+    emitter.start_session(shell_type, metadata, **optional)
+    return emitter

@@ -1,0 +1,227 @@
+"""One MCP tool call in one self-contained POST (protocol 2026-07-28); standard library only.
+
+The local path speaks HTTP over the server's Unix socket by hand: ``http.client`` would cost its host 60 ms,
+and a module that our thread imports while the host forks can deadlock the child. ``http.client`` serves
+only endpoints that were named explicitly, and is imported by whoever names them (:func:`prepare`).
+"""
+
+import json
+import os
+import socket
+import stat
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from oneiric.digests import sha256
+from oneiric.paths import Paths
+
+PROTOCOL_VERSION = "2026-07-28"
+_UNAUTHORIZED = frozenset({401, 403})
+_MISDIRECTED = 421
+# As it was at our import, like the thread that uses it: gevent may exchange the module's later.
+_Socket = socket.socket
+_META = {
+    "io.modelcontextprotocol/protocolVersion": PROTOCOL_VERSION,
+    "io.modelcontextprotocol/clientInfo": {"name": "oneiric", "version": "0.1.0"},
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+
+
+class TransportError(Exception):
+    """A call brought no result."""
+
+
+class Unreachable(TransportError):  # noqa: N818 - reads as the fact it states
+    """Nobody answered, too late, or not in MCP."""
+
+
+class Unauthorized(TransportError):  # noqa: N818
+    """The server wants a token, or another one."""
+
+
+class CallRefused(TransportError):  # noqa: N818
+    """The tool answered with an error; its message is this exception's text."""
+
+
+class Misdirected(CallRefused):
+    """The server does not go by the name that it was called by (HTTP 421)."""
+
+
+class Endpoint(NamedTuple):
+    """Where a server listens: its Unix socket, or a URL with a token."""
+
+    socket: Path | None = None
+    url: str | None = None
+    token: str | None = None
+
+    @property
+    def destination(self) -> str:
+        """What marks journals for this server: nothing for this user's own, else 8 hex digits of the URL."""
+        return "" if self.url is None else sha256(self.url.encode()).hexdigest()[:8]
+
+    def __repr__(self) -> str:
+        """The address alone: a token belongs in no log."""
+        return f"<Endpoint {self.socket or self.url}>"
+
+
+class ServerInfo(NamedTuple):
+    """What a running server says of itself in ``server.json``."""
+
+    socket: Path
+    url: str
+    pid: int
+    version: str
+    database: str
+    started_at: str
+    log: str
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The local door."""
+        return Endpoint(socket=self.socket)
+
+
+def read_server_file(paths: Paths) -> ServerInfo | None:
+    """The running server of this user; ``None`` where the file is missing, torn, or somebody else's."""
+    try:
+        with open(paths.server_file, "rb") as file:
+            if os.fstat(file.fileno()).st_uid != os.geteuid():
+                return None
+            raw = json.loads(file.read(65536))
+        # A newer server may say more than this version knows.
+        said: dict[str, Any] = {name: str(raw[name]) for name in ServerInfo._fields}
+        # A path that the file system cannot write is none.
+        said["socket"] = Path(os.fsdecode(os.fsencode(said["socket"])))
+        return ServerInfo(**{**said, "pid": int(raw["pid"])})
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def call_tool(
+    endpoint: Endpoint, name: str, arguments: Mapping[str, Any], timeout: float = 5.0
+) -> dict[str, Any]:
+    """Call one tool and return its structured content.
+
+    Args:
+        endpoint: the server.
+        name: the tool.
+        arguments: its arguments, plain JSON.
+        timeout: seconds for the whole call; to a URL, for each step of it.
+
+    Raises:
+        Unreachable: no connection, time-out, or an answer that is not MCP.
+        Unauthorized: the token is missing or not accepted.
+        Misdirected: the server does not go by this name.
+        CallRefused: the tool or the protocol answered with an error.
+    """
+    message = {"name": name, "arguments": arguments, "_meta": _META}
+    request = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": message}
+    body = json.dumps(request, separators=(",", ":")).encode()
+    headers = {
+        "Content-Type": "application/json",
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": PROTOCOL_VERSION,
+        "Mcp-Method": "tools/call",
+        "Mcp-Name": name,
+    }
+    try:
+        if endpoint.socket is not None:
+            status, answer = _post_unix(endpoint.socket, headers, body, timeout)
+        else:
+            status, answer = _post_url(endpoint, headers, body, timeout)
+    except (OSError, ValueError) as error:
+        raise Unreachable(f"{endpoint.socket or endpoint.url}: {error}") from error
+    if status in _UNAUTHORIZED:
+        raise Unauthorized(
+            f"{endpoint.socket or endpoint.url}: the token is missing or not accepted ({status})"
+        )
+    if status == _MISDIRECTED:
+        raise Misdirected(
+            f"{endpoint.url}: the server there must list this name in SESSION_BUDDY_ALLOWED_HOSTS"
+        )
+    return _content(status, answer)
+
+
+def prepare(endpoint: Endpoint) -> None:
+    """Import on the caller's thread what calls to ``endpoint`` need."""
+    if endpoint.url is not None:
+        import encodings.idna  # noqa: F401 - each would otherwise be imported by our thread
+        import http.client  # noqa: F401
+        import urllib.parse  # noqa: F401
+
+
+def _content(status: int, answer: bytes) -> dict[str, Any]:
+    try:
+        message = json.loads(_json_part(answer))
+        if "error" in message:
+            raise CallRefused(str(message["error"].get("message", message["error"])))
+        result = message["result"]
+        if result.get("isError"):
+            raise CallRefused("; ".join(part.get("text", "") for part in result["content"]))
+        content = result["structuredContent"]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Unreachable(f"the answer (HTTP {status}) is not MCP: {error!r}") from error
+    if not isinstance(content, dict):
+        raise Unreachable("the answer holds no object")
+    return content
+
+
+def _json_part(answer: bytes) -> bytes:
+    """The JSON of a plain answer, or of the last event of a stream."""
+    if answer[:1] in b"{":
+        return answer
+    data = [line[5:] for line in answer.splitlines() if line.startswith(b"data:")]
+    return data[-1] if data else answer
+
+
+def _post_unix(path: Path, headers: dict[str, str], body: bytes, timeout: float) -> tuple[int, bytes]:
+    deadline = time.monotonic() + timeout
+    # Only a socket that this user owns can be this user's server.
+    entry = os.stat(path)
+    if not stat.S_ISSOCK(entry.st_mode) or entry.st_uid != os.geteuid():
+        raise ConnectionRefusedError("is no socket of this user")
+    lines = [f"{key}: {value}" for key, value in headers.items()]
+    head = "\r\n".join(
+        ["POST /mcp HTTP/1.1", "Host: localhost", "Connection: close", f"Content-Length: {len(body)}", *lines]
+    )
+    with _Socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(timeout)
+        connection.connect(os.fspath(path))
+        connection.sendall(head.encode() + b"\r\n\r\n" + body)
+        received = bytearray()
+        while chunk := _receive(connection, deadline):
+            received += chunk
+    head_bytes, separator, answer = bytes(received).partition(b"\r\n\r\n")
+    if not separator:
+        raise ConnectionResetError("closed the connection without an answer")
+    return int(head_bytes.split(b" ", 2)[1]), answer
+
+
+def _receive(connection: socket.socket, deadline: float) -> bytes:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("timed out")
+    connection.settimeout(left)
+    return connection.recv(65536)
+
+
+def _post_url(endpoint: Endpoint, headers: dict[str, str], body: bytes, timeout: float) -> tuple[int, bytes]:
+    import http.client
+    import urllib.parse
+
+    url = urllib.parse.urlsplit(endpoint.url or "")
+    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+    connection = kind(url.hostname or "", url.port, timeout=timeout)
+    if endpoint.token:
+        headers = {**headers, "Authorization": f"Bearer {endpoint.token}"}
+    try:
+        target = (url.path or "/mcp") + (f"?{url.query}" if url.query else "")
+        connection.request("POST", target, body, headers)
+        response = connection.getresponse()
+        return response.status, response.read()
+    except http.client.HTTPException as error:
+        raise ConnectionResetError(f"is no web server ({error!r})") from error
+    finally:
+        connection.close()

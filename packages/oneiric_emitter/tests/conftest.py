@@ -1,0 +1,48 @@
+"""An isolated home for each test, and processes that live in it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oneiric.paths import user_paths
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
+    """This process's environment, with a home of the test's own."""
+    for name in list(os.environ):
+        if name.startswith(("ONEIRIC_", "SESSION_BUDDY_", "XDG_", "SUDO_", "SSH_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return os.environ
+
+
+@pytest.fixture
+def unmeasured(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment for processes in which measuring coverage would be in the way: it prints and writes."""
+    return {name: value for name, value in environ.items() if not name.startswith("COVERAGE")}
+
+
+@pytest.fixture
+def folder(environ: Mapping[str, str]) -> Path:
+    """The outbox of the test's home."""
+    return user_paths(environ).outbox
+
+
+@pytest.fixture
+def python(environ: Mapping[str, str]) -> Run:
+    """Run code in a real interpreter in the test's home."""
+
+    def run(code: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *arguments, "-c", code]
+        options.setdefault("stdin", subprocess.DEVNULL)
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+
+    return run

@@ -1,0 +1,289 @@
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oneiric import outbox
+from oneiric.compose import session_end
+from oneiric.delivery import Courier, Session
+from oneiric.outbox import Journal
+from oneiric.paths import user_paths
+from oneiric.sweep import count
+from oneiric.testing import FakeServer, journals, start_event
+from oneiric.transport import Endpoint, read_server_file
+
+NOW = datetime(2026, 1, 2, 4, 0, tzinfo=UTC)
+
+
+class Clock:
+    """Seconds that pass when the test says so; the courier notices at its next look."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def wall(self) -> datetime:
+        return NOW + timedelta(seconds=self.seconds)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def courier(environ: Mapping[str, str], folder: Path, clock: Clock) -> Courier:
+    paths = user_paths(environ)
+
+    def locate() -> Endpoint | None:
+        server = read_server_file(paths)
+        return server.endpoint if server else None
+
+    return Courier(folder, locate, monotonic=clock, wall=clock.wall, jitter=lambda: 0.5)
+
+
+def begin(folder: Path, number: int = 0) -> Session:
+    start = start_event(event_id=f"1b9d{number:04x}-bbfd-4b2d-9b5d-ab8dfbbd4bed")
+    session_id = outbox.session_id_of(start)
+    return Session(session_id, start, Journal.create(folder, session_id, start))
+
+
+def finish(courier: Courier, session: Session) -> None:
+    end = session_end(session.id, NOW, event_id=f"end-of-{session.id[-8:]}", exit_reason="exit")
+    session.journal.append_end(end)
+    session.end = end
+    courier.finish(session)
+
+
+def kinds(events: list[dict[str, Any]]) -> list[str]:
+    return [event["event_type"] for event in events]
+
+
+def test_start_and_end_arrive_and_the_journal_is_done(
+    environ: Mapping[str, str], folder: Path, courier: Courier
+) -> None:
+    with FakeServer(environ) as server:
+        session = begin(folder)
+        courier.add(session)
+        assert courier.flush(10)
+        assert courier.connected
+        finish(courier, session)
+        assert courier.flush(10)
+    assert kinds(server.events) == ["session_start", "session_start", "session_end"]
+    assert count(folder) == 0
+    assert journals(folder, "done")[0].end is not None
+
+
+def test_without_a_server_everything_stays_in_the_outbox(folder: Path, courier: Courier) -> None:
+    session = begin(folder)
+    courier.add(session)
+    assert courier.flush(10)
+    assert not courier.connected
+    assert courier.problem == "no server is running"
+    finish(courier, session)
+    assert courier.flush(10)
+    assert journals(folder)[0].end is not None
+
+
+def test_what_waited_is_delivered_by_the_next_session(
+    environ: Mapping[str, str], folder: Path, courier: Courier, clock: Clock
+) -> None:
+    first = begin(folder, 1)
+    courier.add(first)
+    finish(courier, first)
+    assert courier.flush(10)
+    clock.seconds += 1
+    with FakeServer(environ) as server:
+        courier.add(begin(folder, 2))
+        assert server.wait_for(lambda events: kinds(events).count("session_start") == 2)
+        assert server.wait_for(lambda events: kinds(events).count("session_end") == 1)
+
+
+def test_a_server_that_just_failed_is_not_asked_again_at_once(folder: Path, clock: Clock) -> None:
+    looked: list[float] = []
+
+    def locate() -> None:
+        looked.append(clock())
+
+    courier = Courier(folder, locate, monotonic=clock, wall=clock.wall, jitter=lambda: 0.5)
+    for number in range(3):
+        courier.add(begin(folder, number))
+        assert courier.flush(10)
+    assert len(looked) == 1
+    clock.seconds += 1
+    courier.add(begin(folder, 3))
+    assert courier.flush(10)
+    assert len(looked) == 2
+    for session in courier.sessions.values():
+        session.journal.close()
+
+
+def test_heartbeats_carry_the_activity(
+    environ: Mapping[str, str], folder: Path, courier: Courier, clock: Clock
+) -> None:
+    with FakeServer(environ) as server:
+        session = begin(folder)
+        courier.add(session)
+        assert courier.flush(10)
+        session.commands = 7
+        clock.seconds += 16
+        courier.add(session)
+        assert server.wait_for(lambda events: "session_heartbeat" in kinds(events))
+    beat = server.events[-1]
+    assert beat["activity"]["commands"] == 7
+    assert courier.flush(10)
+    pulse = journals(folder)[0].pulse
+    assert pulse is not None
+    assert pulse["commands"] == 7
+    session.journal.close()
+
+
+def test_a_journal_says_no_less_than_the_server_heard(
+    environ: Mapping[str, str], folder: Path, courier: Courier, clock: Clock
+) -> None:
+    with FakeServer(environ) as server:
+        session = begin(folder)
+        courier.add(session)
+        assert courier.flush(10)
+        for _ in range(3):
+            clock.seconds += 15.5
+            courier.add(session)
+            assert courier.flush(10)
+    pulse = journals(folder)[0].pulse
+    beats = [event["timestamp"] for event in server.events if event["event_type"] == "session_heartbeat"]
+    assert pulse is not None
+    assert pulse["timestamp"] == max(beats)
+    session.journal.close()
+
+
+def test_what_waits_is_not_read_for_a_server_that_is_not_there(folder: Path, clock: Clock) -> None:
+    nobody = Endpoint(folder / "nobody.sock")
+    courier = Courier(folder, lambda: nobody, monotonic=clock, wall=clock.wall, jitter=lambda: 0.5)
+    session = begin(folder)
+    courier.add(session)
+    finish(courier, session)
+    assert courier.flush(10)
+    unreadable = folder / f"shop-20260102-030405-0123abcd{outbox.SUFFIX}"
+    unreadable.write_text("whoever reads this sets it aside\n")
+    clock.seconds += 100
+    for _ in range(2):
+        courier._ask()
+        assert courier.flush(10)
+    assert unreadable.exists()
+
+
+def test_what_ended_offline_is_delivered_though_nothing_lives(
+    environ: Mapping[str, str], folder: Path, courier: Courier, clock: Clock
+) -> None:
+    session = begin(folder)
+    courier.add(session)
+    finish(courier, session)
+    assert courier.flush(10)
+    with FakeServer(environ) as server:
+        clock.seconds += 100
+        courier._ask()
+        assert server.wait_for(lambda events: "session_end" in kinds(events))
+
+
+def test_a_wiped_database_gets_the_start_again(
+    environ: Mapping[str, str], folder: Path, courier: Courier, clock: Clock
+) -> None:
+    with FakeServer(environ):
+        session = begin(folder)
+        courier.add(session)
+        assert courier.flush(10)
+    with FakeServer(environ) as wiped:
+        clock.seconds += 16
+        courier.add(session)
+        assert wiped.wait_for(lambda events: "session_start" in kinds(events))
+        assert courier.flush(10)
+    assert kinds(wiped.events) == ["session_heartbeat", "session_start"]
+    session.journal.close()
+
+
+def test_a_server_that_never_knows_the_session_is_told_once(
+    environ: Mapping[str, str], folder: Path, courier: Courier, clock: Clock
+) -> None:
+    def forget(events: list[dict[str, Any]]) -> dict[str, Any]:
+        status = {"session_start": "stored", "session_heartbeat": "not_found"}
+        results = [{"status": status[event["event_type"]], "error": None} for event in events]
+        return {"results": results, "server_instance": "amnesia", "next_heartbeat_seconds": 15}
+
+    with FakeServer(environ, forget) as server:
+        session = begin(folder)
+        courier.add(session)
+        for _ in range(3):
+            assert courier.flush(10)
+            clock.seconds += 16
+            courier.add(session)
+        assert courier.flush(10)
+    assert kinds(server.events).count("session_start") == 2
+    session.journal.close()
+
+
+def test_a_refused_session_is_kept_apart(environ: Mapping[str, str], folder: Path, courier: Courier) -> None:
+    def refuse(events: list[dict[str, Any]]) -> dict[str, Any]:
+        results = [{"status": "forbidden", "error": "not yours"} for _ in events]
+        return {"results": results, "server_instance": "x", "next_heartbeat_seconds": 15}
+
+    with FakeServer(environ, refuse):
+        session = begin(folder)
+        courier.add(session)
+        finish(courier, session)
+        assert courier.flush(10)
+    assert count(folder, "rejected") == 1
+
+
+@pytest.mark.parametrize("answer", [{}, {"results": [], "server_instance": "x", "next_heartbeat_seconds": 1}])
+def test_an_answer_that_is_none_leaves_the_journal(
+    environ: Mapping[str, str], folder: Path, courier: Courier, answer: dict[str, Any]
+) -> None:
+    with FakeServer(environ, lambda _events: answer):
+        session = begin(folder)
+        courier.add(session)
+        finish(courier, session)
+        assert courier.flush(10)
+    assert not courier.connected
+    assert count(folder) == 1
+
+
+def test_the_server_sets_the_pace(
+    environ: Mapping[str, str], folder: Path, courier: Courier, clock: Clock
+) -> None:
+    def slow(events: list[dict[str, Any]]) -> dict[str, Any]:
+        results = [{"status": "stored", "error": None} for _ in events]
+        return {"results": results, "server_instance": "x", "next_heartbeat_seconds": 200}
+
+    with FakeServer(environ, slow) as server:
+        session = begin(folder)
+        courier.add(session)
+        for seconds in (16, 100, 100):
+            assert courier.flush(10)
+            clock.seconds += seconds
+            courier.add(session)
+        assert courier.flush(10)
+    assert kinds(server.events).count("session_heartbeat") == 2
+    session.journal.close()
+
+
+def test_a_flush_gives_up_on_a_server_that_hangs(
+    environ: Mapping[str, str], folder: Path, courier: Courier
+) -> None:
+    release = threading.Event()
+
+    def hang(_events: list[dict[str, Any]]) -> dict[str, Any]:
+        release.wait(10)
+        return {}
+
+    with FakeServer(environ, hang):
+        session = begin(folder)
+        courier.add(session)
+        assert not courier.flush(0.05)
+        release.set()
+        assert courier.flush(10)
+    session.journal.close()

@@ -1,0 +1,297 @@
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from oneiric import SessionEventEmitter, track_session
+from oneiric.events import SessionStart, parse_event
+from oneiric.outbox import read
+from oneiric.sweep import sweep
+from oneiric.testing import FakeServer, journals
+from oneiric.transport import Endpoint
+
+
+@pytest.fixture
+def emitter(environ: Mapping[str, str]) -> Iterator[SessionEventEmitter]:
+    emitter = SessionEventEmitter("shop")
+    yield emitter
+    emitter.shutdown()
+
+
+def test_a_session_is_on_disk_when_its_id_is_known(emitter: SessionEventEmitter, folder: Path) -> None:
+    session_id = emitter.start_session("ShopShell", {"version": "1"})
+    start = parse_event(read(folder / f"{session_id}.jsonl").start)
+    assert isinstance(start, SessionStart)
+    assert start.session_id == session_id == emitter.session_id
+    assert (start.pid, start.metadata) == (os.getpid(), {"version": "1"})
+
+
+def test_an_end_is_on_disk_when_it_is_said(emitter: SessionEventEmitter, folder: Path) -> None:
+    session_id = emitter.start_session("ShopShell")
+    emitter.record(commands=3, errors=1)
+    assert emitter.end_session(exit_reason="eof", exit_code=0)
+    end = read(folder / f"{session_id}.jsonl").end
+    assert end is not None
+    assert (end["exit_reason"], end["exit_code"], end["status"]) == ("eof", 0, "ended")
+    assert end["activity"]["commands"] == 3
+    assert emitter.session_id is None
+
+
+def test_one_shell_is_one_session(emitter: SessionEventEmitter, folder: Path) -> None:
+    assert emitter.start_session("ShopShell") == emitter.start_session("ShopShell")
+    assert len(journals(folder)) == 1
+
+
+def test_ending_twice_or_somebody_elses_session_ends_nothing(emitter: SessionEventEmitter) -> None:
+    emitter.start_session("ShopShell")
+    assert not emitter.end_session("other-20260101-000000-00000000")
+    assert emitter.end_session(shell_type="ShopShell")
+    assert not emitter.end_session()
+
+
+def test_an_emitter_can_begin_again(emitter: SessionEventEmitter) -> None:
+    first = emitter.start_session("ShopShell")
+    emitter.end_session()
+    assert emitter.start_session("ShopShell") != first
+
+
+@pytest.mark.parametrize("run", [asyncio.run, lambda main: trio.run(lambda: main)])
+def test_the_async_calls_run_on_both_loops(environ: Mapping[str, str], folder: Path, run: Any) -> None:
+    async def main() -> None:
+        emitter = SessionEventEmitter("shop")
+        assert await emitter._check_availability()
+        session_id = await emitter.emit_session_start("ShopShell", metadata={"a": 1})
+        assert session_id == emitter.session_id
+        assert await emitter.emit_session_end(session_id, shell_type="ShopShell")
+        await emitter.close()
+
+    run(main())
+    assert journals(folder)[0].end is not None
+
+
+def test_concurrent_threads_count_everything_and_share_one_session(
+    emitter: SessionEventEmitter, folder: Path
+) -> None:
+    def work() -> None:
+        emitter.start_session("ShopShell")
+        for _ in range(200):
+            emitter.record(commands=1)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    emitter.end_session()
+    ends = [entry.end for entry in journals(folder)]
+    assert [end["activity"]["commands"] for end in ends if end] == [1600]
+
+
+def test_tracking_switched_off_says_so(environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEIRIC_TRACKING", "off")
+    emitter = SessionEventEmitter("shop")
+    assert emitter.start_session("ShopShell") is None
+    assert not emitter.available
+    assert emitter.unavailable_reason == "ONEIRIC_TRACKING=off"
+    assert emitter.dropped == 0
+    emitter.record(1)
+    assert not emitter.end_session()
+    emitter.shutdown()
+
+
+def test_an_outbox_that_cannot_be_written_is_counted_and_explained(environ: Mapping[str, str]) -> None:
+    Path(environ["HOME"], ".local").write_text("in the way")
+    emitter = SessionEventEmitter("shop")
+    assert emitter.start_session("ShopShell") is None
+    assert emitter.dropped == 1
+    assert emitter.unavailable_reason is not None
+    assert "outbox" in emitter.unavailable_reason
+
+
+def test_a_broken_endpoint_is_explained_and_loses_nothing(
+    environ: Mapping[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SESSION_BUDDY_MCP_ENDPOINT", "nonsense")
+    emitter = SessionEventEmitter("shop")
+    assert emitter.start_session("ShopShell")
+    assert not emitter.wait_connected(10)
+    assert "SESSION_BUDDY_MCP_ENDPOINT" in str(emitter.problem)
+    emitter.shutdown()
+    assert journals(folder)[0].end is not None
+
+
+def test_a_name_that_the_contract_refuses_is_cleaned(environ: Mapping[str, str], folder: Path) -> None:
+    with track_session("my shop/é") as session:
+        assert session.id is not None
+        assert session.id.startswith("my_shop__-")
+
+
+def test_a_child_knows_its_parent_and_a_stranger_does_not(environ: Mapping[str, str], folder: Path) -> None:
+    child = "import oneiric; oneiric.install('child')"
+    with track_session("parent") as parent:
+        subprocess.run([sys.executable, "-c", child], check=True)
+        claimed = os.environ["ONEIRIC_SESSION_ID"]
+    assert "ONEIRIC_SESSION_ID" not in os.environ
+    stranger = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    forged = claimed.rpartition(":")[0] + f":{stranger.pid}"
+    subprocess.run([sys.executable, "-c", child], check=True, env={**environ, "ONEIRIC_SESSION_ID": forged})
+    stranger.communicate()
+    parents = [
+        e.start.get("parent_session_id") for e in journals(folder) if e.start["component_name"] == "child"
+    ]
+    assert sorted(parents, key=str) == sorted([None, parent.id], key=str)
+
+
+def test_the_environment_gives_reason_and_actor(
+    environ: Mapping[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONEIRIC_REASON", "OPS-7")
+    monkeypatch.setenv("ONEIRIC_ACTOR", "robot")
+    with track_session("shop"):
+        pass
+    start = journals(folder)[0].start
+    assert start["reason"] == "OPS-7"
+    assert "actor" not in start
+
+
+def test_a_server_that_answers_is_noticed(environ: Mapping[str, str], emitter: SessionEventEmitter) -> None:
+    with FakeServer(environ):
+        emitter.start_session("ShopShell")
+        assert emitter.wait_connected(10)
+        emitter.shutdown()
+    assert emitter.problem is None
+
+
+def test_a_server_that_turns_us_away_is_told_apart_from_none(
+    environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_error(401)
+
+        def log_message(self, *_arguments: object) -> None:
+            """Keep the test's output clean."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        monkeypatch.setenv("SESSION_BUDDY_MCP_ENDPOINT", f"http://127.0.0.1:{server.server_port}/mcp")
+        emitter = SessionEventEmitter("shop")
+        emitter.start_session("ShopShell")
+        assert not emitter.wait_connected(10)
+        assert emitter.turned_away
+        assert "token" in str(emitter.problem)
+        emitter.shutdown()
+        server.shutdown()
+
+
+def test_a_host_object_that_misbehaves_reaches_nobody(emitter: SessionEventEmitter, folder: Path) -> None:
+    class Trap(dict[str, object]):
+        def items(self) -> Any:
+            raise RuntimeError("no items today")
+
+    assert emitter.start_session("ShopShell", Trap(a=1))
+    assert journals(folder)[0].start["metadata"] == {"unreadable": "Trap"}
+    emitter.end_session()
+    assert emitter.start_session("ShopShell", ["no", "mapping"])  # type: ignore[arg-type]
+    assert emitter.dropped == 0
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        {"exit_reason": "quit"},
+        {"status": "done"},
+        {"exit_code": "a"},
+        {"exit_code": 2**40},
+        {"signal": "SIGTERM"},
+        {"signal": signal.SIGTERM},
+    ],
+)
+def test_an_end_that_the_contract_does_not_know_is_brought_within_it(
+    emitter: SessionEventEmitter, folder: Path, ending: dict[str, Any]
+) -> None:
+    emitter.start_session("ShopShell", session_type="Admin Shell", actor="robot")
+    emitter.record(commands=-1)
+    assert emitter.end_session(**ending)
+    (entry,) = journals(folder)
+    for event in entry.events:
+        parse_event(event)
+
+
+def test_a_record_of_nonsense_reaches_nobody(emitter: SessionEventEmitter) -> None:
+    emitter.start_session("ShopShell")
+    emitter.record(commands=None)  # type: ignore[arg-type]
+    assert emitter.dropped == 1
+    emitter.record(commands=10**150)
+    assert emitter.end_session()
+
+
+def test_a_failure_that_has_passed_is_no_reason_any_more(environ: Mapping[str, str]) -> None:
+    in_the_way = Path(environ["HOME"], ".local")
+    in_the_way.write_text("")
+    emitter = SessionEventEmitter("shop")
+    assert emitter.start_session("ShopShell") is None
+    in_the_way.unlink()
+    assert emitter.start_session("ShopShell")
+    assert emitter.end_session()
+    assert emitter.available
+    emitter.shutdown()
+
+
+def test_overlapping_sessions_leave_no_parent_behind(environ: Mapping[str, str]) -> None:
+    first, second = SessionEventEmitter("one"), SessionEventEmitter("two")
+    first.start_session("x")
+    second.start_session("x")
+    first.end_session()
+    second.end_session()
+    assert "ONEIRIC_SESSION_ID" not in os.environ
+    first.shutdown()
+
+
+def test_a_full_disk_at_the_end_still_tells_a_server(unmeasured: Mapping[str, str]) -> None:
+    code = """
+import resource, signal, oneiric
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+e = oneiric.SessionEventEmitter("shop")
+e.start_session("x")
+assert e.wait_connected(10)
+resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))
+print(e.end_session(), e.dropped)
+e.shutdown()
+"""
+    with FakeServer(unmeasured) as server:
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=unmeasured, capture_output=True, text=True, check=False
+        )
+        assert server.wait_for(lambda events: any(e["event_type"] == "session_end" for e in events))
+    assert done.stdout.split() == ["False", "1"], done.stderr
+
+
+def test_a_session_for_another_server_waits_for_that_one(
+    environ: Mapping[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SESSION_BUDDY_MCP_ENDPOINT", "http://127.0.0.1:9/mcp")
+    with track_session("far") as far:
+        pass
+    far.emitter.shutdown()
+    taken: list[dict[str, Any]] = []
+
+    def deliver(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        taken.extend(events)
+        return [{"status": "stored", "error": None} for _ in events]
+
+    now = datetime.now(UTC)
+    sweep(folder, deliver, now=now)
+    assert taken == []
+    sweep(folder, deliver, now=now, destination=Endpoint(url="http://127.0.0.1:9/mcp").destination)
+    assert [event["event_type"] for event in taken] == ["session_start", "session_end"]

@@ -1,0 +1,275 @@
+"""How a process ends is seen from outside: each test is a real process."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+
+from oneiric.testing import journals
+
+
+def end_of(folder: Path) -> dict[str, Any]:
+    (entry,) = journals(folder)
+    assert entry.end is not None, "the journal has no end"
+    return entry.end
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "status", "exit_code"),
+    [
+        ("pass", "exit", "ended", 0),
+        ("import sys; sys.exit(3)", "exit", "ended", 3),
+        ("1/0", "exception", "crashed", 1),
+        ("raise KeyboardInterrupt", "exception", "crashed", -signal.SIGINT),
+    ],
+)
+def test_an_installed_session_ends_with_its_process(
+    python: Any, folder: Path, code: str, reason: str, status: str, exit_code: int
+) -> None:
+    done = python(f"import oneiric; oneiric.install('shop'); {code}")
+    assert done.returncode == exit_code
+    end = end_of(folder)
+    assert (end["exit_reason"], end["status"], end["detected_by"]) == (reason, status, "emitter")
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "exit_code"),
+    [
+        ("pass", "exit", None),
+        ("raise SystemExit(3)", "exit", 3),
+        ("raise SystemExit", "exit", 0),
+        ("1/0", "exception", None),
+    ],
+)
+def test_a_block_ends_as_it_was_left(
+    python: Any, folder: Path, code: str, reason: str, exit_code: int | None
+) -> None:
+    python(f"import oneiric\nwith oneiric.track_session('shop'): {code}")
+    end = end_of(folder)
+    assert (end["exit_reason"], end.get("exit_code")) == (reason, exit_code)
+
+
+@pytest.mark.parametrize("death", ["os._exit(4)", "os.kill(os.getpid(), 9)", "os.kill(os.getpid(), 15)"])
+def test_a_process_that_cannot_say_goodbye_leaves_an_orphan(python: Any, folder: Path, death: str) -> None:
+    python(f"import os, oneiric; oneiric.install('shop'); {death}")
+    assert journals(folder)[0].end is None
+
+
+@pytest.mark.parametrize("code", ["pass", "1/0", "raise SystemExit(2)"])
+def test_nothing_of_ours_is_printed(python: Any, code: str) -> None:
+    plain = python(code)
+    tracked = python(f"import oneiric; oneiric.install('shop')\n{code}", "-W", "error")
+    assert tracked.stdout == plain.stdout == ""
+    assert tracked.returncode == plain.returncode
+    assert tracked.stderr.replace("line 2", "line 1") == plain.stderr.replace("line 2", "line 1")
+
+
+def prompt(environ: Mapping[str, str]) -> "pexpect.spawn[str]":
+    """A plain Python prompt with a live session.
+
+    Signalled just before it waits for its terminal, such a prompt notices at the next signal.
+    """
+    child = pexpect.spawn(
+        sys.executable,
+        ["-q", "-i", "-c", "import oneiric; e = oneiric.install('shop')"],
+        env={**environ, "PYTHON_BASIC_REPL": "1"},
+        encoding="utf-8",
+        timeout=30,
+    )
+    child.expect(">>> ")
+    return child
+
+
+def interrupt(child: "pexpect.spawn[str]") -> None:
+    """Ctrl-C at a plain prompt, until it notices; for each time it may notice once more."""
+    child.sendintr()
+    for _ in range(30):
+        if child.expect(["KeyboardInterrupt", pexpect.TIMEOUT], timeout=1) == 0:
+            break
+        child.sendintr()
+    child.expect(">>> ")
+    for _ in range(30):
+        child.sendline("'list' + 'ens'")
+        if child.expect(["listens", pexpect.TIMEOUT], timeout=5) == 0:
+            break
+    child.expect(">>> ")
+
+
+@pytest.mark.parametrize(("number", "reason"), [(signal.SIGTERM, "sigterm"), (signal.SIGHUP, "sighup")])
+def test_a_prompt_killed_by_a_signal_says_so_and_dies_by_it(
+    environ: Mapping[str, str], folder: Path, number: int, reason: str
+) -> None:
+    child = prompt(environ)
+    for _ in range(30):
+        child.kill(number)
+        if child.expect([pexpect.EOF, pexpect.TIMEOUT], timeout=1) == 0:
+            break
+    child.wait()
+    assert child.signalstatus == number
+    end = end_of(folder)
+    assert (end["exit_reason"], end["signal"], end["status"]) == (reason, number, "ended")
+
+
+def test_a_closed_terminal_is_a_hangup(environ: Mapping[str, str], folder: Path) -> None:
+    child = prompt(environ)
+    child.close(force=False)
+    child.wait()
+    assert end_of(folder)["exit_reason"] == "sighup"
+
+
+def test_an_exception_at_the_prompt_is_no_crash(environ: Mapping[str, str], folder: Path) -> None:
+    child = prompt(environ)
+    child.sendline("1/0")
+    child.expect("ZeroDivisionError")
+    child.expect(">>> ")
+    child.sendline("exit()")
+    child.expect(pexpect.EOF)
+    assert end_of(folder)["status"] == "ended"
+
+
+def test_an_interrupt_at_the_prompt_ends_nothing(environ: Mapping[str, str], folder: Path) -> None:
+    child = prompt(environ)
+    interrupt(child)
+    child.sendline("print('al' + 'ive', e.session_id)")
+    child.expect(r"alive shop-")
+    child.sendeof()
+    child.expect(pexpect.EOF)
+    assert end_of(folder)["exit_reason"] == "exit"
+
+
+def test_a_hosts_own_handlers_stay(python: Any, folder: Path) -> None:
+    code = """
+import os, signal, oneiric
+signal.signal(signal.SIGTERM, lambda *_: print("mine"))
+e = oneiric.SessionEventEmitter("shop", interactive=True)
+e.start_session("x")
+os.kill(os.getpid(), signal.SIGTERM)
+print(signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL)
+e.end_session()
+print(signal.getsignal(signal.SIGHUP) is signal.SIG_DFL)
+"""
+    assert python(code).stdout.split() == ["mine", "True", "True"]
+
+
+def test_a_forked_child_is_not_the_session(python: Any, folder: Path) -> None:
+    code = """
+import os, sys, oneiric
+e = oneiric.install("shop")
+pid = os.fork()
+if pid == 0:
+    assert e.session_id is None
+    assert not e.end_session()
+    e.record(1)
+    sys.exit(0)
+os.waitpid(pid, 0)
+assert e.session_id
+print(e.end_session())
+"""
+    assert python(code).stdout.strip() == "True"
+    assert end_of(folder)["detected_by"] == "emitter"
+
+
+def test_a_forked_child_that_is_killed_does_not_end_its_parents_session(python: Any, folder: Path) -> None:
+    code = """
+import os, signal, oneiric
+e = oneiric.SessionEventEmitter("shop", interactive=True)
+e.start_session("x")
+pid = os.fork()
+if pid == 0:
+    os.kill(os.getpid(), signal.SIGTERM)
+os.waitpid(pid, 0)
+print(e.session_id is not None)
+e.end_session(exit_reason="eof")
+"""
+    assert python(code).stdout.strip() == "True"
+    assert end_of(folder)["exit_reason"] == "eof"
+
+
+def test_hooks_go_with_a_session_that_was_ended_by_another_thread(python: Any, folder: Path) -> None:
+    code = """
+import asyncio, os, signal, oneiric
+async def main():
+    e = oneiric.SessionEventEmitter("shop", interactive=True)
+    await e.emit_session_start("x")
+    print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+    await e.emit_session_end()
+    print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+asyncio.run(main())
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = python(code)
+    assert done.stdout.split() == ["False", "True"]
+    assert done.returncode == -signal.SIGTERM
+    assert end_of(folder)["exit_reason"] == "exit"
+
+
+@pytest.mark.parametrize("arguments", [[], ["-i"]])
+def test_a_host_without_standard_input_is_not_hurt(environ: Mapping[str, str], arguments: list[str]) -> None:
+    code = "import oneiric; print(oneiric.install('shop').session_id is not None)"
+    command = f'exec {sys.executable} {" ".join(arguments)} -c "{code}" <&-'
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.strip() == "True", done.stderr
+
+
+def test_a_host_that_shuts_down_by_itself_waits_once(environ: Mapping[str, str]) -> None:
+    code = """
+import time, oneiric
+e = oneiric.install("shop")
+e.shutdown()
+from oneiric import couriers
+waits = []
+for courier in couriers._couriers.values():
+    wait = courier.flush
+    courier.flush = lambda timeout: waits.append(timeout) or wait(timeout)
+import atexit
+atexit._run_exitfuncs()
+print(waits)
+"""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}/mcp"
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**environ, "SESSION_BUDDY_MCP_ENDPOINT": endpoint},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_forked_child_can_have_a_session_of_its_own(python: Any, folder: Path) -> None:
+    code = """
+import os, sys, oneiric
+e = oneiric.install("shop")
+pid = os.fork()
+if pid == 0:
+    with oneiric.track_session("child"):
+        sys.exit(0)
+os.waitpid(pid, 0)
+"""
+    python(code)
+    entries = {entry.start["component_name"]: entry for entry in journals(folder)}
+    assert entries["child"].start["parent_session_id"].startswith("shop-")
+    assert all(entry.end and entry.end["exit_reason"] == "exit" for entry in entries.values())
+
+
+def test_a_session_in_another_process_does_not_hold_up_its_end(
+    environ: Mapping[str, str], folder: Path
+) -> None:
+    code = "import oneiric, sys; oneiric.install('shop'); sys.stdin.read()"
+    shells = [
+        subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, env=dict(os.environ))
+        for _ in range(5)
+    ]
+    for shell in shells:
+        shell.communicate()
+    ends = [entry.end for entry in journals(folder)]
+    assert len(ends) == 5
+    assert all(ends)

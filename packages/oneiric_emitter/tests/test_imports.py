@@ -1,0 +1,60 @@
+import sys
+from typing import Any
+
+import pytest
+
+FORBIDDEN = (
+    "pydantic",
+    "IPython",
+    "mcp",
+    "fastmcp",
+    "duckdb",
+    "structlog",
+    "anyio",
+    "httpx",
+    "httpx2",
+    "http.client",
+)
+
+
+def test_a_started_session_loads_none_of_the_heavy_modules(python: Any) -> None:
+    code = "import sys, oneiric; oneiric.install('shop').wait_connected(5); print(*sys.modules)"
+    loaded = set(python(code).stdout.split())
+    assert "oneiric.delivery" in loaded
+    assert loaded.isdisjoint(FORBIDDEN)
+
+
+def test_the_standard_library_is_enough(python: Any) -> None:
+    code = "import sys, oneiric; oneiric.install('shop');"
+    code += "print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = set(python(code, "-S", env=_without_site()).stdout.split())
+    assert "oneiric" in loaded
+    assert loaded - sys.stdlib_module_names - {"__main__", "oneiric"} == set()
+
+
+@pytest.mark.parametrize("endpoint", ["", "http://127.0.0.1:9/mcp", "http://no-such-host.invalid/mcp"])
+def test_the_thread_imports_nothing(python: Any, monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    monkeypatch.setenv("SESSION_BUDDY_MCP_ENDPOINT", endpoint)
+    code = """
+import sys, threading, oneiric
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if threading.current_thread() is not threading.main_thread():
+            print("imported in a thread:", name)
+oneiric.track_session("warm-up")
+sys.meta_path.insert(0, Watch())
+e = oneiric.install("shop")
+e.wait_connected(5)
+e.shutdown()
+print("done")
+"""
+    assert python(code).stdout.strip() == "done"
+
+
+def _without_site() -> dict[str, str]:
+    import os
+    from pathlib import Path
+
+    import oneiric
+
+    return {**os.environ, "PYTHONPATH": str(Path(oneiric.__file__).parent.parent)}

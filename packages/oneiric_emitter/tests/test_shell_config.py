@@ -1,0 +1,42 @@
+"""A component's choices."""
+
+from typing import Any
+
+import pytest
+
+from oneiric.shell import ShellConfig
+from oneiric.shell.config import ShellConfig as FromItsModule
+
+
+def test_it_is_found_where_components_import_it() -> None:
+    assert ShellConfig is FromItsModule
+
+
+def test_choices_are_keywords_and_attributes() -> None:
+    config = ShellConfig(banner="x", table_max_width=100)
+    assert (config.banner, config.table_max_width, config.display_prompt) == ("x", 100, True)
+
+
+@pytest.mark.parametrize(
+    ("choice", "complaint"),
+    [
+        ({"table_max_width": 39}, "table_max_width is 39; 40 to 300 columns are allowed"),
+        ({"table_max_width": 301}, "table_max_width is 301; 40 to 300 columns are allowed"),
+        ({"auto_refresh_interval": 0.5}, "auto_refresh_interval is 0.5; 1 to 60 s are allowed"),
+        ({"auto_refresh_interval": 61}, "auto_refresh_interval is 61; 1 to 60 s are allowed"),
+    ],
+)
+def test_a_number_out_of_range_is_refused(choice: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValueError, match=f"^{complaint}$"):
+        ShellConfig(**choice)
+
+
+def test_a_subclass_adds_choices() -> None:
+    class ShopConfig(ShellConfig):
+        currency: str = "EUR"
+
+    assert ShopConfig().currency == "EUR"
+    config: Any = ShopConfig(currency="CHF", banner="Shop")  # type: ignore[call-arg]
+    assert (config.currency, config.banner) == ("CHF", "Shop")
+    with pytest.raises(ValueError, match="table_max_width"):
+        ShopConfig(table_max_width=1)

@@ -1,0 +1,518 @@
+"""Admin shells in real processes, under a pseudo-terminal and behind a pipe."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import pexpect
+import pytest
+
+from oneiric.shell import AdminShell, SessionEventEmitter, ShellConfig
+from oneiric.shell.session_tracker import SessionEventEmitter as FromItsModule
+
+PROMPT = r"In \S*\[\S*{}\S*\S*\]: "
+SHOP = """
+from oneiric.shell import AdminShell, ShellConfig
+
+class ShopShell(AdminShell):
+    def _get_adapters_info(self):
+        return ["till"]
+"""
+PLAIN = SHOP + "ShopShell(object(), ShellConfig(banner='The Shop')).start()"
+
+
+class Start(Protocol):
+    def __call__(self, code: str, **environ: str) -> "pexpect.spawn[str]": ...
+
+
+class Pipe(Protocol):
+    def __call__(self, code: str, typed: str, **environ: str) -> subprocess.CompletedProcess[str]: ...
+
+
+@pytest.fixture
+def start(environ: Mapping[str, str], tmp_path: Path) -> Iterator[Start]:
+    """Run code under a pseudo-terminal."""
+    running: list[pexpect.spawn[str]] = []
+
+    def spawn(code: str, **more: str) -> "pexpect.spawn[str]":
+        env = {**environ, "PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm", **more}
+        child = pexpect.spawn(
+            sys.executable, ["-c", code], env=env, cwd=str(tmp_path), encoding="utf-8", timeout=30
+        )
+        running.append(child)
+        return child
+
+    yield spawn
+    for child in running:
+        child.close(force=True)
+
+
+@pytest.fixture
+def pipe(environ: Mapping[str, str], tmp_path: Path) -> Pipe:
+    """Run code with typed lines from a pipe."""
+
+    def run(code: str, typed: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            input=typed,
+            env={**environ, **more},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+def journals(folder: Path) -> list[list[dict[str, Any]]]:
+    """The events of each session in the outbox, heartbeats left out."""
+    found = []
+    for path in sorted(folder.glob("*.jsonl")):
+        events = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+        found.append([event for event in events if event["event_type"] != "session_heartbeat"])
+    return found
+
+
+def only_session(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    [[began, ended]] = journals(folder)
+    return began, ended
+
+
+def leave(child: "pexpect.spawn[str]", typed: str = "exit()\r") -> str:
+    """Type something that ends the shell; the rest of its output."""
+    child.send(typed)
+    child.expect(pexpect.EOF)
+    child.wait()
+    return child.before or ""
+
+
+def test_the_emitter_is_found_where_components_import_it() -> None:
+    assert FromItsModule is SessionEventEmitter
+
+
+def test_the_session_starts_before_the_first_prompt_and_ends_with_it(start: Start, folder: Path) -> None:
+    child = start(PLAIN)
+    child.expect("The Shop")
+    child.expect("Session Tracking: ✓ Enabled")
+    child.expect(PROMPT.format(1))
+    [[began]] = journals(folder)
+    assert (began["component_name"], began["shell_type"]) == ("shop", "ShopShell")
+    assert began.get("session_type", "admin_shell") == "admin_shell"
+    assert began["metadata"] == {
+        "version": "unknown",
+        "adapters": ["till"],
+        "cli_preprocessing_enabled": False,
+        "tab_completion_enabled": True,
+        "command_tree_size": 0,
+    }
+    leave(child)
+    assert child.exitstatus == 0
+    _, ended = only_session(folder)
+    assert (ended["status"], ended["exit_reason"], ended["exit_code"]) == ("ended", "exit", 0)
+
+
+@pytest.mark.parametrize(
+    ("typed", "reason"),
+    [("exit()\r", "exit"), ("quit\r", "exit"), ("exit\r", "exit"), ("quit()\r", "exit"), ("\x04", "eof")],
+)
+def test_how_the_shell_was_left_is_known(start: Start, folder: Path, typed: str, reason: str) -> None:
+    child = start(PLAIN)
+    child.expect(PROMPT.format(1))
+    leave(child, typed)
+    assert child.exitstatus == 0
+    assert only_session(folder)[1]["exit_reason"] == reason
+
+
+def test_an_exception_out_of_the_shell_is_the_reason_and_goes_on(start: Start, folder: Path) -> None:
+    child = start(PLAIN)
+    child.expect(PROMPT.format(1))
+    assert "KillEmbedded" in leave(child, "%exit_raise\r")
+    assert child.exitstatus == 1
+    _, ended = only_session(folder)
+    assert (ended["status"], ended["exit_reason"], ended["exit_code"]) == ("crashed", "exception", 1)
+
+
+@pytest.mark.parametrize(("number", "reason"), [(signal.SIGTERM, "sigterm"), (signal.SIGHUP, "sighup")])
+def test_a_signal_is_the_reason_and_still_kills(
+    start: Start, folder: Path, number: signal.Signals, reason: str
+) -> None:
+    child = start(PLAIN)
+    child.expect(PROMPT.format(1))
+    child.kill(number)
+    child.expect(pexpect.EOF)
+    child.wait()
+    assert child.signalstatus == number
+    assert only_session(folder)[1]["exit_reason"] == reason
+
+
+@pytest.mark.parametrize("simple", ["", "1"])
+def test_ctrl_c_at_the_prompt_does_not_leave_the_shell(start: Start, folder: Path, simple: str) -> None:
+    child = start(PLAIN, **({"IPY_TEST_SIMPLE_PROMPT": simple} if simple else {}))
+    child.expect(PROMPT.format(1))
+    child.send("half a li")
+    child.expect("half a li" if simple else r"half.*li")
+    child.sendintr()
+    if simple:
+        child.expect(PROMPT.format(1))
+    child.send("6 * 7\r")
+    child.expect("42")
+    leave(child)
+    assert only_session(folder)[1]["exit_reason"] == "exit"
+
+
+def test_input_from_a_pipe_is_run_and_counted(pipe: Pipe, folder: Path) -> None:
+    done = pipe(PLAIN, "print(6 * 7)\n1 / 0\nx = 1\n")
+    assert done.returncode == 0
+    assert "42" in done.stdout
+    _, ended = only_session(folder)
+    assert ended["exit_reason"] == "eof"
+    assert (ended["activity"]["commands"], ended["activity"]["errors"]) == (3, 1)
+
+
+def test_an_empty_pipe_ends_at_once(pipe: Pipe, folder: Path) -> None:
+    assert pipe(PLAIN, "").returncode == 0
+    assert only_session(folder)[1]["exit_reason"] == "eof"
+
+
+def test_two_starts_are_two_sessions(pipe: Pipe, folder: Path) -> None:
+    done = pipe(
+        SHOP + "shell = ShopShell(object()); shell.start(); print(shell.session_id); shell.start()", ""
+    )
+    assert "None" in done.stdout
+    assert [[event["event_type"] for event in events] for events in journals(folder)] == [
+        ["session_start", "session_end"],
+        ["session_start", "session_end"],
+    ]
+
+
+def test_a_shell_starts_below_a_running_event_loop(start: Start, folder: Path) -> None:
+    child = start(
+        SHOP
+        + """
+import asyncio
+async def main():
+    ShopShell(object()).start()
+    await asyncio.sleep(0)
+    print("the loop goes", "on", asyncio.get_running_loop().is_running())
+asyncio.run(main())
+"""
+    )
+    child.expect(PROMPT.format(1))
+    child.send("await asyncio.sleep(0, 6 * 7)\r")
+    child.expect("42")
+    assert "the loop goes on True" in leave(child)
+    assert only_session(folder)[1]["exit_reason"] == "exit"
+
+
+def test_what_embedding_changes_in_the_host_is_put_back(pipe: Pipe) -> None:
+    done = pipe(
+        SHOP
+        + """
+import asyncio, sys
+from IPython.core.interactiveshell import InteractiveShell
+hook = sys.excepthook
+ShopShell(object()).start()
+print("same hook", sys.excepthook is hook, "no shell", InteractiveShell._instance is None)
+asyncio.get_event_loop_policy().get_event_loop().close()
+print("a loop", "is current")
+""",
+        "",
+    )
+    assert "same hook True no shell True" in done.stdout
+    assert "a loop is current" in done.stdout, done.stderr
+
+
+def test_a_shell_inside_ipython_gives_it_back(pipe: Pipe) -> None:
+    done = pipe(
+        SHOP
+        + """
+from IPython.core.interactiveshell import InteractiveShell
+outer = InteractiveShell.instance()
+ShopShell(object()).start()
+print("outer is back", InteractiveShell.instance() is outer)
+""",
+        "get_ipython().banner1\n",
+    )
+    assert "outer is back True" in done.stdout, done.stderr
+
+
+def test_a_disabled_shell_records_nothing_and_says_why(pipe: Pipe, folder: Path) -> None:
+    done = pipe(SHOP + "ShopShell(object(), ShellConfig(tracking_disabled='by the test')).start()", "")
+    assert "Session Tracking: ✗ Disabled (by the test)" in done.stdout
+    assert not journals(folder)
+
+
+def test_tracking_switched_off_for_all_is_said(pipe: Pipe, folder: Path) -> None:
+    done = pipe(PLAIN, "", ONEIRIC_TRACKING="off")
+    assert "Session Tracking: ✗ Disabled (ONEIRIC_TRACKING=off)" in done.stdout
+    assert not journals(folder)
+
+
+def test_a_home_that_cannot_be_written_stops_neither_shell_nor_history(pipe: Pipe) -> None:
+    done = pipe(PLAIN, "print(6 * 7)\n", HOME="/dev/null")
+    assert done.returncode == 0
+    assert "✗ Disabled" in done.stdout
+    assert "42" in done.stdout
+
+
+def test_a_terminal_without_the_characters_gets_others(pipe: Pipe) -> None:
+    done = pipe(PLAIN, "print(6 * 7)\n", PYTHONIOENCODING="latin-1")
+    assert done.returncode == 0
+    assert "Session Tracking: ? Enabled" in done.stdout
+
+
+def test_the_prompt_can_be_silent_and_its_tracebacks_verbose(pipe: Pipe) -> None:
+    config = "ShellConfig(display_prompt=False, show_tracebacks=True)"
+    done = pipe(
+        SHOP + f"ShopShell(object(), {config}).start()", "hidden = 6 * 7\n1 / (hidden - 42)\n(\n41 + 2)\n"
+    )
+    assert "In [" not in done.stdout
+    assert re.search(r"hidden \S*= \S*42", done.stdout)
+    assert "43" in done.stdout
+
+
+def test_the_namespace_holds_the_application_and_what_was_added(pipe: Pipe) -> None:
+    code = """
+shell = ShopShell({"name": "till"})
+shell.add_helper("double", lambda x: 2 * x)
+shell.add_object("stock", [1, 2])
+shell.start()
+"""
+    done = pipe(SHOP + code, "print(app['name'], double(21), stock, run, Console, Table)\n")
+    assert "till 42 [1, 2]" in done.stdout
+    assert "rich.table.Table" in done.stdout
+
+
+REPLACED = """
+import asyncio, logging
+from oneiric.shell import AdminShell, ShellConfig
+from oneiric.shell.session_tracker import SessionEventEmitter
+
+class OldShell(AdminShell):
+    def __init__(self, app, config=None):
+        super().__init__(app, config)
+        self.session_tracker = SessionEventEmitter(component_name="old-shop")
+        self._session_id = None
+    def _get_component_name(self):
+        return "old-shop"
+    def _get_banner(self):
+        return f"Old Shop {self._get_component_version()} {self.session_tracker.available}"
+    async def _emit_session_start(self):
+        self._session_id = await self.session_tracker.emit_session_start(
+            shell_type=self.__class__.__name__, metadata={"component_type": "old"})
+    async def _emit_session_end(self):
+        if self._session_id:
+            await self.session_tracker.emit_session_end(
+                session_id=self._session_id, metadata={"left": True}, shell_type="OldShell")
+            self._session_id = None
+    async def close(self):
+        await self._emit_session_end()
+        await self.session_tracker.close()
+"""
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        "OldShell(object()).start()",
+        "shell = OldShell(object()); asyncio.run(shell._emit_session_start()); shell.start()",
+        "shell = OldShell(object()); shell.start(); asyncio.run(shell.close())",
+    ],
+)
+def test_a_shell_with_its_own_tracker_and_hooks_is_one_session(pipe: Pipe, folder: Path, run: str) -> None:
+    done = pipe(REPLACED + run, "print(6 * 7)\n")
+    assert "Old Shop unknown True" in done.stdout
+    assert "42" in done.stdout
+    began, ended = only_session(folder)
+    assert (began["component_name"], began["metadata"]) == ("old-shop", {"component_type": "old"})
+    assert ended["metadata"] == {"left": True}
+    assert ended["activity"]["commands"] == 1
+
+
+def test_a_replaced_tracker_hears_of_signals_too(start: Start, folder: Path) -> None:
+    child = start(REPLACED + "OldShell(object()).start()")
+    child.expect(PROMPT.format(1))
+    child.kill(signal.SIGTERM)
+    child.expect(pexpect.EOF)
+    assert only_session(folder)[1]["exit_reason"] == "sigterm"
+
+
+def test_a_hook_that_fails_does_not_break_the_shell(pipe: Pipe, folder: Path) -> None:
+    code = """
+class Broken(ShopShell):
+    async def _emit_session_start(self):
+        await super()._emit_session_start()
+        raise RuntimeError("start hook")
+    def _emit_session_end(self):
+        raise RuntimeError("end hook")
+Broken(object()).start()
+"""
+    done = pipe(SHOP + code, "print(6 * 7)\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "42" in done.stdout
+    assert only_session(folder)[1]["exit_reason"] == "eof"
+
+
+def test_a_tracker_of_another_kind_needs_the_async_calls_alone(pipe: Pipe) -> None:
+    code = """
+class Other:
+    async def emit_session_start(self, shell_type, metadata=None):
+        print("other started", shell_type)
+        return "other-1"
+    async def emit_session_end(self, session_id=None, metadata=None):
+        print("other ended", session_id)
+    async def close(self): print("other closed")
+class Shell(ShopShell):
+    def __init__(self):
+        super().__init__(object())
+        self.session_tracker = Other()
+    async def _emit_session_start(self):
+        self._session_id = await self.session_tracker.emit_session_start(type(self).__name__)
+    async def _emit_session_end(self):
+        await self.session_tracker.emit_session_end(self._session_id)
+shell = Shell()
+shell.start()
+import asyncio; asyncio.run(shell.close())
+"""
+    done = pipe(SHOP + code, "print(get_ipython())\n")
+    for line in ("other started Shell", "other ended other-1", "other closed", "✓ Enabled"):
+        assert line in done.stdout, done.stderr
+
+
+@pytest.mark.usefixtures("environ")
+def test_a_component_is_named_by_its_hook_or_its_class() -> None:
+    class SessionBuddyShell(AdminShell):
+        pass
+
+    class Named(AdminShell):
+        def _get_component_name(self) -> str:
+            return "till_2"
+
+    assert SessionBuddyShell(None).component_name == "session-buddy"
+    assert Named(None).component_name == "till_2"
+    assert repr(Named(None)) == "<Named(component='till_2', session_id=None)>"
+
+
+@pytest.mark.usefixtures("environ")
+def test_a_component_that_is_installed_has_its_version() -> None:
+    class OneiricShell(AdminShell):
+        pass
+
+    assert OneiricShell(None)._get_component_version() != "unknown"
+
+
+def test_its_own_commands_are_understood_where_that_is_switched_on(
+    pipe: Pipe, folder: Path, tmp_path: Path
+) -> None:
+    """`list-orders` and `till list-orders` run, Python keeps what it knows, a failing command is an error."""
+    (tmp_path / "till_cli.py").write_text(
+        "import sys, typer\n"
+        "app = typer.Typer()\n"
+        "@app.callback()\ndef options(): pass\n"
+        "@app.command()\n"
+        "def list_orders(state: str = 'any', code: int = 0):\n"
+        "    print('orders in state', state); raise SystemExit(code)\n"
+        "main = app\n"
+    )
+    info = tmp_path / "till-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: till\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[console_scripts]\ntill = till_cli:main\n")
+    program = tmp_path / "bin" / "till"
+    program.parent.mkdir()
+    program.write_text(f"#!{sys.executable}\nfrom till_cli import main\nmain()\n")
+    program.chmod(0o755)
+    code = (
+        SHOP.replace("ShopShell", "TillShell")
+        + "TillShell(1, ShellConfig(cli_preprocessing_enabled=True)).start()"
+    )
+    typed = """\
+list-orders --state open
+till list-orders --code 3
+print('code', _exit_code)
+wanted = 'ready'
+list-orders --state $wanted
+%cli list-orders
+%cli print(1)
+orders = 2; list = 44
+list-orders
+%help_shell
+%status
+"""
+    path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+    done = pipe(code, typed, PYTHONPATH=str(tmp_path), PATH=path)
+    said = done.stdout
+    for line in (
+        "orders in state open",
+        "code 3",
+        "orders in state ready",
+        "'print(1)' is no command here",
+        "42",
+    ):
+        assert line in said, said + done.stderr
+    assert said.count("orders in state any") == 2
+    assert re.search(r"%help_shell +Show what this shell adds to IPython\.", said)
+    assert "Commands (typed as they are): list-orders, till" in said
+    assert re.search(r"Component +till 1\.0", said)
+    assert re.search(r"Session tracking +✓ Enabled", said)
+    assert re.search(r"CLI commands +1\n", said)
+    began, ended = only_session(folder)
+    assert began["metadata"]["command_tree_size"] == 1
+    assert (ended["activity"]["commands"], ended["activity"]["errors"]) == (11, 1)
+
+
+def test_a_components_own_magics_are_registered_beside_the_base(pipe: Pipe) -> None:
+    code = '''
+from IPython.core.magic import line_magic, magics_class
+from oneiric.shell.magics import BaseMagics
+
+@magics_class
+class TillMagics(BaseMagics):
+    @line_magic
+    def till(self, line):
+        """Show the till."""
+        print("till of", self.app, line)
+
+class TillShell(ShopShell):
+    def _register_magics(self):
+        super()._register_magics()
+        magics = TillMagics(self.shell)
+        magics.set_app(self.app)
+        self.shell.register_magics(magics)
+TillShell("shop 7").start()
+'''
+    done = pipe(SHOP + code, "%till open\n%help_shell\n%status\n")
+    assert "till of shop 7 open" in done.stdout, done.stderr
+    assert re.search(r"%till +Show the till\.", done.stdout)
+    assert re.search(r"Application +str", done.stdout)
+
+
+def test_magics_registered_without_an_admin_shell_still_answer(pipe: Pipe) -> None:
+    code = """
+from IPython.core.interactiveshell import InteractiveShell
+from oneiric.shell.magics import BaseMagics
+shell = InteractiveShell.instance()
+magics = BaseMagics(shell)
+magics.set_app("the app")
+shell.register_magics(magics)
+for line in ("%status", "%help_shell", "%cli list-orders"):
+    shell.run_cell(line)
+"""
+    done = pipe(code, "")
+    assert re.search(r"Application +str", done.stdout), done.stderr
+    assert "'list-orders' is no command here" in done.stdout
+
+
+@pytest.mark.usefixtures("environ")
+def test_magics_are_not_registered_before_there_is_a_prompt() -> None:
+    shell = AdminShell("app", ShellConfig())
+    shell._register_magics()
+    assert shell.shell is None

@@ -1,0 +1,87 @@
+"""Programs run from the prompt, on its terminal."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from oneiric.shell.dispatch import run
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [("pass", 0), ("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", 137)],
+)
+def test_an_exit_code_is_given_as_shells_give_it(code: str, expected: int) -> None:
+    assert run([sys.executable, "-c", code]) == expected
+
+
+def test_a_program_that_cannot_be_started_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    missing = str(tmp_path / "missing")
+    assert run([missing]) == 127
+    assert capsys.readouterr().out == f"{missing} cannot be started: No such file or directory\n"
+
+
+def test_ctrl_c_is_the_childs_to_decide(environ: Mapping[str, str], tmp_path: Path) -> None:
+    """The child catches it and leaves by its own code; the shell waits and lives on."""
+    (tmp_path / "child.py").write_text(
+        "import signal, sys\n"
+        "try:\n    print('wai' + 'ting', flush=True); signal.pause()\n"
+        "except KeyboardInterrupt:\n    sys.exit(7)\n"
+    )
+    code = (
+        "import sys; from oneiric.shell.dispatch import run; print('code', run([sys.executable, 'child.py']))"
+    )
+    child = pexpect.spawn(
+        sys.executable, ["-c", code], env=dict(environ), cwd=str(tmp_path), encoding="utf-8", timeout=30
+    )
+    child.expect("waiting")
+    child.sendintr()
+    child.expect("code 7")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == os.EX_OK
+
+
+def test_tab_completes_commands_at_the_prompt(environ: Mapping[str, str], tmp_path: Path) -> None:
+    code = """
+from IPython.core.completer import provisionalcompleter
+from oneiric.shell import ShellConfig
+from oneiric.shell.commands import Command, Commands
+from oneiric.shell.dispatch import Dispatcher
+from oneiric.shell.prompt import embedded
+tree = Command("till", (), {"list-orders": Command("list-orders", ("--state",)), "close": Command("close")})
+with embedded({}, ShellConfig()) as prompt:
+    Dispatcher(prompt, Commands([tree])).install(completion=True)
+    prompt.Completer.use_jedi = False
+    for text in ("list-o", "till cl", "%cli till cl", "list-orders --st", "till", "impo"):
+        with provisionalcompleter():
+            found = list(prompt.Completer.completions(text, len(text)))
+        print(text, "->", [text[:each.start] + each.text for each in found])
+"""
+    done = pexpect.run(
+        f'{sys.executable} -W ignore "{_script(tmp_path, code)}"',
+        env=dict(environ),
+        encoding="utf-8",
+        timeout=60,
+    )
+    for line in (
+        "list-o -> ['list-orders'",
+        "till cl -> ['till close']",
+        "%cli till cl -> ['%cli till close']",
+        "list-orders --st -> ['list-orders --state']",
+        "till -> ['till'",
+        "impo -> ['import'",
+    ):
+        assert line in done
+
+
+def _script(folder: Path, code: str) -> Path:
+    path = folder / "script.py"
+    path.write_text(code)
+    return path

@@ -1,0 +1,242 @@
+import json
+import os
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oneiric import outbox
+from oneiric.outbox import Journal
+from oneiric.sweep import count, replay, settle, sweep
+from oneiric.testing import journals, start_event
+
+NOW = datetime.now(UTC)
+
+
+class Receiver:
+    """Takes events; answers ``status``."""
+
+    def __init__(self, status: str = "stored") -> None:
+        self.events: list[dict[str, Any]] = []
+        self.calls = 0
+        self.status = status
+
+    def __call__(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        self.events += events
+        self.calls += 1
+        return [{"status": self.status, "error": "no" if self.status == "invalid" else None} for _ in events]
+
+
+def leave_orphan(folder: Path, number: int = 0, **changes: Any) -> Path:
+    start = start_event(event_id=f"1b9d{number:04x}-bbfd-4b2d-9b5d-ab8dfbbd4bed", **changes)
+    journal = Journal.create(folder, outbox.session_id_of(start), start)
+    journal.close()
+    return journal.path
+
+
+def test_an_orphan_is_recovered_and_delivered(folder: Path) -> None:
+    leave_orphan(folder)
+    receiver = Receiver()
+    report = sweep(folder, receiver, now=NOW)
+    assert (report.recovered, report.delivered, count(folder)) == (1, 1, 0)
+    assert [event["event_type"] for event in receiver.events] == ["session_start", "session_end"]
+    assert journals(folder, "done")[0].end == receiver.events[1]
+
+
+def test_a_live_journal_is_left_alone(folder: Path) -> None:
+    start = start_event(pid=os.getpid())
+    journal = Journal.create(folder, outbox.session_id_of(start), start)
+    report = sweep(folder, Receiver(), now=NOW)
+    assert (report.delivered, count(folder)) == (0, 1)
+    journal.close()
+
+
+def test_a_server_that_fails_leaves_all_waiting(folder: Path) -> None:
+    leave_orphan(folder)
+
+    def fail(_events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        raise ConnectionRefusedError
+
+    with pytest.raises(ConnectionRefusedError):
+        sweep(folder, fail, now=NOW)
+    assert count(folder) == 1
+    receiver = Receiver("duplicate")
+    assert sweep(folder, receiver, now=NOW).delivered == 1
+    assert receiver.calls == 1
+
+
+def test_a_refused_journal_is_kept_and_counted(folder: Path) -> None:
+    leave_orphan(folder)
+    assert sweep(folder, Receiver("invalid"), now=NOW).rejected == 1
+    assert count(folder, "rejected") == 1
+
+
+def test_a_corrupt_journal_is_set_aside_and_stops_nobody(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    leave_orphan(folder)
+    (folder / "a-broken.jsonl").write_bytes(b"\0\0\0\n")
+    report = sweep(folder, Receiver(), now=NOW)
+    assert (report.corrupt, report.delivered) == (1, 1)
+    assert count(folder, "corrupt") == 1
+    assert "a-broken.jsonl" in caplog.text
+
+
+START = json.dumps(start_event(event_id="1b9dffff-bbfd-4b2d-9b5d-ab8dfbbd4bed"))
+END_OF_ANOTHER = {
+    "event_type": "session_end",
+    "session_id": "other-20260102-030405-1b9d6bcd",
+    "timestamp": "2026-01-02T04:00:00+00:00",
+}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"event_type":"session_start"}',
+        '{"event_type":["session_start"]}',
+        "[" * 200_000,
+        START.replace('"2026-01-02T03:04:05.500000+00:00"', "5"),
+        START.replace('"2026-01-02T03:04:05.500000+00:00"', '"0001-01-01T00:00:00+14:00"'),
+        START.replace('"event_id"', '"nothing"'),
+        START.replace('"pid": 4242', '"pid": "x"'),
+        START.replace('"metadata": {}', '"metadata": {"n": NaN}'),
+        START.replace('"metadata": {}', '"metadata": {"n": 1e999}'),
+        START.replace('"metadata": {}', '"metadata": {"s": "\\ud800"}'),
+        START.replace('"metadata": {}', '"process": "x"'),
+        START.replace('"metadata": {}', '"process": {"boot_id": "x"}'),
+        START + "\n" + json.dumps(END_OF_ANOTHER),
+        START + "\n" + "x" * 1_100_000,
+    ],
+    ids=range(14),
+)
+def test_a_journal_of_any_nonsense_is_set_aside_and_stops_nobody(folder: Path, content: str) -> None:
+    leave_orphan(folder)
+    (folder / "a-broken.jsonl").write_text(content + "\n")
+    report = sweep(folder, Receiver(), now=NOW)
+    assert (report.corrupt, report.delivered) == (1, 1)
+
+
+def test_a_pulse_of_nonsense_is_no_pulse(folder: Path) -> None:
+    path = leave_orphan(folder)
+    with path.open("r+b") as file:
+        pulse = b'{"event_type":"session_heartbeat","timestamp":7,"commands":-1}'
+        file.write(pulse.ljust(255) + b"\n")
+    receiver = Receiver()
+    assert sweep(folder, receiver, now=NOW).delivered == 1
+    assert receiver.events[1]["timestamp"] == receiver.events[0]["timestamp"]
+
+
+def test_what_is_no_file_is_passed_over(folder: Path) -> None:
+    leave_orphan(folder)
+    os.mkfifo(folder / "a-pipe.jsonl")
+    (folder / "a-folder.jsonl").mkdir()
+    (folder / "a-folder.new").mkdir()
+    (folder / "a-link.new").symlink_to("/etc/passwd")
+    os.utime(folder / "a-folder.new", (0, 0))
+    os.utime(folder / "a-link.new", (0, 0), follow_symlinks=False)
+    assert sweep(folder, Receiver(), now=NOW).delivered == 1
+
+
+def test_many_journals_go_in_few_calls(folder: Path) -> None:
+    for number in range(300):
+        leave_orphan(folder, number)
+    receiver = Receiver()
+    assert sweep(folder, receiver, now=NOW).delivered == 300
+    assert len(receiver.events) == 600
+    assert receiver.calls == 2
+
+
+def test_large_journals_are_cut_into_calls_by_size(folder: Path) -> None:
+    for number in range(40):
+        leave_orphan(folder, number, metadata={"text": "x" * 16_000})
+    receiver = Receiver()
+    assert sweep(folder, receiver, now=NOW).delivered == 40
+    assert receiver.calls == 3
+
+
+def test_only_one_process_sweeps_at_a_time(folder: Path) -> None:
+    leave_orphan(folder)
+    inner: list[int] = []
+
+    def deliver(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        inner.append(sweep(folder, Receiver(), now=NOW).delivered)
+        return Receiver()(events)
+
+    assert sweep(folder, deliver, now=NOW).delivered == 1
+    assert inner == [0]
+
+
+def test_another_machines_orphan_is_not_judged_before_a_week(folder: Path) -> None:
+    path = leave_orphan(folder.parent / "othermachine")
+    folder.mkdir()
+    assert sweep(folder, Receiver(), now=NOW).delivered == 0
+    assert sweep(folder, Receiver(), now=NOW + timedelta(days=8)).delivered == 1
+    assert (path.parent / "done" / path.name).exists()
+
+
+def test_another_machines_ended_journal_is_delivered(folder: Path) -> None:
+    path = leave_orphan(folder.parent / "othermachine")
+    entry = outbox.read(path)
+    with outbox.claim(path) as descriptor:
+        assert descriptor is not None
+        outbox.append_end(descriptor, entry, outbox.end_for_orphan(entry))
+    folder.mkdir()
+    receiver = Receiver()
+    assert sweep(folder, receiver, now=NOW).delivered == 1
+    assert len(receiver.events) == 2
+
+
+def test_done_journals_are_replayed_for_a_lost_database(folder: Path) -> None:
+    leave_orphan(folder)
+    sweep(folder, Receiver(), now=NOW)
+    receiver = Receiver()
+    assert replay(folder, receiver) == 1
+    assert len(receiver.events) == 2
+
+
+def test_done_journals_are_kept_a_week(folder: Path) -> None:
+    leave_orphan(folder)
+    sweep(folder, Receiver(), now=NOW)
+    sweep(folder, Receiver(), now=NOW + timedelta(days=6))
+    assert count(folder, "done") == 1
+    sweep(folder, Receiver(), now=NOW + timedelta(days=8))
+    assert count(folder, "done") == 0
+
+
+def test_half_made_journals_are_not_touched_while_young(folder: Path) -> None:
+    path = leave_orphan(folder)
+    new = path.with_suffix(".new")
+    shutil.move(path, new)
+    sweep(folder, Receiver(), now=NOW)
+    assert new.exists()
+    sweep(folder, Receiver(), now=NOW + timedelta(hours=2))
+    assert not new.exists()
+
+
+def test_an_outbox_that_is_not_there_is_empty(folder: Path) -> None:
+    assert sweep(folder, Receiver(), now=NOW).delivered == 0
+
+
+def test_settling_twice_overwrites(folder: Path) -> None:
+    settle(leave_orphan(folder), "done")
+    settle(leave_orphan(folder), "done")
+    assert count(folder, "done") == 1
+
+
+def test_a_forked_child_that_keeps_the_lock_does_not_keep_the_dead_alive(folder: Path) -> None:
+    from oneiric import facts
+
+    start = start_event(
+        pid=os.getpid(),
+        process={
+            "boot_id": facts.boot_id(),
+            "pid_namespace": facts.pid_namespace(),
+            "started_at": 1,
+        },
+    )
+    journal = Journal.create(folder, outbox.session_id_of(start), start)
+    assert sweep(folder, Receiver(), now=NOW).recovered == 1
+    journal.close()
