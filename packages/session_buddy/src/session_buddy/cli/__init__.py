@@ -1,0 +1,55 @@
+"""The command ``session-buddy``: each command parses, makes one call and prints."""
+
+from typing import Annotated
+
+import typer
+
+from session_buddy.cli import backup, edge, mcp, sessions, token
+from session_buddy.cli.wording import Commands
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="session-buddy",
+    cls=Commands,
+    help="The history of admin shell sessions: who is in which shell, since when, and how it ended.",
+    epilog="""\b
+Examples:
+  session-buddy list-sessions                     who was where, newest first
+  session-buddy list-sessions --status active     who is in a shell now
+  session-buddy show-session 1b9d6bcd             one session, every field
+  session-buddy mcp start                         the server, in the foreground""",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(mcp.app)
+app.add_typer(backup.app)
+app.add_typer(token.app)
+app.command("list-sessions", epilog=sessions.LIST_EXAMPLES)(sessions.list_sessions)
+app.command("show-session", epilog=sessions.SHOW_EXAMPLES)(sessions.show_session)
+
+
+def main() -> None:
+    """Run the command line; known errors are one line and an exit code."""
+    edge.run(app)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the flag
+    if wanted:
+        from importlib.metadata import version  # 20 ms that only this needs
+
+        typer.echo(f"session-buddy {version('session-buddy')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and leave."),
+    ] = False,
+) -> None:
+    pass

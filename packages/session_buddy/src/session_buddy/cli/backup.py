@@ -1,0 +1,151 @@
+"""``backup create|list|restore``: copies of the history, and the way back to one."""
+
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from oneiric.paths import user_paths
+from session_buddy import client, process, render
+from session_buddy.backups import LATEST, Backup, Backups
+from session_buddy.cli import edge, facts
+from session_buddy.cli.mcp import Database
+from session_buddy.cli.sessions import FormatOption
+from session_buddy.errors import SessionBuddyError
+from session_buddy.location import file_of
+
+if TYPE_CHECKING:
+    from session_buddy.restore import Restored
+
+FIELDS: Final = ("name", "made_at", "bytes", "path")
+
+app = typer.Typer(
+    name="backup", help="Backups of the history: make, list, go back to one.", no_args_is_help=True
+)
+
+_CREATE_EXAMPLES: Final = """\b
+Examples:
+  session-buddy backup create
+  cp "$(session-buddy backup list | head -1 | cut -f4)" /mnt/elsewhere/"""
+
+_LIST_EXAMPLES: Final = """\b
+Piped: tab-separated rows, newest first, without a header: name, time, bytes, path.
+
+\b
+Examples:
+  session-buddy backup list
+  session-buddy backup list --format json"""
+
+_RESTORE_EXAMPLES: Final = """\b
+Examples:
+  session-buddy mcp stop && session-buddy backup restore latest
+  session-buddy backup restore sessions-20260102-030405Z.duckdb
+  session-buddy backup restore /mnt/elsewhere/sessions-20260102-030405Z.duckdb"""
+
+
+@app.command(epilog=_CREATE_EXAMPLES)
+def create(db: Database = None) -> None:
+    """Make a backup now, with a server running or not."""
+    facts.tell_named("this command backs up the local database only")
+    server = client.local_server(_named(db))
+    path = client.post(server, "/api/backup")["path"] if server is not None else _make(db).path
+    edge.say(f"Backup {path}")
+
+
+@app.command("list", epilog=_LIST_EXAMPLES)
+def list_backups(form: FormatOption = None, db: Database = None) -> None:
+    """List the backups, newest first."""
+    backups = _backups(db)
+    rows = [_row(backup) for backup in backups.listed()]
+    if not rows and form is None and edge.on_terminal():
+        edge.tell(f"No backups in {backups.folder}; `session-buddy backup create` makes one.")
+        return
+    with edge.output() as stream:
+        render.write_rows(rows, form, stream, FIELDS)
+
+
+def _complete_name(ctx: typer.Context, incomplete: str) -> list[str]:
+    try:
+        names = [LATEST, *(backup.name for backup in _backups(ctx.params.get("db")).listed())]
+    except SessionBuddyError:
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
+@app.command(epilog=_RESTORE_EXAMPLES)
+def restore(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="BACKUP",
+            help="A name that `backup list` shows, latest, or the path of a copy, with a slash in it.",
+            autocompletion=_complete_name,
+        ),
+    ],
+    db: Database = None,
+) -> None:
+    """Put a backup in the database's place, with what the journals have on top.
+
+    The present database is set aside. A server has to be stopped first. Which database it is, the
+    settings say, or --db: that of the server, if it was started with one.
+    """
+    from session_buddy.restore import restore as put_back  # the database's library
+
+    edge.say(_in_words(put_back(_url(db), name, user_paths(), datetime.now(UTC))))
+
+
+def _in_words(done: "Restored") -> str:
+    from session_buddy.losses import counted
+
+    lines = [
+        f"Restored {done.backup.name} into {done.database}: {counted(done.sessions)}.",
+        f"From the journals, {counted(done.back)} came back on top of that.",
+    ]
+    if done.losses is not None:
+        lines.append(f"Of the database before: {done.losses}.")
+    if done.unknown:
+        lines.append(f"What the database before held on top cannot be told: {done.unknown}.")
+    if done.aside is not None:
+        lines.append(f"It is set aside as {done.aside}")
+    return "\n".join(lines)
+
+
+def _row(backup: Backup) -> dict[str, Any]:
+    return {
+        "name": backup.name,
+        "made_at": backup.made_at.isoformat(),
+        "bytes": backup.size,
+        "path": str(backup.path),
+    }
+
+
+def _url(db: str | None) -> str:
+    from session_buddy.settings import load_settings  # 0.3 s
+
+    return load_settings(db=db).database_url()
+
+
+def _named(db: str | None) -> str | None:
+    return _url(db) if db is not None else None
+
+
+def _backups(db: str | None) -> Backups:
+    """Those of the database that is named, else of the server's, else of the one that the settings name."""
+    named = _named(db)
+    server = client.local_server() if named is None else None
+    return Backups(file_of(server.database if server is not None else named or _url(None)))
+
+
+def _make(db: str | None) -> Backup:
+    from session_buddy.offline import opened  # the database's library
+    from session_buddy.settings import load_settings
+    from session_buddy.store.known import open_known
+
+    now, paths, settings = datetime.now(UTC), user_paths(), load_settings(db=db)
+    url, seconds = settings.database_url(), client.LOCK_SECONDS
+    # What waits in the outbox is for the server, if one runs that keeps another database.
+    apart = process.running(paths) is not None
+    opening = closing(open_known(url, paths, wait_seconds=seconds)) if apart else opened(url, now, seconds)
+    with opening as store:
+        return Backups(file_of(store.url)).make(store.backup, now, settings.backup.keep)

@@ -1,0 +1,92 @@
+"""Where errors end: one line on standard error and an exit code, never a traceback."""
+
+import io
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, NoReturn, TextIO
+
+import typer
+
+from oneiric.transport import TransportError
+from session_buddy.errors import SessionBuddyError
+from session_buddy.render import visible
+
+DEBUG_VARIABLE: Final = "SESSION_BUDDY_DEBUG"
+INTERRUPTED: Final = 130
+
+
+def run(app: Callable[..., Any]) -> None:
+    """Run a Typer application as the whole program."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        app(prog_name="session-buddy")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except (SessionBuddyError, TransportError) as error:
+        fail(str(error))
+    except Exception as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        said = f"unexpected: {type(error).__name__}: {error}"
+        fail(f"{said}; see {_logged(error)}, or set {DEBUG_VARIABLE}=1")
+
+
+def _logged(error: Exception) -> str:
+    """Put an error's traceback into the log; returns where that is."""
+    from oneiric.paths import user_paths
+    from session_buddy.log import log_file, set_up_logging
+
+    path = log_file(user_paths())
+    try:
+        set_up_logging(path, "error")
+    except SessionBuddyError as problem:
+        return f"no log ({problem})"
+    logging.getLogger("session_buddy.cli").error("unexpected error", exc_info=error)
+    return str(path)
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """Say what is wrong in one line and leave."""
+    tell(f"Error: {message}")
+    sys.exit(code)
+
+
+def tell(message: str) -> None:
+    """One line for the person at the terminal, kept out of what a pipe reads."""
+    typer.echo(visible(message), err=True)
+
+
+def say(text: str) -> None:
+    """What a command has done, for whoever reads; nobody where standard output is closed."""
+    if sys.stdout is not None:
+        with output() as stream:
+            stream.write(f"{text}\n")
+
+
+def on_terminal() -> bool:
+    """Whether a person reads standard output."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+@contextmanager
+def output() -> Iterator[TextIO]:
+    """Standard output for what was asked for; a reader that has had enough (``| head``) is no error."""
+    if sys.stdout is None:
+        fail("standard output is closed: there is nowhere to print to")
+    try:
+        yield sys.stdout
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _print_nowhere()
+    except OSError as error:
+        _print_nowhere()
+        fail(f"standard output cannot be written: {error.strerror or error}")
+
+
+def _print_nowhere() -> None:
+    """The interpreter flushes once more at exit: let that go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

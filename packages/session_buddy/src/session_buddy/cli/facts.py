@@ -1,0 +1,103 @@
+"""What ``mcp status`` tells of this user's server: facts, and those facts for people."""
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from oneiric.transport import ServerInfo
+from session_buddy import client
+from session_buddy.backups import Backups
+from session_buddy.cli import edge
+from session_buddy.errors import ServerFailed, SessionBuddyError
+from session_buddy.location import file_of
+from session_buddy.render import hanging, human_duration, local_time, visible
+
+if TYPE_CHECKING:
+    from session_buddy.holders import Door
+
+ANSWER_SECONDS: Final = 5.0
+_ANY: Final = 10_000
+_INDENT: Final = 20
+
+
+def _joined(listens_on: Sequence[Mapping[str, Any]]) -> str:
+    from session_buddy.holders import Door  # 30 ms of psutil
+
+    return ", ".join(str(Door(**door)) for door in listens_on)
+
+
+def _when(iso: str | None) -> str:
+    return local_time(iso) if iso else "none so far"
+
+
+# The server's own start-up lines have these names, too.
+_LINES: Final[Mapping[str, tuple[str, Callable[[Any], str]]]] = {
+    "address": ("Address", str),
+    "listens_on": ("Listens on", _joined),
+    "socket": ("Socket", str),
+    "database": ("Database", str),
+    "last_backup": ("Last backup", _when),
+    "backups_error": ("Last backup", str),
+    "uptime_seconds": ("Uptime", human_duration),
+    "live_sessions": ("Live sessions", str),
+    "tools": ("Tools registered", ", ".join),
+    "log": ("Log", str),
+}
+
+
+def of_server(info: ServerInfo | None) -> dict[str, Any]:
+    """What is known of a server, ready for JSON.
+
+    ``running`` is whether it answers; where a process is there that does not, ``error`` says why.
+    """
+    if info is None:
+        return {"running": False}
+    known = {"pid": info.pid, "version": info.version, "address": info.url, "log": info.log}
+    try:
+        health = client.call(info.endpoint, "health_check", {}, timeout=ANSWER_SECONDS)
+    except ServerFailed as error:
+        return {"running": False, **known, "error": str(error)}
+    told = {name: health[name] for name in ("uptime_seconds", "database", "live_sessions", "tools")}
+    return {
+        "running": True,
+        **known,
+        **told,
+        "listens_on": [door._asdict() for door in doors_of(info.pid)],
+        "socket": str(info.socket),
+        **_last_backup(info),
+    }
+
+
+def _last_backup(info: ServerInfo) -> dict[str, str | None]:
+    """When the last backup of its database was made, ``None`` if there is none; or why that is unknown."""
+    try:
+        last = Backups(file_of(info.database)).last(datetime.now(UTC))
+    except SessionBuddyError as error:
+        return {"backups_error": str(error)}
+    return {"last_backup": last.made_at.isoformat() if last else None}
+
+
+def tell_named(this: str) -> None:
+    """Where the environment names another server, say so, and what ``this`` command does all the same."""
+    address = client.named_address()
+    if address is not None:
+        edge.tell(f"SESSION_BUDDY_MCP_ENDPOINT names another server, {address}; {this}.")
+
+
+def doors_of(pid: int) -> list["Door"]:
+    """Where a server listens on TCP; nothing where the system does not tell."""
+    from session_buddy import holders  # 30 ms of psutil
+
+    return holders.doors_of(pid)
+
+
+def in_words(told: Mapping[str, Any]) -> str:
+    """The facts of a running server as lines that fit the terminal."""
+    width = shutil.get_terminal_size().columns if edge.on_terminal() else _ANY
+    lines = [f"Session-Buddy {told['version']} is running (pid {told['pid']})."]
+    for name, (label, text) in _LINES.items():
+        if told.get(name, []) != []:
+            value = "\n".join(hanging(visible(text(told[name])), _INDENT, width))
+            lines.append(f"  {label + ':':<{_INDENT - 2}}{value}")
+    return "\n".join(lines)

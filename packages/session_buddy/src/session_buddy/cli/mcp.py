@@ -1,0 +1,214 @@
+"""``mcp start|stop|restart|status|health``: the server as users handle it."""
+
+import itertools
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import typer
+
+from oneiric.paths import user_paths
+from oneiric.transport import Endpoint, ServerInfo
+from session_buddy import client, process
+from session_buddy.cli import edge, facts, token
+from session_buddy.errors import AlreadyRunning, ServerFailed
+
+NOT_RUNNING: Final = 3
+_RIVAL_SECONDS: Final = 1.0
+_CHECK_SECONDS: Final = 60.0
+_LOCAL_ONLY: Final = (
+    "mcp health, list-sessions and show-session ask that one, this command looks at the local one only"
+)
+_IF_REFUSED: Final = "it does not know this user's secret any more: session-buddy mcp restart"
+
+app = typer.Typer(name="mcp", help="The MCP server: start, stop and look at it.", no_args_is_help=True)
+
+Host = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help="Address to listen on; 127.0.0.1 unless set otherwise.")
+]
+Port = Annotated[
+    int | None,
+    typer.Option(min=0, max=65535, metavar="N", help="TCP port to listen on; 8678 unless set otherwise."),
+]
+Database = Annotated[
+    str | None, typer.Option(metavar="PATH", help="Database: a path, or a URL like duckdb:////path.")
+]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"] | None,
+    typer.Option(help="How much the log says; info unless set otherwise."),
+]
+
+_START_EXAMPLES: Final = """\b
+Examples:
+  session-buddy mcp start                        in the foreground; Ctrl-C stops it
+  session-buddy mcp start --background           returns once the server answers
+  session-buddy mcp start --port 9000 --db /srv/sessions.duckdb
+  session-buddy mcp start --transport stdio      what an agent's MCP client runs"""
+
+_STATUS_EXAMPLES: Final = """\b
+Examples:
+  session-buddy mcp status
+  session-buddy mcp status --format json | jq .live_sessions"""
+
+
+@app.command(epilog=_START_EXAMPLES)
+def start(
+    *,
+    background: Annotated[
+        bool, typer.Option("--background", "-b", help="Return once the server answers.")
+    ] = False,
+    transport: Annotated[
+        Literal["http", "stdio"],
+        typer.Option(help="stdio: serve one MCP client, through the running server."),
+    ] = "http",
+    host: Host = None,
+    port: Port = None,
+    db: Database = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Start the server. One that runs already is left alone."""
+    flags = {"host": host, "port": port, "db": db, "log_level": log_level}
+    if transport == "stdio":
+        _bridge(flags)
+    elif (info := process.running(user_paths())) is not None:
+        _tell_already(info, flags)
+    elif background:
+        _tell_started(process.start_background(user_paths(), flags))
+    else:
+        _serve(flags)
+
+
+@app.command()
+def stop() -> None:
+    """Stop the server; acknowledged events are on disk."""
+    info = process.running(user_paths())
+    if info is None:
+        edge.say("Session-Buddy is not running.")
+        facts.tell_named(_LOCAL_ONLY)
+        return
+    process.stop(info)
+    edge.say(f"Session-Buddy (pid {info.pid}) is stopped.")
+
+
+@app.command()
+def restart(host: Host = None, port: Port = None, db: Database = None, log_level: LogLevel = None) -> None:
+    """Stop the server, start it in the background.
+
+    It starts with the settings as they are now, also if none ran.
+    """
+    stop()
+    flags = {"host": host, "port": port, "db": db, "log_level": log_level}
+    _tell_started(process.start_background(user_paths(), flags))
+
+
+@app.command(epilog=_STATUS_EXAMPLES)
+def status(
+    form: Annotated[
+        Literal["text", "json"], typer.Option("--format", "-f", help="json: one object, for programs.")
+    ] = "text",
+) -> None:
+    """Say whether the server runs, and where.
+
+    Exit code 0 if it runs and answers, 3 if not.
+    """
+    told = facts.of_server(process.running(user_paths()))
+    if form == "json":
+        edge.say(json.dumps(told, ensure_ascii=False))
+    elif told["running"]:
+        edge.say(facts.in_words(told))
+    elif "error" in told:
+        edge.tell(f"Error: {told['error']} (pid {told['pid']}, log {told['log']})")
+    else:
+        edge.say("Session-Buddy is not running. Start it with: session-buddy mcp start")
+    facts.tell_named(_LOCAL_ONLY)
+    if not told["running"]:
+        raise typer.Exit(NOT_RUNNING)
+
+
+@app.command()
+def health() -> None:
+    """Call the server over TCP, read its database.
+
+    A real MCP call with a token, to the server that SESSION_BUDDY_MCP_ENDPOINT names, else to this user's
+    own. Exit code 0 or 1.
+    """
+    named = client.named_server()
+    server = named or _tcp_door()
+    hint = client.IF_REFUSED if named else _IF_REFUSED
+    answer = client.call(server, "health_check", {}, if_refused=hint, timeout=facts.ANSWER_SECONDS)
+    edge.say(
+        f"Healthy: {server.url} answers, database {answer['database']} is readable,"
+        f" {answer['live_sessions']} live sessions."
+    )
+
+
+def _tcp_door() -> Endpoint:
+    """This user's server by its TCP address, with a token that serves for one call."""
+    info = process.running(user_paths())
+    if info is None:
+        raise ServerFailed("Session-Buddy is not running; start it with `session-buddy mcp start`")
+    return Endpoint(url=info.url, token=token.sign_own(["read"], _CHECK_SECONDS))
+
+
+def _serve(flags: dict[str, Any]) -> None:
+    from session_buddy.server import serve  # 2 s that only the server needs
+    from session_buddy.settings import load_settings  # 0.3 s
+
+    settings = load_settings(**flags)
+    deadline = time.monotonic() + process.START_SECONDS
+    while True:
+        try:
+            serve(settings, announce=_announcer())
+            if edge.on_terminal():
+                typer.echo()  # ^C stands on the last line
+            return edge.say("Session-Buddy is stopped.")
+        except AlreadyRunning:
+            # It may be coming up, and then it is the one; or going down, and then it is our turn.
+            info = process.wait_running(user_paths(), _RIVAL_SECONDS)
+            if info is not None:
+                return _tell_already(info, flags)
+            if time.monotonic() > deadline:
+                raise
+
+
+def _announcer() -> Callable[[str], None]:
+    """Prints the server's start-up lines; behind the first, what only the command line says."""
+    count = itertools.count()
+
+    def announce(line: str) -> None:
+        typer.echo(line)
+        if next(count) == 0 and edge.on_terminal():
+            typer.echo("Ctrl-C stops it")
+
+    return announce
+
+
+def _bridge(flags: dict[str, Any]) -> None:
+    from session_buddy.bridge import Bridge  # 60 ms of http.client
+
+    def find_server() -> Path:
+        info = process.running(user_paths()) or process.start_background(user_paths(), flags)
+        return info.socket
+
+    Bridge(find_server, sys.stdout.buffer).run(sys.stdin.buffer)
+
+
+def _tell_started(info: ServerInfo) -> None:
+    edge.say(f"Session-Buddy is running at {info.url} (pid {info.pid}, database {info.database}).")
+    _tell_if_open(info.pid)
+
+
+def _tell_already(info: ServerInfo, flags: dict[str, Any]) -> None:
+    edge.say(f"Session-Buddy is already running at {info.url} (pid {info.pid}, database {info.database}).")
+    if any(value is not None for value in flags.values()):
+        edge.tell("The options given have no effect on it; to apply them: session-buddy mcp restart OPTIONS")
+
+
+def _tell_if_open(pid: int) -> None:
+    """The address names one way in; say where there are more."""
+    doors = facts.doors_of(pid)
+    if any(door.everywhere for door in doors):
+        typer.echo(f"Listens on: {', '.join(map(str, doors))}")

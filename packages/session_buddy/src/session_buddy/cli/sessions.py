@@ -1,0 +1,116 @@
+"""``list-sessions`` and ``show-session``."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Final, Literal
+
+import typer
+
+from session_buddy import client, render
+from session_buddy.cli import edge
+from session_buddy.errors import InvalidQuery, UnknownSession
+from session_buddy.render import Format
+
+StatusFilter = Literal["active", "ended", "crashed", "lost", "unreachable"]
+
+# session_buddy.sessions has the same: that module costs 0.2 s, and a test compares.
+MAX_LIMIT: Final = 10_000
+
+LIST_EXAMPLES: Final = """\b
+To a terminal: a table. Piped: tab-separated rows, newest first, without a header; the fields are
+session id, component, type, status, exit reason, start, end, seconds, user, host; "-" where unknown.
+
+\b
+Examples:
+  session-buddy list-sessions --type admin_shell --since 2h
+  session-buddy list-sessions --status active --user alice
+  session-buddy list-sessions | head -1 | awk '{print $1}'     the newest session's id
+  session-buddy list-sessions --format json --limit 1000"""
+
+SHOW_EXAMPLES: Final = """\b
+Examples:
+  session-buddy show-session mahavishnu-20260102-030405-1b9d6bcd
+  session-buddy show-session 1b9d6bcd --format json"""
+
+FormatOption = Annotated[
+    Format | None,
+    typer.Option("--format", "-f", help="How to print; the default depends on whether this is a terminal."),
+]
+
+
+def _absolute(since: str | None) -> str | None:
+    """A time as it was typed, made one that means the same on a server in another time zone."""
+    if since is None:
+        return None
+    from session_buddy.query import parse_since
+
+    try:
+        return parse_since(since, datetime.now(UTC)).isoformat()
+    except InvalidQuery as error:
+        raise typer.BadParameter(f"{since!r} is not {error.allowed}") from None
+
+
+def list_sessions(
+    *,
+    session_type: Annotated[
+        str | None, typer.Option("--type", metavar="NAME", help="Sessions of one type, e.g. admin_shell.")
+    ] = None,
+    component: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Sessions of one component, e.g. mahavishnu.")
+    ] = None,
+    user: Annotated[str | None, typer.Option(metavar="NAME", help="Sessions of one user name.")] = None,
+    status: Annotated[StatusFilter | None, typer.Option(help="Sessions in one state.")] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            callback=_absolute,
+            help="Started at or after: 30m, 2h, 7d ago, a date, or an ISO 8601 time.",
+        ),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(min=1, max=MAX_LIMIT, metavar="N", help="At most so many, the newest.")
+    ] = 50,
+    form: FormatOption = None,
+) -> None:
+    """List sessions, newest first."""
+    records = client.list_sessions(
+        session_type=session_type, component=component, username=user, status=status, since=since, limit=limit
+    )
+    if not records and form is None and edge.on_terminal():
+        edge.tell("No sessions found.")
+        return
+    with edge.output() as stream:
+        render.write_rows(records, form, stream)
+
+
+def _complete_id(incomplete: str) -> list[str]:
+    return client.recent_ids(incomplete)
+
+
+def _not_empty(session_id: str) -> str:
+    if not session_id.strip():
+        raise typer.BadParameter("give an id, its last eight digits, or a unique beginning")
+    return session_id
+
+
+def show_session(
+    session_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="SESSION",
+            callback=_not_empty,
+            help="The id, its last eight digits, or a unique beginning.",
+            autocompletion=_complete_id,
+        ),
+    ],
+    form: FormatOption = None,
+) -> None:
+    """Show every field of one session."""
+    try:
+        record = client.get_session(session_id)
+    except UnknownSession as error:
+        if error.nearest:
+            raise
+        edge.fail(f"{error}; `session-buddy list-sessions` shows those that there are")
+    with edge.output() as stream:
+        render.write_record(record, form, stream)

@@ -1,0 +1,57 @@
+"""Who holds a port or a file, and where a process listens, as far as the system tells."""
+
+import ipaddress
+from typing import NamedTuple
+
+import psutil
+
+
+class Door(NamedTuple):
+    """An address on which a process listens."""
+
+    host: str
+    port: int
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether it is open on every interface of this machine."""
+        return ipaddress.ip_address(self.host).is_unspecified
+
+    def __str__(self) -> str:
+        """The address, and who can reach it."""
+        shown = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        if self.everywhere:
+            return f"{shown} (every interface)"
+        return f"{shown} (this machine only)" if ipaddress.ip_address(self.host).is_loopback else shown
+
+
+def program_of(pid: int) -> str | None:
+    """The command line of a process, ``None`` if it is gone or not ours to look at."""
+    try:
+        process = psutil.Process(pid)
+        return " ".join(process.cmdline()) or process.name()
+    except psutil.Error:
+        return None
+
+
+def listener_on(port: int) -> int | None:
+    """The pid that listens on a TCP port, ``None`` where the system does not tell."""
+    try:
+        connections = psutil.net_connections("tcp")
+    except psutil.Error:
+        return None
+    listening = (one for one in connections if one.status == psutil.CONN_LISTEN)
+    return next((one.pid for one in listening if getattr(one.laddr, "port", None) == port), None)
+
+
+def doors_of(pid: int) -> list[Door]:
+    """Where a process listens on TCP; none where the system does not tell."""
+    try:
+        connections = psutil.Process(pid).net_connections("tcp")
+    except psutil.Error:
+        return []
+    return [
+        Door(one.laddr.ip, one.laddr.port)
+        for one in connections
+        if one.status == psutil.CONN_LISTEN and one.laddr
+    ]

@@ -1,0 +1,77 @@
+"""The log: one rotating file for all that the server and its libraries say; nothing to the terminal."""
+
+import logging
+import os
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from oneiric.paths import Paths
+from session_buddy.errors import ConfigurationError
+from session_buddy.settings import working_folder
+
+MAX_BYTES: Final = 5 * 1024 * 1024
+KEPT: Final = 3
+_NAME: Final = "session-buddy.log"
+# Libraries say much about requests that are in order, and about mistakes of callers, which the tools log.
+_QUIET: Final = {
+    "fastmcp": logging.ERROR,
+    "mcp": logging.WARNING,
+    "uvicorn.error": logging.WARNING,
+    "asyncio": logging.WARNING,
+}
+
+
+def log_file(paths: Paths, folder: Path | None = None) -> Path:
+    """Where the log is: ``logs/`` in a checkout of this workspace, else the state folder."""
+    here = folder or working_folder()
+    if (here / "packages" / "session_buddy" / "pyproject.toml").is_file() and os.access(here, os.W_OK):
+        return here / "logs" / _NAME
+    return paths.state / "session-buddy" / _NAME
+
+
+def set_up_logging(path: Path, level: str) -> None:
+    """Send every logger's records of ``level`` and above to a rotating file at ``path``.
+
+    Raises:
+        ConfigurationError: the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handler = RotatingFileHandler(path, maxBytes=MAX_BYTES, backupCount=KEPT, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"log {path}: {error.strerror}") from None
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[*_rendering()])
+    )
+    # A full disk must not print tracebacks between the lines of whoever started us.
+    logging.raiseExceptions = False
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for name, least in _QUIET.items():
+        logging.getLogger(name).setLevel(max(least, root.level))
+
+
+def _rendering() -> list[structlog.typing.Processor]:
+    return [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.format_exc_info,
+        structlog.processors.LogfmtRenderer(
+            key_order=["timestamp", "level", "logger", "event"], bool_as_flag=False
+        ),
+    ]

@@ -1,0 +1,91 @@
+"""Copies of a DuckDB file: checked, read, and made into a history of their own.
+
+Each is opened by a path that no other part of this process has open: closing any handle of a file gives up
+all the locks that the process has on it, DuckDB's among them.
+"""
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import duckdb
+
+from session_buddy.errors import NewerDatabase, NotADatabase, StoreUnreadable
+from session_buddy.store.duckdb.opening import CONFIG, line_of, look_at, schema_of
+from session_buddy.store.duckdb.statements import (
+    COUNT_STARTED,
+    RENEW,
+    UNLIKELY_ROWS,
+    Cursor,
+    mark,
+    one,
+    rows_of,
+    transaction,
+)
+from session_buddy.store.protocol import Gap
+from session_buddy.store.schema import LATEST
+
+_CHUNK_BYTES: Final = 1024 * 1024
+# Reading a large file whole must not make a server large.
+_CHECKING: Final = {**CONFIG, "memory_limit": "128MB"}
+
+
+def copy_whole(source: int, target: Path) -> None:
+    """Copy an open file, which stays open, to a new one that is its user's alone.
+
+    Raises:
+        OSError: the disk is full, or would be.
+    """
+    if shutil.disk_usage(target.parent).free < os.fstat(source).st_size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(source, "rb", closefd=False) as reader, open(descriptor, "wb") as writer:  # noqa: PTH123 - descriptors
+        reader.seek(0)
+        shutil.copyfileobj(reader, writer, _CHUNK_BYTES)
+
+
+def sessions_in(path: Path) -> int:
+    """How many sessions a database has, after every row of it was read; nothing is written.
+
+    Raises:
+        NotADatabase: it is none of ours.
+        NewerDatabase: a later version wrote it.
+        StoreUnreadable: it is damaged, or not there.
+    """
+    with _opened(path, read_only=True) as database:
+        found = schema_of(database, path)
+        if found == 0:
+            raise NotADatabase(f"{path} holds nothing")
+        if found > LATEST:
+            raise NewerDatabase(str(path), found, LATEST)
+        for statement in UNLIKELY_ROWS:
+            rows_of(database, statement)
+        return int(one(database, COUNT_STARTED)[0])
+
+
+def renew(path: Path, gap: Gap) -> None:
+    """Make a copy a history of its own, one that is known to have a gap.
+
+    Raises:
+        StoreUnreadable: it cannot be written.
+    """
+    with _opened(path, read_only=False) as database, transaction(database) as cursor:
+        cursor.execute(RENEW, [str(uuid.uuid4())])
+        mark(cursor, gap)
+
+
+@contextmanager
+def _opened(path: Path, *, read_only: bool) -> Iterator[Cursor]:
+    if not path.exists():
+        raise StoreUnreadable(f"{path} is not there")
+    look_at(path)
+    try:
+        with duckdb.connect(str(path), read_only=read_only, config=_CHECKING) as database:
+            yield database
+    except duckdb.Error as error:
+        raise StoreUnreadable(f"database {path} cannot be read: {line_of(error)}") from None

@@ -1,0 +1,207 @@
+"""Opening a DuckDB file: ours, new or not at all; another process's lock is waited for, then named."""
+
+import logging
+import re
+import uuid
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Final
+
+import duckdb
+
+from session_buddy.errors import NewerDatabase, NotADatabase, StoreLocked, StoreUnreadable
+from session_buddy.holders import program_of
+from session_buddy.store.duckdb.statements import Cursor, gap_of, mark, one, rows_of, transaction
+from session_buddy.store.duckdb.wal import aside_of, is_unclean, log_of, sessions_named_in, set_aside
+from session_buddy.store.protocol import Gap
+from session_buddy.store.schema import LATEST, MIGRATIONS
+
+# threads: two were slower than one for rows this small. Extensions: a file of another kind must not make the
+# library look for a reader on the network.
+CONFIG: Final[dict[str, str | bool | int | float | list[str]]] = {
+    "threads": 1,
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+}
+log = logging.getLogger("session_buddy.store")
+
+_MAGIC: Final = slice(8, 12), b"DUCK"
+_RETRY_SECONDS: Final = 0.1
+# What the library says of a log that it cannot replay, or that is another file's or another time's.
+_BAD_LOG: Final = ("replaying WAL", "WAL was created for", "WAL does not match", "iteration does not match")
+
+
+class UnreadableLog(Exception):  # noqa: N818 - reads as the fact it states
+    """The write-ahead log cannot be replayed."""
+
+
+def open_file(path: Path, wait_seconds: float, *, known: bool = False) -> tuple[Cursor, Gap | None]:
+    """The database at ``path``, brought to the latest schema, and its gap; made if there is none.
+
+    A write-ahead log that cannot be replayed is set aside, under a name that says when. What is found to be
+    lacking stands in the database from then on, until it is made up for. ``known``: the database was there
+    before.
+
+    Raises:
+        StoreLocked: another process holds it, and still did after ``wait_seconds``.
+        NotADatabase: the file is something else.
+        NewerDatabase: a later version wrote it.
+        StoreUnreadable: permissions, damage.
+    """
+    look_at(path)
+    gap = _gap(path, known=known)
+    aside = None
+    try:
+        database = _connect(path, wait_seconds)
+    except UnreadableLog as error:
+        aside = _set_aside_log(path, error)
+        gap = Gap("its write-ahead log could not be replayed", gap.sessions if gap else (), aside)
+        database = _connect_without_log(path, wait_seconds)
+    try:
+        _migrate(database, path)
+        return database, _marked(database, path, gap)
+    except BaseException:
+        database.close()
+        # What the database could not be told of has to be found again.
+        if aside is not None and not log_of(path).exists():
+            aside.rename(log_of(path))
+        raise
+
+
+def _set_aside_log(path: Path, problem: UnreadableLog) -> Path:
+    try:
+        aside = set_aside(log_of(path))
+    except OSError as error:
+        raise _beyond_help(path, error) from None
+    log.warning(
+        "database %s: its write-ahead log cannot be replayed; set aside: %s (%s)", path, aside, problem
+    )
+    return aside
+
+
+def _connect_without_log(path: Path, wait_seconds: float) -> Cursor:
+    try:
+        return _connect(path, wait_seconds)
+    except UnreadableLog as error:
+        raise _beyond_help(path, error) from None
+
+
+def _beyond_help(path: Path, error: Exception) -> StoreUnreadable:
+    return StoreUnreadable(
+        f"database {path} cannot be opened: its write-ahead log cannot be replayed, nor be done without:"
+        f" {line_of(error)}; restore a backup (session-buddy backup list), or name another database with"
+        " SESSION_BUDDY_DB_PATH"
+    )
+
+
+def _gap(path: Path, *, known: bool) -> Gap | None:
+    """What speaks against completeness: the library replays a damaged log as far as it likes, silently."""
+    # Read now: opening it makes the log part of the database, or of nothing.
+    named = sessions_named_in(log_of(path))
+    beside = aside_of(log_of(path)) if named else None
+    if known and not path.exists():
+        return Gap("it was here before and is gone", named, beside)
+    return Gap("its last process did not close it", named, beside) if is_unclean(path) else None
+
+
+def _marked(database: Cursor, path: Path, gap: Gap | None) -> Gap | None:
+    """What the files tell and what the database says of itself, in one; it says so from here on."""
+    before = gap_of(database)
+    if gap is None:
+        return before
+    if before is not None:
+        together = tuple(dict.fromkeys((*before.sessions, *gap.sessions)))
+        gap = Gap(before.reason, together, before.beside or gap.beside)
+    try:
+        with transaction(database) as cursor:
+            mark(cursor, gap)
+    except duckdb.Error as error:
+        raise StoreUnreadable(f"database {path} cannot be written: {line_of(error)}") from None
+    return gap
+
+
+def look_at(path: Path) -> None:
+    """Refuse, before the library touches anything, what is no DuckDB file; make the folder of a new one.
+
+    Raises:
+        NotADatabase: the file is something else.
+        StoreUnreadable: permissions.
+    """
+    where, magic = _MAGIC
+    try:
+        if path.exists() and not path.is_file():
+            raise NotADatabase(f"{path} is no file")
+        with path.open("rb") as file:
+            if file.read(where.stop)[where] != magic:
+                raise NotADatabase(f"{path} is no DuckDB database")
+    except FileNotFoundError:
+        _make_folder(path.parent)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise StoreUnreadable(f"database {path} cannot be read: {why}") from None
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreUnreadable(f"the database's folder {folder} cannot be made: {error.strerror}") from None
+
+
+def _connect(path: Path, wait_seconds: float) -> Cursor:
+    deadline = monotonic() + wait_seconds
+    while True:
+        try:
+            return duckdb.connect(str(path), config=CONFIG)
+        except duckdb.Error as error:
+            if any(said in str(error) for said in _BAD_LOG):
+                raise UnreadableLog(line_of(error)) from None
+            if "lock on file" not in str(error):
+                raise StoreUnreadable(f"database {path} cannot be opened: {line_of(error)}") from None
+            if monotonic() >= deadline:
+                raise _locked(path, str(error)) from None
+        sleep(_RETRY_SECONDS)
+
+
+def _locked(path: Path, message: str) -> StoreLocked:
+    holder = re.search(r"held in (.+?) \(PID (\d+)\)", message)
+    if holder is None:
+        return StoreLocked(str(path))
+    pid = int(holder[2])
+    return StoreLocked(str(path), pid, program_of(pid) or holder[1])
+
+
+def _migrate(database: Cursor, path: Path) -> None:
+    found = schema_of(database, path)
+    if found > LATEST:
+        raise NewerDatabase(str(path), found, LATEST)
+    for number, statements in enumerate(MIGRATIONS[found:], start=found + 1):
+        with transaction(database) as cursor:
+            cursor.execute(statements)
+            _record_step(cursor, number)
+
+
+def schema_of(database: Cursor, path: Path) -> int:
+    """The last migration that the database has seen, 0 if it is new.
+
+    Raises:
+        NotADatabase: it holds something else.
+    """
+    try:
+        if not rows_of(database, "SELECT 1 FROM duckdb_tables() LIMIT 1"):
+            return 0
+        return int(one(database, "SELECT value FROM meta WHERE key = 'schema_version'")[0])
+    except (duckdb.Error, ValueError):
+        raise NotADatabase(f"{path} is a DuckDB database of something else") from None
+
+
+def _record_step(cursor: Cursor, number: int) -> None:
+    if number == 1:
+        insert = "INSERT INTO meta VALUES ('instance', ?), ('schema_version', '1')"
+        cursor.execute(insert, [str(uuid.uuid4())])
+    cursor.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", [str(number)])
+
+
+def line_of(error: Exception) -> str:
+    """What the library says, on one line."""
+    return str(error).strip().splitlines()[0]

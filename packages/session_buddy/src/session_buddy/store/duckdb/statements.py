@@ -1,0 +1,242 @@
+"""All SQL of the embedded store, and the forms in which rows go in fast."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+from pydantic_core import to_json
+
+from oneiric import contract
+from session_buddy.query import Query
+from session_buddy.sessions import Beat, SessionRow
+from session_buddy.store.newest import second_of
+from session_buddy.store.protocol import Gap
+from session_buddy.store.rows import BEAT_COLUMNS, COLUMNS, MUTABLE, beat_values, naive, row_from, row_values
+
+Cursor = duckdb.DuckDBPyConnection
+
+CANDIDATES: Final = 10
+_RECENT_IDS: Final = 500
+_BULK_ROWS: Final = 5
+_SECOND: Final = timedelta(seconds=1)
+_LAST_SECOND: Final = naive(datetime.max.replace(tzinfo=UTC)) - _SECOND
+
+EVENT_TYPES: Final = {
+    "event_id": "VARCHAR",
+    "session_id": "VARCHAR",
+    "event_type": "VARCHAR",
+    "timestamp": "TIMESTAMP",
+    "received_at": "TIMESTAMP",
+    "subject": "VARCHAR",
+    "by_admin": "BOOLEAN",
+    "body": "VARCHAR",
+}
+_NUMBERS: Final = dict.fromkeys(("pid", "process_started_at", "commands", "errors"), "BIGINT")
+_TIMES: Final = dict.fromkeys(("start_time", "last_seen", "last_activity", "end_time"), "TIMESTAMP")
+ROW_TYPES: Final = dict.fromkeys(COLUMNS, "VARCHAR") | _NUMBERS | _TIMES
+_BEAT_TYPES: Final = {name: ROW_TYPES[name] for name in BEAT_COLUMNS}
+
+# Statements as they were parsed, by their text: one for each text in this module, whatever the connection.
+_parsed: Final[dict[str, duckdb.Statement]] = {}
+
+_SELECT: Final = f"SELECT {', '.join(COLUMNS)} FROM sessions"  # noqa: S608 - names of columns
+# The id carries the start time to the second: with it, a look-up among a million skips nearly all of them.
+_BY_ID: Final = f"{_SELECT} WHERE start_time BETWEEN ? AND ? AND session_id IN "
+BY_REF: Final = f"""
+    {_SELECT}
+    WHERE status IS NOT NULL AND (starts_with(session_id, ?) OR starts_with(right(session_id, 8), ?))
+    ORDER BY start_time DESC, session_id DESC LIMIT {CANDIDATES + 1}
+"""
+RECENT: Final = f"""
+    SELECT session_id FROM sessions WHERE status IS NOT NULL ORDER BY start_time DESC LIMIT {_RECENT_IDS}
+"""  # noqa: S608 - a number
+_TOUCH: Final = """
+    UPDATE sessions SET
+        last_seen = greatest(sessions.last_seen, new.last_seen),
+        commands = greatest(sessions.commands, new.commands),
+        errors = greatest(sessions.errors, new.errors),
+        last_activity = greatest(sessions.last_activity, new.last_activity)
+    FROM {rows} AS new
+    WHERE sessions.start_time BETWEEN ? AND ? AND sessions.session_id = new.session_id
+        AND sessions.status = 'active'
+"""
+_CHANGE: Final = f"""
+    UPDATE sessions SET {", ".join(f"{name} = new.{name}" for name in MUTABLE)}
+    FROM {{rows}} AS new
+    WHERE sessions.start_time BETWEEN ? AND ? AND sessions.session_id = new.session_id
+"""  # noqa: S608 - names of columns
+_CHANGE_ONE: Final = f"""
+    UPDATE sessions SET {", ".join(f"{name} = ?" for name in MUTABLE)}
+    WHERE start_time BETWEEN ? AND ? AND session_id = ?
+"""  # noqa: S608 - names of columns
+REMOVE: Final = "DELETE FROM sessions WHERE start_time BETWEEN ? AND ? AND session_id = ?"
+EVENTS_OF_PART: Final = """
+    SELECT body, subject, by_admin, received_at FROM events
+    WHERE hash(session_id) % ? = ? ORDER BY received_at, rowid
+"""
+NEWEST: Final = """
+    SELECT session_id FROM sessions
+    WHERE start_time >= (SELECT date_trunc('second', max(start_time)) FROM sessions)
+"""
+COUNT: Final = "SELECT count(*) FROM sessions"
+COUNT_STARTED: Final = f"{COUNT} WHERE status IS NOT NULL"
+COUNT_LIVE: Final = f"{COUNT} WHERE status = 'active'"
+LIVE: Final = f"{_SELECT} WHERE status = 'active'"
+META: Final = "SELECT value FROM meta WHERE key = ?"
+_MARK_GAP: Final = "INSERT INTO meta VALUES ('gap', ?)"
+FORGET_GAP: Final = "DELETE FROM meta WHERE key = 'gap'"
+RENEW: Final = "UPDATE meta SET value = ? WHERE key = 'instance'"
+STATUSES: Final = "SELECT session_id, status FROM sessions WHERE status IS NOT NULL"
+MISSING: Final = "SELECT id FROM (SELECT unnest(?) AS id) WHERE id NOT IN (SELECT session_id FROM sessions)"
+# To find them every row has to be read, and the checksum of each block that holds some is compared.
+UNLIKELY_ROWS: Final = tuple(
+    f"SELECT 1 FROM {table} WHERE hash({table}) = 0"  # noqa: S608 - names of ours
+    for table in ("sessions", "events")
+)
+BEGIN_REBUILD: Final = "CREATE TEMP TABLE rebuilt AS FROM sessions LIMIT 0"
+END_REBUILD: Final = """
+    DELETE FROM sessions;
+    INSERT INTO sessions FROM rebuilt;
+    DROP TABLE rebuilt;
+"""
+SESSIONS_OF_PART: Final = f"{_SELECT} WHERE hash(session_id) % ? = ?"
+
+
+def span_of(session_ids: Iterable[str]) -> tuple[datetime, datetime]:
+    """From when to when sessions with these ids started."""
+    by_time = sorted(session_ids, key=second_of)
+    first, last = (naive(contract.start_time_of(by_time[end])) for end in (0, -1))
+    return first, min(last, _LAST_SECOND) + _SECOND
+
+
+def find_by_ids(cursor: Cursor, session_ids: set[str]) -> dict[str, SessionRow]:
+    """Those of the sessions that are known, by id."""
+    if not session_ids:
+        return {}
+    few = len(session_ids) < _BULK_ROWS
+    ids = f"({', '.join('?' * len(session_ids))})" if few else "(SELECT unnest(?))"
+    values = session_ids if few else [list(session_ids)]
+    found = fetch(cursor, _BY_ID + ids, [*span_of(session_ids), *values])
+    return {row.session_id: row for row in found}
+
+
+def find_by_query(cursor: Cursor, query: Query) -> list[SessionRow]:
+    """The sessions that fit, newest first."""
+    conditions, parameters = _conditions(query)
+    sql = f"{_SELECT} WHERE {' AND '.join(conditions)} ORDER BY start_time DESC, session_id DESC LIMIT ?"
+    return fetch(cursor, sql, [*parameters, query.limit])
+
+
+def _conditions(query: Query) -> tuple[list[str], list[Any]]:
+    wanted: list[tuple[str, Any]] = [
+        ("session_type = ?", query.session_type),
+        ("component = ?", query.component),
+        ("username = ?", query.username),
+        ("start_time >= ?", query.since and naive(query.since)),
+    ]
+    if query.status == "unreachable":
+        wanted += [("status = ?", "active"), ("session_id IN (SELECT unnest(?))", list(query.silent))]
+    else:
+        wanted.append(("status = ?", query.status))
+    named = [(condition, value) for condition, value in wanted if value is not None]
+    return ["status IS NOT NULL", *(condition for condition, _ in named)], [value for _, value in named]
+
+
+def rows_of(cursor: Cursor, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """What a query finds."""
+    # At once: an open result keeps old versions alive, makes the file grow and refuses the checkpoint.
+    return _execute(cursor, sql, parameters).fetchall()
+
+
+def one(cursor: Cursor, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...]:
+    """The only row that a query finds."""
+    (row,) = rows_of(cursor, sql, parameters)
+    return row
+
+
+def fetch(cursor: Cursor, sql: str, parameters: Sequence[Any] = ()) -> list[SessionRow]:
+    """The sessions that a query finds."""
+    return [row_from(values) for values in rows_of(cursor, sql, parameters)]
+
+
+def _execute(cursor: Cursor, sql: str, parameters: Sequence[Any]) -> Cursor:
+    """Run one statement, parsed when it is first met: that takes as long as writing a row."""
+    statement = _parsed.get(sql)
+    if statement is None:
+        (statement,) = cursor.extract_statements(sql)
+        _parsed[sql] = statement
+    return cursor.execute(statement, parameters)
+
+
+def gap_of(cursor: Cursor) -> Gap | None:
+    """The gap that the database is marked with."""
+    marks = rows_of(cursor, META, ["gap"])
+    if not marks:
+        return None
+    reason, sessions, beside = json.loads(marks[0][0])
+    return Gap(reason, tuple(sessions), beside and Path(beside))
+
+
+def mark(cursor: Cursor, gap: Gap) -> None:
+    """Have the database say of itself what it lacks, instead of what it said before."""
+    cursor.execute(FORGET_GAP)
+    cursor.execute(_MARK_GAP, [json.dumps([gap.reason, gap.sessions, gap.beside and str(gap.beside)])])
+
+
+@contextmanager
+def transaction(cursor: Cursor) -> Iterator[Cursor]:
+    """All or nothing."""
+    cursor.execute("BEGIN TRANSACTION")
+    try:
+        yield cursor
+        cursor.execute("COMMIT")
+    except BaseException:
+        # A failed commit has rolled back by itself.
+        with suppress(duckdb.Error):
+            cursor.execute("ROLLBACK")
+        raise
+
+
+def _bulk(types: dict[str, str], rows: Sequence[dict[str, Any]]) -> tuple[str, str]:
+    """A table expression over one JSON parameter: the fastest way in from about five rows up."""
+    columns = ", ".join(f"row.{name}" for name in types)
+    structure = json.dumps([types])
+    source = f"(SELECT {columns} FROM (SELECT unnest(from_json_strict(?::JSON, '{structure}')) AS row))"  # noqa: S608 - names
+    # A third of the time of the standard library's, and the rows are many.
+    return source, to_json(rows).decode()
+
+
+def insert(cursor: Cursor, table: str, types: dict[str, str], rows: Sequence[dict[str, Any]]) -> None:
+    """Add rows to a table; ``types`` names its columns."""
+    names = ", ".join(types)
+    if len(rows) >= _BULK_ROWS:
+        source, parameter = _bulk(types, rows)
+        _execute(cursor, f"INSERT INTO {table} ({names}) FROM {source}", [parameter])
+        return
+    marks = ", ".join("?" * len(types))
+    for row in rows:
+        _execute(cursor, f"INSERT INTO {table} ({names}) VALUES ({marks})", [row[name] for name in types])  # noqa: S608 - names
+
+
+def change(cursor: Cursor, rows: Sequence[SessionRow]) -> None:
+    """Write what can change in sessions whose start is known."""
+    if len(rows) >= _BULK_ROWS:
+        columns = ("session_id", *MUTABLE)
+        types = {name: ROW_TYPES[name] for name in columns}
+        source, parameter = _bulk(types, [row_values(row, columns) for row in rows])
+        span = span_of([row.session_id for row in rows])
+        _execute(cursor, _CHANGE.format(rows=source), [parameter, *span])
+        return
+    for row in rows:
+        values = row_values(row, MUTABLE).values()
+        _execute(cursor, _CHANGE_ONE, [*values, *span_of([row.session_id]), row.session_id])
+
+
+def touch(cursor: Cursor, beats: Sequence[Beat]) -> None:
+    """Raise the heartbeat state of sessions that are active."""
+    source, parameter = _bulk(_BEAT_TYPES, [beat_values(beat) for beat in beats])
+    _execute(cursor, _TOUCH.format(rows=source), [parameter, *span_of(beat.session_id for beat in beats)])

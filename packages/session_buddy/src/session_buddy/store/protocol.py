@@ -1,0 +1,115 @@
+"""What a store is: the seam between the rules and a database."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from oneiric.contract import Status
+from session_buddy.query import Query
+from session_buddy.sessions import Arrival, Beat, SessionRow, Taken
+
+
+class Gap(NamedTuple):
+    """Why acknowledged events may be missing from a history.
+
+    Attributes:
+        reason: in words, e.g. ``its last process did not close it``.
+        sessions: some of those that it held, by id; they may be there or not.
+        beside: the file that was set aside, or would have been: what is told of the gap is put beside it.
+    """
+
+    reason: str
+    sessions: tuple[str, ...] = ()
+    beside: Path | None = None
+
+
+class Store(Protocol):
+    """A history of sessions on disk.
+
+    One thread at a time may write (``ingest``, ``touch``, ``rebuild``, ``backup``, ``forget_gap``); reads may
+    come from any thread.
+    """
+
+    @property
+    def url(self) -> str:
+        """The database as users name it, e.g. ``duckdb:////home/ann/…/sessions.duckdb``."""
+
+    @property
+    def gap(self) -> Gap | None:
+        """What was found at opening, or at one before, and is not forgotten yet; ``None``: it is complete."""
+
+    @property
+    def instance(self) -> str:
+        """Which history this is: made with the database, so a wiped one has another."""
+
+    def ingest(self, arrivals: Sequence[Arrival]) -> list[Taken]:
+        """Take events in, all in one transaction; when it returns they are on disk.
+
+        Returns:
+            For each arrival, in order, what became of it and the row as it then stands.
+
+        Raises:
+            StoreUnreadable: the database cannot be written; nothing was stored.
+        """
+
+    def touch(self, beats: Sequence[Beat]) -> None:
+        """Raise the heartbeat state of sessions that are active; others are left alone.
+
+        Raises:
+            StoreUnreadable: the database cannot be written.
+        """
+
+    def select(self, query: Query) -> list[SessionRow]:
+        """The sessions that fit, newest first, at most ``query.limit``."""
+
+    def find(self, ref: str) -> SessionRow:
+        """The one session that a full id, an 8-hex suffix or a unique prefix means.
+
+        Raises:
+            UnknownSession: none fits; names the nearest ids.
+            AmbiguousSession: several fit; lists them.
+        """
+
+    def live(self) -> list[SessionRow]:
+        """All sessions whose status is ``active``."""
+
+    def count_live(self) -> int:
+        """How many sessions are ``active``."""
+
+    def statuses(self) -> dict[str, Status]:
+        """The status of each session, by id, in no order."""
+
+    def missing(self, sessions: Sequence[str]) -> list[str]:
+        """Those of the ids of which nothing is known, in no order."""
+
+    def backup(self, target: Path) -> int:
+        """Write a whole copy, which needs no other file, to a path where there is none yet.
+
+        Nothing is written meanwhile. The copy is not yet synced to disk, nor checked: see
+        :func:`session_buddy.store.duckdb.copies.sessions_in`.
+
+        Returns:
+            How many sessions there are in it.
+
+        Raises:
+            StoreUnreadable: the copy cannot be written; what there is of it is left.
+        """
+
+    def forget_gap(self) -> None:
+        """What could come back is back: there is no gap any more. Until then each opening finds it again.
+
+        Raises:
+            StoreUnreadable: the database cannot be written.
+        """
+
+    def rebuild(self) -> int:
+        """Fold all sessions anew from the events, heartbeat state aside; returns how many there are.
+
+        Safe to break off: it happens in one transaction.
+        """
+
+    def schema_version(self) -> int:
+        """The number of the last migration that the database has seen."""
+
+    def close(self) -> None:
+        """Write everything out and let go of the database; closing twice is allowed."""

@@ -1,0 +1,126 @@
+"""A session's row and an event as the plain values that databases take, and back."""
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from pydantic_core import to_json
+
+from session_buddy.sessions import Arrival, Beat, End, SessionRow
+
+COLUMNS: Final = SessionRow._fields
+
+# What a later event can change in a row whose start is known.
+MUTABLE: Final = (
+    "last_seen",
+    "commands",
+    "errors",
+    "last_activity",
+    "ends",
+    "status",
+    "exit_reason",
+    "end_time",
+)
+BEAT_COLUMNS: Final = Beat._fields
+_EMPTY_END: Final[dict[str, Any]] = {
+    "exit_reason": None,
+    "exit_code": None,
+    "signal": None,
+    "last_activity": None,
+    "metadata": {},
+}
+
+
+def row_values(row: SessionRow, columns: Sequence[str] = COLUMNS) -> dict[str, Any]:
+    """The row as column values: naive UTC times, JSON as text."""
+    values = row._asdict() if columns is COLUMNS else {name: getattr(row, name) for name in columns}
+    for name, form in _TO_VALUE.items():
+        if values.get(name) is not None:
+            values[name] = form(values[name])
+    return values
+
+
+def row_from(fetched: Sequence[Any]) -> SessionRow:
+    """The row whose column values, in the order of :data:`COLUMNS`, were fetched."""
+    values = dict(zip(COLUMNS, fetched, strict=True))
+    for name, form in _FROM_VALUE.items():
+        if values[name] is not None:
+            values[name] = form(values[name])
+    return SessionRow(**values)
+
+
+def beat_values(beat: Beat) -> dict[str, Any]:
+    """The heartbeat state as column values."""
+    return {
+        "session_id": beat.session_id,
+        "last_seen": naive(beat.last_seen),
+        "commands": beat.commands,
+        "errors": beat.errors,
+        "last_activity": naive(beat.last_activity) if beat.last_activity else None,
+    }
+
+
+def event_values(arrival: Arrival) -> dict[str, Any]:
+    """An event as the column values of the history; heartbeats are not part of it."""
+    event = arrival.event
+    return {
+        "event_id": arrival.event_id,
+        "session_id": arrival.session_id,
+        "event_type": event.event_type,
+        "timestamp": naive(event.timestamp),
+        "received_at": naive(arrival.received_at),
+        "subject": arrival.subject,
+        "by_admin": arrival.by_admin,
+        "body": arrival.body,
+    }
+
+
+def naive(time: datetime) -> datetime:
+    """A UTC time as databases keep it: without saying so."""
+    return time.replace(tzinfo=None)
+
+
+def _aware(time: datetime) -> datetime:
+    return time.replace(tzinfo=UTC)
+
+
+def _text(value: object) -> str:
+    return to_json(value).decode()
+
+
+def _ends_text(ends: Sequence[End]) -> str:
+    return _text([_end_document(end) for end in ends]) if ends else "[]"
+
+
+def _ends_from(text: str) -> tuple[End, ...]:
+    return tuple(_end_from(document) for document in json.loads(text)) if text != "[]" else ()
+
+
+def _end_document(end: End) -> dict[str, Any]:
+    document = end._asdict()
+    return {name: value for name, value in document.items() if value not in (None, {})}
+
+
+def _end_from(document: dict[str, Any]) -> End:
+    times: dict[str, Any] = {
+        name: datetime.fromisoformat(document[name])
+        for name in ("timestamp", "last_activity")
+        if name in document
+    }
+    return End(**(_EMPTY_END | document | times))
+
+
+_TIMES: Final = ("start_time", "last_seen", "last_activity", "end_time")
+_TO_VALUE: Final[dict[str, Callable[[Any], Any]]] = {
+    **dict.fromkeys(_TIMES, naive),
+    "origin": _text,
+    "metadata": _text,
+    "ends": _ends_text,
+}
+_FROM_VALUE: Final[dict[str, Callable[[Any], Any]]] = {
+    **dict.fromkeys(_TIMES, _aware),
+    "origin": json.loads,
+    "metadata": json.loads,
+    "ends": _ends_from,
+}

@@ -1,0 +1,54 @@
+"""The tables, as numbered steps that only go forward; a step that shipped is never edited."""
+
+from typing import Final
+
+# Times are naive UTC: fetching a TIMESTAMPTZ needs pytz. No PRIMARY KEY or UNIQUE: an upsert on one costs
+# three times an update without, and what recognises a duplicate lives in the session's row.
+MIGRATIONS: Final[tuple[str, ...]] = (
+    """
+    CREATE TABLE meta (key VARCHAR NOT NULL, value VARCHAR NOT NULL);
+    CREATE TABLE events (
+        event_id VARCHAR NOT NULL,
+        session_id VARCHAR NOT NULL,
+        event_type VARCHAR NOT NULL,
+        timestamp TIMESTAMP NOT NULL,
+        received_at TIMESTAMP NOT NULL,
+        subject VARCHAR NOT NULL,
+        by_admin BOOLEAN NOT NULL,
+        body JSON NOT NULL
+    );
+    CREATE TABLE sessions (
+        session_id VARCHAR NOT NULL,
+        start_time TIMESTAMP NOT NULL,
+        start_event_id VARCHAR,
+        subject VARCHAR,
+        component VARCHAR,
+        session_type VARCHAR,
+        shell_type VARCHAR,
+        username VARCHAR,
+        hostname VARCHAR,
+        pid INTEGER,
+        boot_id VARCHAR,
+        pid_namespace VARCHAR,
+        process_started_at BIGINT,
+        python_version VARCHAR,
+        platform VARCHAR,
+        cwd VARCHAR,
+        origin JSON,
+        parent_session_id VARCHAR,
+        reason VARCHAR,
+        actor VARCHAR,
+        metadata JSON,
+        last_seen TIMESTAMP,
+        commands BIGINT NOT NULL,
+        errors BIGINT NOT NULL,
+        last_activity TIMESTAMP,
+        ends JSON NOT NULL,
+        status VARCHAR,
+        exit_reason VARCHAR,
+        end_time TIMESTAMP
+    );
+    """,
+)
+
+LATEST: Final = len(MIGRATIONS)

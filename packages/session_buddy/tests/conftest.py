@@ -1,0 +1,88 @@
+"""An isolated home for each test, the command line as users run it, and a real server."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oneiric.paths import Paths, user_paths
+from oneiric.transport import ServerInfo, read_server_file
+from session_buddy import process
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+_OURS = ("ONEIRIC_", "SESSION_BUDDY_", "XDG_", "SUDO_", "SSH_")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home of the test's own, which is the working folder too; the environment names no other."""
+    for name in list(os.environ):
+        if name.startswith(_OURS):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    # Not below tmp_path: a socket's path has at most 100 bytes.
+    with tempfile.TemporaryDirectory(prefix="session-buddy-test-") as runtime:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", runtime)
+        yield tmp_path
+
+
+@pytest.fixture
+def paths(home: Path) -> Paths:
+    """Where things lie in the test's home."""
+    return user_paths()
+
+
+@pytest.fixture
+def port(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A TCP port that was free a moment ago, which the settings name as the server's."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free: int = probe.getsockname()[1]
+    monkeypatch.setenv("SESSION_BUDDY_PORT", str(free))
+    return free
+
+
+@pytest.fixture
+def cli(home: Path) -> Cli:
+    """Run ``session-buddy`` with its output piped."""
+
+    def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-P", "-m", "session_buddy", *arguments]
+        options.setdefault("stdin", subprocess.DEVNULL)
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+
+    return run
+
+
+@pytest.fixture
+def server(cli: Cli, paths: Paths, port: int) -> Iterator[ServerInfo]:
+    """A server in the background, as ``mcp start`` makes it; gone when the test is over."""
+    started = cli("mcp", "start", "--background")
+    assert started.returncode == 0, started.stderr
+    info = read_server_file(paths)
+    assert info is not None
+    yield info
+    left = process.running(paths)
+    if left is not None:
+        process.stop(left)
+
+
+@pytest.fixture
+def shell(home: Path) -> Callable[..., str]:
+    """Start and end a session in a process of its own; returns its id."""
+
+    def run(component: str = "shop", **keywords: Any) -> str:
+        code = f"import oneiric\nwith oneiric.track_session({component!r}, **{keywords!r}) as s: print(s.id)"
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        )
+        return done.stdout.strip()
+
+    return run

@@ -1,0 +1,71 @@
+"""The log."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from oneiric.paths import Paths
+from session_buddy.errors import ConfigurationError
+from session_buddy.log import log_file, set_up_logging
+
+
+@pytest.fixture(autouse=True)
+def untouched() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    for handler in set(root.handlers) - set(handlers):
+        handler.close()
+    root.handlers[:], root.level = handlers, level
+    for name in ("fastmcp", "mcp", "uvicorn.error", "asyncio"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    structlog.reset_defaults()
+
+
+def test_the_log_lies_in_the_state_folder(paths: Paths, home: Path) -> None:
+    assert log_file(paths) == home / ".local/state/session-buddy/session-buddy.log"
+
+
+def test_in_a_checkout_it_lies_in_logs(paths: Paths, home: Path) -> None:
+    project = home / "packages" / "session_buddy" / "pyproject.toml"
+    project.parent.mkdir(parents=True)
+    project.touch()
+    assert log_file(paths) == home / "logs" / "session-buddy.log"
+
+
+def test_ours_and_others_records_go_there_one_a_line(home: Path) -> None:
+    path = home / "logs" / "x.log"
+    set_up_logging(path, "info")
+    structlog.stdlib.get_logger("ours").info("taken", session_id="shop-1", count=2)
+    logging.getLogger("theirs").warning("careful with %s", "that")
+    logging.getLogger("theirs").debug("chatter")
+    logging.getLogger("fastmcp.server").warning("chatter")
+    first, second = path.read_text().splitlines()
+    assert "level=info logger=ours event=taken session_id=shop-1 count=2" in first
+    assert 'level=warning logger=theirs event="careful with that"' in second
+
+
+def test_a_traceback_is_kept(home: Path) -> None:
+    path = home / "x.log"
+    set_up_logging(path, "info")
+    try:
+        int("odd")
+    except ValueError:
+        structlog.stdlib.get_logger("ours").exception("what now")
+    assert "ValueError: invalid literal" in path.read_text()
+
+
+def test_the_file_rotates(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("session_buddy.log.MAX_BYTES", 500)
+    set_up_logging(home / "x.log", "info")
+    for number in range(100):
+        structlog.stdlib.get_logger("ours").info("one of many", number=number)
+    assert sorted(file.name for file in home.glob("x.log*")) == ["x.log", "x.log.1", "x.log.2", "x.log.3"]
+
+
+def test_a_log_that_cannot_be_written_is_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"log /proc/nowhere/x\.log: "):
+        set_up_logging(Path("/proc/nowhere/x.log"), "info")

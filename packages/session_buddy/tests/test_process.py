@@ -1,0 +1,106 @@
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from oneiric.paths import Paths
+from oneiric.transport import ServerInfo
+from session_buddy import process
+from session_buddy.errors import ServerFailed
+
+
+@pytest.fixture
+def listener(paths: Paths) -> Iterator[ServerInfo]:
+    """A socket that listens where ``server.json`` says, and answers nothing."""
+    paths.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    paths.server_file.parent.mkdir(mode=0o700, parents=True)
+    info = ServerInfo(
+        socket=paths.socket,
+        url="http://127.0.0.1:9/mcp",
+        pid=os.getpid(),
+        version="0",
+        database="",
+        started_at="",
+        log="here.log",
+    )
+    facts = {name: getattr(info, name) for name in ("url", "pid", "version", "database", "started_at", "log")}
+    paths.server_file.write_text(json.dumps({**facts, "socket": str(paths.socket)}))
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(str(paths.socket))
+        door.listen()
+        yield info
+
+
+def test_a_server_runs_if_somebody_listens_at_its_socket(listener: ServerInfo, paths: Paths) -> None:
+    assert process.running(paths) == listener
+    paths.socket.unlink()
+    assert process.running(paths) is None
+    assert process.wait_running(paths, 0.0) is None
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"socket": 3}'])
+def test_a_torn_server_file_means_that_none_runs(listener: ServerInfo, paths: Paths, content: str) -> None:
+    paths.server_file.write_text(content)
+    assert process.running(paths) is None
+
+
+def test_health_of_a_port_where_nobody_listens(port: int) -> None:
+    assert not process.healthy(f"http://127.0.0.1:{port}/mcp")
+
+
+def test_health_asks_for_the_answer_of_a_web_server(port: int) -> None:
+    with socket.create_server(("127.0.0.1", port)) as door:
+        code = f"from session_buddy import process; print(process.healthy('http://127.0.0.1:{port}/mcp'))"
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as asking:
+            connection, _ = door.accept()
+            connection.sendall(b"what?\r\n\r\n")
+            connection.close()
+            assert asking.communicate()[0] == "False\n"
+
+
+def test_a_process_that_is_gone_is_stopped(listener: ServerInfo) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    process.stop(listener._replace(pid=gone.pid))
+
+
+def test_a_zombie_counts_as_stopped(listener: ServerInfo) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        process.stop(listener._replace(pid=child.pid))
+        assert psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_process_that_stays_is_reported_with_its_log(
+    listener: ServerInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "STOP_SECONDS", 0.1)
+    code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as deaf:
+        assert deaf.stdout is not None
+        assert deaf.stdout.readline() == "deaf\n"
+        with pytest.raises(ServerFailed, match=rf"pid {deaf.pid}.*here\.log"):
+            process.stop(listener._replace(pid=deaf.pid))
+        deaf.communicate("\n")
+
+
+def test_a_server_that_leaves_at_once_says_why(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SESSION_BUDDY_SECRET", "short")
+    with pytest.raises(ServerFailed, match="SESSION_BUDDY_SECRET") as failed:
+        process.start_background(paths, {"port": 0, "host": None})
+    assert "\n" not in str(failed.value)
+    assert not str(failed.value).startswith("Error")
+
+
+def test_a_server_that_does_not_answer_in_time_is_stopped(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "START_SECONDS", 0.0)
+    with pytest.raises(ServerFailed, match="--background"):
+        process.start_background(paths, {"port": 0})

@@ -1,0 +1,67 @@
+"""The register, asked without a server around it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from session_buddy.presence import Presence
+from session_buddy.query import Query
+from session_buddy.register import Register
+from session_buddy.store import open_store
+from session_buddy.testing import MOMENT, heartbeat_event, session_id_of, start_event
+from session_buddy.tokens import Caller
+from session_buddy.writer import Writer
+
+ANN = Caller("ann", frozenset({"track", "read"}))
+
+
+class Bench:
+    """A register over a real store, with a clock that the test turns."""
+
+    def __init__(self, path: Path) -> None:
+        self.clock = 0.0
+        self.store = open_store(f"duckdb:///{path}")
+        presence = Presence()
+        self.writer = Writer(self.store, presence, clock=lambda: self.clock)
+        self._register = Register(
+            self.store, self.writer, presence, clock=lambda: self.clock, now=lambda: MOMENT
+        )
+
+    def track(self, *events: object) -> None:
+        answer = anyio.run(self._register.track, events, ANN)
+        assert {result["status"] for result in answer["results"]} == {"stored"}
+
+    def unreachable(self) -> list[str]:
+        """Which sessions are so, by the filter as by what each record says of itself."""
+        asked = anyio.run(self._register.sessions, Query(status="unreachable"))["sessions"]
+        everyone = anyio.run(self._register.sessions, Query())["sessions"]
+        assert asked == [record for record in everyone if record["unreachable"]]
+        return [record["session_id"] for record in asked]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    opened = Bench(tmp_path / "x.duckdb")
+    yield opened
+    opened.writer.close()
+    opened.store.close()
+
+
+@pytest.mark.parametrize("skew", [-86_400.0, 0.0, 86_400.0])
+def test_a_session_is_unreachable_when_it_falls_silent_whatever_its_clock_says(
+    bench: Bench, skew: float
+) -> None:
+    raw = start_event(skew)
+    session = session_id_of(raw)
+    bench.track(raw)
+    bench.clock = 40
+    assert bench.unreachable() == []
+    bench.track(heartbeat_event(session, skew + 40))
+    bench.clock = 80
+    assert bench.unreachable() == []
+    bench.clock = 85
+    assert bench.unreachable() == [session]
+    bench.track(heartbeat_event(session, skew + 85))
+    assert bench.unreachable() == []

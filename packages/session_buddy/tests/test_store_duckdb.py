@@ -1,0 +1,630 @@
+"""The embedded store, on real files."""
+
+import hashlib
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from oneiric.paths import Paths
+from session_buddy.errors import (
+    AmbiguousSession,
+    ConfigurationError,
+    NewerDatabase,
+    NotADatabase,
+    StoreClosed,
+    StoreError,
+    StoreLocked,
+    StoreUnreadable,
+    UnknownSession,
+)
+from session_buddy.query import Query
+from session_buddy.sessions import Beat
+from session_buddy.store import Gap, Store, open_store
+from session_buddy.store.duckdb import DuckDBStore, opening, statements, wal
+from session_buddy.store.known import open_known
+from session_buddy.store.schema import LATEST
+from session_buddy.testing import MOMENT, arrival, end_event, heartbeat_event, session_id_of, start_event
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "history" / "sessions.duckdb"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    opened = open_store(f"duckdb:///{path}")
+    yield opened
+    opened.close()
+
+
+def started(store: Store, count: int = 1, **changes: Any) -> list[str]:
+    """Sessions a second apart, the first first; returns their ids."""
+    raws = [start_event(after, **changes) for after in range(count)]
+    store.ingest([arrival(raw) for raw in raws])
+    return [session_id_of(raw) for raw in raws]
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+# --- opening
+
+
+def test_a_new_database_is_its_users_alone(store: Store, path: Path) -> None:
+    started(store)
+    modes = {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
+    assert modes == {0o600}
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert store.schema_version() == LATEST
+    assert store.url == f"duckdb:///{path}"
+    assert str(path) in repr(store)
+
+
+def test_what_was_taken_is_there_after_opening_again(path: Path) -> None:
+    first = open_store(f"duckdb:///{path}")
+    (session,) = started(first)
+    instance = first.instance
+    first.close()
+    first.close()
+    again = open_store(f"duckdb:///{path}")
+    assert again.find(session).status == "active"
+    assert again.instance == instance
+    again.close()
+
+
+def test_a_wiped_database_is_another_instance(store: Store, tmp_path: Path) -> None:
+    other = open_store(f"duckdb:///{tmp_path}/other.duckdb")
+    assert other.instance != store.instance
+    other.close()
+
+
+@pytest.mark.parametrize("url", ["sqlite:///x", "x.duckdb", "duckdb:///", "duckdb://x"])
+def test_an_unknown_url_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"storage_url: .* duckdb:///path is allowed"):
+        open_store(url)
+
+
+def not_duckdb(path: Path) -> None:
+    path.write_bytes(b"hello")
+
+
+def empty(path: Path) -> None:
+    path.touch()
+
+
+def sqlite_file(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE t (x)")
+    connection.close()
+
+
+def somebody_elses(path: Path) -> None:
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE accounts (x INT)")
+
+
+def somebody_elses_meta(path: Path) -> None:
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE meta (x INT)")
+
+
+@pytest.mark.parametrize("make", [not_duckdb, empty, sqlite_file, somebody_elses, somebody_elses_meta])
+def test_a_file_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path, make: Any) -> None:
+    path = tmp_path / "x.duckdb"
+    make(path)
+    before = digest(path)
+    with pytest.raises(NotADatabase, match=r"it was left as it is: name another with SESSION_BUDDY_DB_PATH"):
+        open_store(f"duckdb:///{path}")
+    assert digest(path) == before
+    assert [file.name for file in tmp_path.iterdir()] == ["x.duckdb"]
+
+
+def test_a_newer_database_is_refused_and_left_as_it_is(path: Path) -> None:
+    open_store(f"duckdb:///{path}").close()
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("UPDATE meta SET value = '99' WHERE key = 'schema_version'")
+    before = digest(path)
+    with pytest.raises(NewerDatabase, match=r"newer Session-Buddy \(schema 99; this knows 1\)"):
+        open_store(f"duckdb:///{path}")
+    assert digest(path) == before
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ("DELETE FROM meta WHERE key = 'instance'", "is damaged: it does not say its instance"),
+        ("ALTER TABLE sessions DROP start_time", "start_time"),
+    ],
+)
+def test_a_database_that_lacks_what_every_one_has_is_refused(path: Path, damage: str, said: str) -> None:
+    open_store(f"duckdb:///{path}").close()
+    with duckdb.connect(str(path)) as database:
+        database.execute(damage)
+    with pytest.raises(StoreError, match=said):
+        open_store(f"duckdb:///{path}")
+
+
+def test_a_folder_in_the_databases_place_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotADatabase, match="is no file"):
+        open_store(f"duckdb:///{tmp_path}")
+
+
+def test_a_folder_that_cannot_be_made_is_named() -> None:
+    with pytest.raises(StoreUnreadable, match="folder /proc/nowhere cannot be made"):
+        open_store("duckdb:////proc/nowhere/x.duckdb")
+
+
+def test_a_damaged_file_is_refused(path: Path) -> None:
+    open_store(f"duckdb:///{path}").close()
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 8192)
+    with pytest.raises(StoreUnreadable, match="cannot be opened"):
+        open_store(f"duckdb:///{path}")
+
+
+HOLD = """
+import sys
+from session_buddy.store import open_store
+store = open_store(sys.argv[1])
+print("held", flush=True)
+sys.stdin.read()
+store.close()
+"""
+
+
+@pytest.fixture
+def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", HOLD, f"duckdb:///{path}"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_held_database_names_its_holder(path: Path, holder: subprocess.Popen[str]) -> None:
+    with pytest.raises(StoreLocked, match=f"held by pid {holder.pid} .*python.* -c") as caught:
+        open_store(f"duckdb:///{path}", wait_seconds=0.2)
+    assert caught.value.holder_pid == holder.pid
+
+
+def test_a_holder_that_lets_go_is_waited_for(path: Path, holder: subprocess.Popen[str]) -> None:
+    def let_go() -> None:
+        assert holder.stdin is not None
+        holder.stdin.close()
+
+    timer = threading.Timer(0.3, let_go)
+    timer.start()
+    open_store(f"duckdb:///{path}", wait_seconds=30).close()
+    timer.join()
+
+
+# --- taking events
+
+
+@pytest.mark.parametrize("count", [1, 4, 5, 60])
+def test_starts_and_ends_are_taken_few_or_many(store: Store, count: int) -> None:
+    sessions = started(store, count)
+    assert store.count_live() == count
+    ends = [end_event(session, 100, metadata={"é": "\n"}) for session in sessions]
+    taken = store.ingest([arrival(end) for end in ends])
+    assert {one.verdict for one in taken} == {"stored"}
+    assert {one.verdict for one in store.ingest([arrival(end) for end in ends])} == {"duplicate"}
+    rows = store.select(Query(limit=100))
+    assert [row.session_id for row in rows] == sessions[::-1]
+    assert {row.status for row in rows} == {"ended"}
+    assert rows == [one.row for one in taken][::-1]
+    assert store.count_live() == 0
+
+
+def test_every_event_is_kept_once(store: Store, path: Path) -> None:
+    raw = start_event()
+    end = end_event(session_id_of(raw))
+    for _ in range(2):
+        store.ingest([arrival(end), arrival(raw), arrival(raw), arrival(heartbeat_event(session_id_of(raw)))])
+    store.close()
+    with duckdb.connect(str(path), read_only=True) as connection:
+        kept = connection.execute("SELECT event_type, subject FROM events ORDER BY 1").fetchall()
+    assert kept == [("session_end", "local:1000"), ("session_start", "local:1000")]
+
+
+def test_an_unknown_field_is_kept_with_its_event(store: Store, path: Path) -> None:
+    store.ingest([arrival(start_event(colour={"deep": "blue"}))])
+    store.close()
+    with duckdb.connect(str(path), read_only=True) as connection:
+        assert connection.execute("SELECT body->>'$.colour.deep' FROM events").fetchall() == [("blue",)]
+
+
+def test_an_end_waits_for_its_start_in_another_call(store: Store) -> None:
+    raw = start_event()
+    session = session_id_of(raw)
+    assert store.ingest([arrival(end_event(session))])[0].verdict == "not_found"
+    assert store.select(Query()) == []
+    assert store.live() == []
+    with pytest.raises(UnknownSession):
+        store.find(session)
+    assert store.ingest([arrival(raw)])[0].verdict == "stored"
+    assert store.find(session).status == "ended"
+    assert store.find(session).start_time == MOMENT
+
+
+def test_nothing_to_take_is_taken(store: Store) -> None:
+    assert store.ingest([]) == []
+    store.touch([])
+
+
+def test_times_at_the_edges_of_the_calendar_are_taken(store: Store) -> None:
+    raws = [start_event(timestamp=time) for time in ("1970-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z")]
+    store.ingest([arrival(raw) for raw in raws])
+    assert [row.session_id for row in store.select(Query())] == [session_id_of(raw) for raw in raws[::-1]]
+
+
+@pytest.mark.parametrize("count", [1, 30])
+def test_heartbeats_raise_the_state_of_active_sessions(store: Store, count: int) -> None:
+    sessions = started(store, count)
+    over = started(store)[0]
+    store.ingest([arrival(end_event(over))])
+    later = MOMENT + timedelta(minutes=5)
+    store.touch([Beat(session, later, 7, 2, None) for session in [*sessions, over]])
+    store.touch([Beat(session, MOMENT, 1, 0, MOMENT) for session in sessions])
+    for row in store.live():
+        assert (row.last_seen, row.commands, row.errors, row.last_activity) == (later, 7, 2, MOMENT)
+    assert store.find(over).commands == 0
+
+
+def test_a_heartbeat_wakes_a_lost_session(store: Store) -> None:
+    (session,) = started(store)
+    lost = end_event(session, 10, exit_reason="lease_expired", status="crashed")
+    store.ingest([arrival(lost)])
+    assert store.find(session).status == "lost"
+    store.ingest([arrival(heartbeat_event(session, 40, commands=3))])
+    row = store.find(session)
+    assert (row.status, row.exit_reason, row.end_time, row.commands) == ("active", None, None, 3)
+
+
+def test_a_rebuild_gives_the_same_sessions(store: Store) -> None:
+    sessions = started(store, 20)
+    store.ingest([arrival(end_event(session, 90)) for session in sessions[:10]])
+    store.ingest([arrival(end_event(session_id_of(start_event(500))))])
+    store.touch([Beat(session, MOMENT + timedelta(minutes=5), 7, 2, None) for session in sessions])
+    before = store.select(Query(limit=100))
+    assert store.rebuild() == 21
+    assert store.select(Query(limit=100)) == before
+    assert store.rebuild() == 21
+
+
+# --- asking
+
+
+def test_filters_narrow_the_list(store: Store) -> None:
+    (shop,) = started(store)
+    (bank,) = started(store, component_name="bank", session_type="repl", user={"username": "bob"})
+    store.ingest([arrival(end_event(bank))])
+
+    def found(**filters: Any) -> list[str]:
+        return [row.session_id for row in store.select(Query(**filters))]
+
+    assert found(component="bank") == found(session_type="repl") == found(username="bob") == [bank]
+    assert found(status="ended") == [bank]
+    assert found(status="active") == [shop]
+    assert found(component="bank", status="active") == []
+    assert found(since=MOMENT + timedelta(seconds=1)) == []
+    assert len(found(since=MOMENT)) == 2
+    assert len(found(limit=1)) == 1
+
+
+def test_unreachable_are_the_active_that_are_silent(store: Store) -> None:
+    silent, lively = started(store, 2)
+    (over,) = started(store)
+    store.ingest([arrival(end_event(over))])
+    query = Query(status="unreachable", silent=frozenset({silent, over}))
+    assert [row.session_id for row in store.select(query)] == [silent]
+    assert store.select(replace(query, component="bank")) == []
+    assert {row.session_id for row in store.live()} == {silent, lively}
+    assert store.select(Query(status="unreachable")) == []
+
+
+def test_a_session_is_found_by_id_suffix_and_prefix(store: Store) -> None:
+    session, other = started(store, 2)
+    suffix = session.rpartition("-")[2]
+    for ref in (session, suffix, suffix.upper(), suffix[:7], session[:-2]):
+        assert store.find(ref).session_id == session
+    with pytest.raises(AmbiguousSession, match=f"'shop-2026' fits several sessions: {other}, {session};"):
+        store.find("shop-2026")
+
+
+def test_many_candidates_are_cut(store: Store) -> None:
+    started(store, 30)
+    with pytest.raises(AmbiguousSession) as caught:
+        store.find("shop")
+    assert len(caught.value.candidates) == 10
+
+
+def test_an_unknown_session_names_the_nearest(store: Store) -> None:
+    (session,) = started(store)
+    wrong = session[:-1] + ("0" if session[-1] != "0" else "1")
+    with pytest.raises(UnknownSession, match=f"no session '{wrong}'; the nearest: {session}"):
+        store.find(wrong)
+    with pytest.raises(UnknownSession, match=r"no session '%_'$"):
+        store.find("%_")
+
+
+def test_readers_are_not_disturbed_by_the_writer(store: Store) -> None:
+    failures: list[BaseException] = []
+    done = threading.Event()
+
+    def read() -> None:
+        try:
+            while not done.is_set():
+                rows = store.select(Query(limit=1000))
+                assert len({row.session_id for row in rows}) == len(rows)
+                store.count_live()
+        except BaseException as error:  # noqa: BLE001 - told to the test
+            failures.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for _ in range(20):
+        started(store, 10)
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert failures == []
+    assert store.count_live() == 200
+
+
+# --- what was here before
+
+
+def test_a_database_that_was_here_before_and_is_gone_has_a_gap(paths: Paths) -> None:
+    path = paths.data / "x.duckdb"
+    url = f"duckdb:///{path}"
+    for _ in range(2):
+        store = open_known(url, paths)
+        assert store.gap is None, "new, then known"
+        store.close()
+    path.unlink()
+    again = open_known(url, paths)
+    assert again.gap == Gap("it was here before and is gone")
+    again.close()
+    remembered = paths.state / "session-buddy" / "databases"
+    assert remembered.read_text() == f"{url}\n"
+    assert stat.S_IMODE(remembered.stat().st_mode) == 0o600
+    assert [file.name for file in remembered.parent.iterdir()] == ["databases"]
+
+
+def test_few_databases_are_remembered(paths: Paths) -> None:
+    remembered = paths.state / "session-buddy" / "databases"
+    remembered.parent.mkdir(parents=True)
+    remembered.write_text("".join(f"duckdb:////old/{number}\n" for number in range(100)))
+    open_known(f"duckdb:///{paths.data}/x.duckdb", paths).close()
+    lines = remembered.read_text().splitlines()
+    assert (len(lines), lines[0], lines[-1]) == (100, "duckdb:////old/1", f"duckdb:///{paths.data}/x.duckdb")
+
+
+def test_a_state_folder_that_cannot_be_used_makes_every_database_new(paths: Paths) -> None:
+    path = paths.data / "x.duckdb"
+    broken = paths._replace(state=Path("/proc/nowhere"))
+    for _ in range(2):
+        store = open_known(f"duckdb:///{path}", broken)
+        assert store.gap is None
+        store.close()
+        path.unlink()
+
+
+# --- trouble
+
+
+def test_a_log_that_cannot_be_set_aside_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken_log(path)
+    aside: Any = wal.set_aside
+    monkeypatch.setattr(opening, "set_aside", lambda log: log)
+    with pytest.raises(StoreUnreadable, match=r"log cannot be replayed, nor be done without: .*; restore"):
+        open_store(f"duckdb:///{path}")
+
+    def refused(log: Path) -> Path:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(opening, "set_aside", refused)
+    with pytest.raises(StoreUnreadable, match="Permission denied"):
+        open_store(f"duckdb:///{path}")
+    monkeypatch.setattr(opening, "set_aside", aside)
+    store = open_store(f"duckdb:///{path}")
+    assert store.gap is not None
+    assert store.gap.reason == "its write-ahead log could not be replayed"
+    store.close()
+
+
+def test_what_is_lacking_is_known_until_it_is_made_up_for(path: Path) -> None:
+    broken_log(path)
+    url = f"duckdb:///{path}"
+    store = open_store(url)
+    first = store.gap
+    assert first is not None
+    assert len(first.sessions) >= 29
+    store.ingest([arrival(start_event(500))])
+    store.close()
+    again = open_store(url)
+    assert again.gap == first, "closed in good order, but nothing came back"
+    again.close()
+    # Killed, too: what both logs held is to be looked for.
+    code = f"""
+import os
+from session_buddy.store import open_store
+from session_buddy.testing import arrival, session_id_of, start_event
+start = start_event(501)
+store = open_store("{url}")
+store.ingest([arrival(start)])
+print(session_id_of(start), end="", flush=True)
+os._exit(9)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    third = open_store(url)
+    assert lacking(third) == first._replace(sessions=(*first.sessions, done.stdout))
+    third.forget_gap()
+    assert lacking(third) is None
+    third.close()
+    last = open_store(url)
+    assert last.gap is None
+    last.close()
+
+
+def lacking(store: Store) -> Gap | None:
+    return store.gap
+
+
+def test_a_log_stays_where_the_database_cannot_be_told_what_it_lacks(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken_log(path)
+    marked: Any = statements.mark
+
+    def full(*_: object) -> None:
+        raise duckdb.IOException("No space left on device")
+
+    monkeypatch.setattr(opening, "mark", full)
+    with pytest.raises(StoreUnreadable, match=r"cannot be written: .*No space left"):
+        open_store(f"duckdb:///{path}")
+    monkeypatch.setattr(opening, "mark", marked)
+    store = open_store(f"duckdb:///{path}")
+    assert store.gap is not None
+    assert len(store.gap.sessions) >= 29
+    store.close()
+
+
+def test_a_log_of_another_time_is_set_aside(path: Path) -> None:
+    killed(path)
+    log = path.with_name(f"{path.name}.wal")
+    left = log.read_bytes()
+    store = open_store(f"duckdb:///{path}")
+    store.forget_gap()
+    store.close()
+    log.write_bytes(left)
+    again = open_store(f"duckdb:///{path}")
+    assert again.gap is not None
+    assert again.gap.reason == "its write-ahead log could not be replayed"
+    assert sorted(again.statuses()) == sorted(again.gap.sessions)
+    again.close()
+
+
+def killed(path: Path) -> None:
+    """A database whose process was killed."""
+    code = f"""
+import os, signal
+from session_buddy.store import open_store
+from session_buddy.testing import arrival, start_event
+store = open_store("duckdb:///{path}")
+for number in range(30):
+    store.ingest([arrival(start_event(number))])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code], check=False)
+
+
+def broken_log(path: Path) -> None:
+    """A database whose process was killed, and whose log was damaged since."""
+    killed(path)
+    log = path.with_name(f"{path.name}.wal")
+    content = bytearray(log.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 200] = b"\xff" * 200
+    log.write_bytes(content)
+
+
+def test_a_closed_store_says_so(store: Store) -> None:
+    store.close()
+    for call in (store.live, store.count_live, lambda: store.ingest([arrival(start_event())])):
+        with pytest.raises(StoreClosed, match="was closed"):
+            call()
+
+
+FULL_DISK = """
+import resource, sys
+from session_buddy.errors import StoreUnreadable
+from session_buddy.query import Query
+from session_buddy.store import open_store
+from session_buddy.testing import arrival, start_event
+
+store = open_store(sys.argv[1])
+store.ingest([arrival(start_event(i)) for i in range(50)])
+size = 64 * 1024
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+refused = 0
+for number in range(200):
+    try:
+        first = 1000 + 10 * number
+        store.ingest([arrival(start_event(first + i, metadata={"x": "y" * 9000})) for i in range(10)])
+    except StoreUnreadable as error:
+        refused += 1
+        print(error)
+        break
+assert refused, "the disk was never full"
+assert len(store.select(Query(limit=10000))) >= 50
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+store.ingest([arrival(start_event(100_000))])
+before = len(store.select(Query(limit=10000)))
+store.close()
+again = open_store(sys.argv[1])
+assert len(again.select(Query(limit=10000))) == before, "something was lost"
+again.close()
+print("recovered")
+"""
+
+
+def test_a_full_disk_is_said_and_survived(path: Path) -> None:
+    command = [sys.executable, "-c", FULL_DISK, f"duckdb:///{path}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "cannot be written" in done.stdout
+    assert done.stdout.endswith("recovered\n")
+
+
+def test_what_the_database_cannot_take_is_a_store_error(store: Store) -> None:
+    with pytest.raises(StoreError):
+        store.touch([Beat(started(store)[0], MOMENT, 2**70, 0, None)])
+    assert store.count_live() == 1
+
+
+def test_a_kill_loses_nothing_that_was_acknowledged(path: Path) -> None:
+    code = f"""
+import os, signal
+from session_buddy.store import open_store
+from session_buddy.testing import arrival, start_event
+store = open_store("duckdb:///{path}")
+for number in range(30):
+    store.ingest([arrival(start_event(number))])
+    print(number, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert len(done.stdout.split()) == 30
+    again = open_store(f"duckdb:///{path}")
+    assert len(again.select(Query())) == 30
+    again.close()
+
+
+def test_a_connection_that_broke_is_opened_again(path: Path) -> None:
+    store = DuckDBStore.open(path)
+    (session,) = started(store)
+    assert store._database is not None
+    store._writer.close()
+    store._database.close()
+    with pytest.raises(StoreUnreadable, match="cannot be read: "):
+        store.find(session)
+    assert store.find(session).status == "active"
+    assert store.ingest([arrival(end_event(session))])[0].verdict == "stored"
+    store.close()

@@ -1,0 +1,288 @@
+"""The tools, asked at both doors of one server; each test has a component, or a subject, of its own."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from fastmcp import Client
+from fastmcp.client.transports import StreamableHttpTransport
+
+from oneiric import facts
+from oneiric.paths import user_paths
+from oneiric.transport import CallRefused, Endpoint, ServerInfo, Unauthorized, call_tool
+from session_buddy.testing import ServerProcess, end_event, heartbeat_event, session_id_of, start_event
+from session_buddy.tokens import RIGHTS, Scope, issue
+
+SECRET = "tests-only-" + uuid.uuid4().hex
+
+
+@pytest.fixture(scope="module")
+def info(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerInfo]:
+    home = tmp_path_factory.mktemp("home")
+    run = home / "run"
+    run.mkdir(mode=0o700)
+    folders = {f"XDG_{name}_HOME": str(home / name.lower()) for name in ("DATA", "CONFIG", "STATE")}
+    settings = {
+        "SESSION_BUDDY_PORT": "0",
+        "SESSION_BUDDY_SECRET": SECRET,
+        "SESSION_BUDDY_ALLOWED_HOSTS": "buddy.example",
+    }
+    environ = {"HOME": str(home), "XDG_RUNTIME_DIR": str(run)} | folders | settings
+    assert user_paths(environ).socket.is_relative_to(run)
+    with ServerProcess(environ) as server:
+        yield server.until_up()
+
+
+@pytest.fixture
+def local(info: ServerInfo) -> Callable[..., Any]:
+    return lambda tool, **arguments: call_tool(info.endpoint, tool, arguments)
+
+
+@pytest.fixture
+def component() -> str:
+    return f"c{uuid.uuid4().hex}"
+
+
+def remote(info: ServerInfo, *scopes: Scope, subject: str = "ann") -> Endpoint:
+    return Endpoint(url=info.url, token=issue(SECRET, subject, scopes, 600))
+
+
+def status_of(info: ServerInfo, **headers: str) -> int:
+    """What ``/health`` answers."""
+    request = urllib.request.Request(info.url.replace("/mcp", "/health"), headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+# --- reporting and asking
+
+
+def test_a_session_is_tracked_listed_shown_and_ended(local: Callable[..., Any], component: str) -> None:
+    raw = start_event(component_name=component)
+    session = session_id_of(raw)
+    started = local("track_session_start", **raw)
+    assert (started["session_id"], started["status"], started["error"]) == (session, "tracked", None)
+    assert started["next_heartbeat_seconds"] == 15
+    listed = local("list_sessions", component=component, status="active")["sessions"]
+    assert [one["session_id"] for one in listed] == [session]
+    ended = local("track_session_end", **end_event(session))
+    assert (ended["status"], ended["server_instance"]) == ("ended", started["server_instance"])
+    record = local("get_session", session_id=session[-8:])["session"]
+    assert (record["status"], record["exit_reason"], record["duration_seconds"]) == ("ended", "exit", 60.0)
+    assert record["reported_by"] == f"local:{os.geteuid()}"
+    assert record["metadata"] == {"version": "1.2", "adapters": ["a", "b"]}
+
+
+def test_all_optional_fields_of_a_start_are_taken(local: Callable[..., Any], component: str) -> None:
+    process = {"boot_id": "b", "pid_namespace": "p", "started_at": 1}
+    optional: dict[str, Any] = {
+        "reason": "TICKET-1",
+        "actor": "agent",
+        "origin": {"tty": "/dev/pts/1"},
+        "session_type": "repl",
+    }
+    raw = start_event(component_name=component, process=process, **optional)
+    local("track_session_start", **raw)
+    record = local("get_session", session_id=session_id_of(raw))["session"]
+    assert {name: record[name] for name in optional} == optional
+
+
+def test_an_end_without_a_start_is_not_found_and_kept(local: Callable[..., Any], component: str) -> None:
+    raw = start_event(component_name=component)
+    session = session_id_of(raw)
+    answer = local("track_session_end", session_id=session, timestamp=end_event(session)["timestamp"])
+    assert (answer["status"], "kept" in answer["error"]) == ("not_found", True)
+    assert local("list_sessions", component=component)["sessions"] == []
+    local("track_session_start", **raw)
+    assert local("get_session", session_id=session)["session"]["status"] == "ended"
+
+
+def test_a_batch_is_answered_one_by_one(local: Callable[..., Any], component: str) -> None:
+    raw = start_event(component_name=component)
+    session = session_id_of(raw)
+    unknown = heartbeat_event("shop-20260102-030405-0123abcd")
+    batch = [raw, raw, {}, unknown, heartbeat_event(session, commands=3), end_event(session)]
+    results = local("track_events", events=batch)["results"]
+    statuses = [result["status"] for result in results]
+    assert statuses == ["stored", "duplicate", "invalid", "not_found", "stored", "stored"]
+    assert local("get_session", session_id=session)["session"]["commands"] == 3
+
+
+def test_a_heartbeat_is_seen_at_once(local: Callable[..., Any], component: str) -> None:
+    raw = start_event(component_name=component)
+    session = session_id_of(raw)
+    local("track_session_start", **raw)
+    local("track_events", events=[heartbeat_event(session, commands=7)])
+    assert local("get_session", session_id=session)["session"]["commands"] == 7
+    assert local("list_sessions", component=component, status="unreachable")["sessions"] == []
+
+
+def test_health_is_a_read_of_the_database(local: Callable[..., Any], info: ServerInfo) -> None:
+    local("track_session_start", **start_event())
+    health = local("health_check")
+    assert (health["status"], health["version"]) == ("ok", "0.1.0")
+    assert health["live_sessions"] >= 1
+    assert health["database"] == info.database
+    assert set(health["tools"]) == set(RIGHTS)
+
+
+def test_a_killed_process_of_this_host_is_seen(local: Callable[..., Any]) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as shell:
+        now = datetime.now(UTC).isoformat()
+        raw = start_event(pid=shell.pid, process=facts.process(shell.pid), timestamp=now)
+        local("track_session_start", **raw)
+        shell.kill()
+    for _ in range(1000):
+        record = local("get_session", session_id=session_id_of(raw))["session"]
+        if record["status"] != "active":
+            break
+        threading.Event().wait(0.03)
+    assert (record["status"], record["exit_reason"]) == ("crashed", "process_gone")
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "complaint"),
+    [
+        ("track_session_start", start_event(pid=0), "pid: 0 is not valid: Input should be greater than or"),
+        ("track_session_start", start_event(user={"username": "x" * 101}), "user.username: 'xxx"),
+        ("track_session_start", start_event(metadata={"x": "y" * 20_000}), "metadata: .*16384 are allowed"),
+        ("track_session_start", {"pid": 1}, "event_version: .*[Mm]issing"),
+        ("track_session_end", {"session_id": "x", "timestamp": "2026-01-01T00:00:00Z"}, "session_id: 'x'"),
+        ("track_events", {"events": [{}] * 501}, "events: 501 in one call; 500 are allowed"),
+        ("track_events", {"events": "x"}, "events: 'x' is not valid"),
+        ("list_sessions", {"status": "dead"}, "status: 'dead' is not valid: one of active, ended"),
+        ("list_sessions", {"since": "ago"}, "since: 'ago' is not valid: a time like 30m"),
+        ("list_sessions", {"limit": 0}, "limit: 0 is not valid"),
+        ("get_session", {"session_id": "nothing"}, "no session 'nothing'"),
+        ("drop_tables", {}, "Unknown tool"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_bad_input_is_one_line_that_names_it(
+    local: Callable[..., Any], tool: str, arguments: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(CallRefused, match=complaint) as caught:
+        local(tool, **arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_of_a_bad_event_nothing_is_stored(local: Callable[..., Any], component: str) -> None:
+    with pytest.raises(CallRefused):
+        local("track_session_start", **start_event(component_name=component, hostname="x" * 256))
+    assert local("list_sessions", component=component)["sessions"] == []
+
+
+def test_another_start_under_the_same_id_is_refused(local: Callable[..., Any]) -> None:
+    raw = start_event()
+    local("track_session_start", **raw)
+    other = raw["event_id"][:8] + "-0000-4000-8000-000000000000"
+    with pytest.raises(CallRefused, match=r"event_id: .* has another start event"):
+        local("track_session_start", **raw | {"event_id": other})
+
+
+def test_refusals_are_in_the_log(local: Callable[..., Any], info: ServerInfo) -> None:
+    with pytest.raises(CallRefused):
+        local("get_session", session_id="nobody-knows-me")
+    assert "no session 'nobody-knows-me'" in Path(info.log).read_text()
+
+
+# --- the public door; tests/test_clients.py asks there with clients that we did not write
+
+
+def test_a_token_that_nobody_signed_is_refused(info: ServerInfo) -> None:
+    unsigned = "eyJhbGciOiJub25lIn0.e30."
+    with pytest.raises(Unauthorized):
+        call_tool(Endpoint(url=info.url, token=unsigned), "health_check", {})
+
+
+def test_a_caller_who_hangs_up_at_once_is_not_taken_for_local(
+    info: ServerInfo, local: Callable[..., Any], component: str
+) -> None:
+    call = {"name": "track_session_start", "arguments": start_event(component_name=component)}
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call})
+    lines = [
+        "POST /mcp HTTP/1.1",
+        "Host: localhost",
+        "Content-Type: application/json",
+        "Accept: application/json, text/event-stream",
+        f"Content-Length: {len(body)}",
+    ]
+    port = int(info.url.rsplit(":", 1)[1].removesuffix("/mcp"))
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", port)) as caller:
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+            caller.sendall("\r\n".join([*lines, "", body]).encode())
+    assert local("list_sessions", component=component)["sessions"] == []
+
+
+def test_a_foreign_origin_is_turned_away_and_an_allowed_host_is_not(info: ServerInfo) -> None:
+    known = {"Authorization": f"Bearer {remote(info, 'admin').token}"}
+    assert status_of(info, Origin="http://evil.example", **known) == HTTPStatus.FORBIDDEN
+    assert status_of(info, Host="buddy.example:8678", **known) == HTTPStatus.OK
+
+
+def test_an_endless_body_is_not_taken(info: ServerInfo) -> None:
+    port = int(info.url.rsplit(":", 1)[1].removesuffix("/mcp"))
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as caller:
+        caller.sendall(b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n")
+        assert caller.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+def test_scopes_are_what_a_token_may_do(info: ServerInfo, component: str) -> None:
+    tracker, reader = remote(info, "track"), remote(info, "read")
+    call_tool(tracker, "track_session_start", start_event(component_name=component))
+    with pytest.raises(CallRefused, match=r"list_sessions needs a token with scope read; this one \(ann\)"):
+        call_tool(tracker, "list_sessions", {})
+    with pytest.raises(CallRefused, match="track_events needs a token with scope track"):
+        call_tool(reader, "track_events", {"events": []})
+    (listed,) = call_tool(reader, "list_sessions", {"component": component})["sessions"]
+    assert listed["reported_by"] == "ann"
+
+
+def test_only_its_owner_or_an_admin_ends_a_session(info: ServerInfo) -> None:
+    raws = [start_event(1), start_event(2)]
+    ann, bob = remote(info, "track"), remote(info, "track", subject="bob")
+    for raw in raws:
+        call_tool(ann, "track_session_start", raw)
+    mine, other = (session_id_of(raw) for raw in raws)
+    with pytest.raises(CallRefused, match=f"session {mine} was started by ann; bob may not speak for it"):
+        call_tool(bob, "track_session_end", end_event(mine))
+    (result,) = call_tool(bob, "track_events", {"events": [heartbeat_event(mine)]})["results"]
+    assert result["status"] == "forbidden"
+    assert call_tool(ann, "track_session_end", end_event(mine))["status"] == "ended"
+    root = remote(info, "admin", subject="root")
+    assert call_tool(root, "track_session_end", end_event(other))["status"] == "ended"
+
+
+def test_a_client_sees_what_each_tool_does_and_may_do(info: ServerInfo) -> None:
+    async def use() -> Any:
+        transport = StreamableHttpTransport(info.url, auth=remote(info, "read").token)
+        async with Client(transport) as client:
+            return await client.list_tools()
+
+    tools = anyio.run(use)
+    assert {tool.name for tool in tools} == set(RIGHTS)
+    for tool in tools:
+        assert tool.title
+        assert tool.description
+        assert tool.output_schema
+        hints = tool.annotations.model_dump(exclude_none=True)
+        assert {"read_only_hint", "destructive_hint", "idempotent_hint", "open_world_hint"} <= set(hints)
+        assert hints["read_only_hint"] == (not tool.name.startswith("track_"))

@@ -1,0 +1,47 @@
+"""``POST /api/backup``, through the socket and with tokens."""
+
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from oneiric.paths import Paths
+from oneiric.transport import ServerInfo
+from session_buddy.client import post
+from session_buddy.errors import ServerFailed
+from session_buddy.tokens import issue, own_secret
+
+
+def over_tcp(server: ServerInfo, token: str | None) -> tuple[int, dict[str, str]]:
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    url = server.url.removesuffix("/mcp") + "/api/backup"
+    request = urllib.request.Request(url, method="POST", headers=headers)
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read())
+
+
+def test_who_may_do_everything_may_ask_for_a_backup(server: ServerInfo, paths: Paths) -> None:
+    assert Path(post(server, "/api/backup")["path"]).exists()
+    secret = own_secret(paths)
+    status, answer = over_tcp(server, issue(secret, "boss", ["admin"], 60))
+    assert (status, Path(answer["path"]).name) == (201, answer["name"])
+    assert over_tcp(server, issue(secret, "ann", ["read"], 60)) == (
+        403,
+        {"error": "backup needs a token with scope admin; this one (ann) has read"},
+    )
+    for token in (None, "nonsense"):
+        assert over_tcp(server, token)[0] == 401
+
+
+def test_a_server_that_does_not_answer_or_cannot_is_said(server: ServerInfo, tmp_path: Path) -> None:
+    with pytest.raises(ServerFailed, match="does not answer: "):
+        post(server._replace(socket=tmp_path / "none.sock"), "/api/backup")
+    older = rf"knows no /api/nothing \(version {server.version}\): session-buddy mcp restart"
+    with pytest.raises(ServerFailed, match=older):
+        post(server, "/api/nothing")

@@ -1,0 +1,210 @@
+"""The one thread that writes."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, wait
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oneiric.events import SessionHeartbeat, parse_event
+from session_buddy.errors import StoreClosed, StoreError, StoreUnreadable
+from session_buddy.presence import Presence
+from session_buddy.query import Query
+from session_buddy.sessions import Arrival, Beat, Taken
+from session_buddy.store.duckdb import DuckDBStore
+from session_buddy.testing import (
+    MOMENT,
+    OWNER,
+    arrival,
+    end_event,
+    heartbeat_event,
+    session_id_of,
+    start_event,
+)
+from session_buddy.writer import Writer
+
+
+class Troubled(DuckDBStore):
+    """A real store that can be told to refuse."""
+
+    full = False
+    poison = ""
+    groups: list[int]
+
+    def ingest(self, arrivals: Sequence[Arrival]) -> list[Taken]:
+        self.groups.append(len(arrivals))
+        if self.full:
+            raise StoreUnreadable("no space left on device")
+        if any(one.session_id.startswith(self.poison or "\0") for one in arrivals):
+            raise StoreError("cannot be converted") if self.poison == "known" else ValueError("surprise")
+        return super().ingest(arrivals)
+
+    def touch(self, beats: Sequence[Beat]) -> None:
+        if self.full and beats:
+            raise StoreUnreadable("no space left on device")
+        super().touch(beats)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Troubled]:
+    opened = Troubled.open(tmp_path / "x.duckdb")
+    opened.groups = []
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def presence() -> Presence:
+    return Presence()
+
+
+@pytest.fixture
+def writer(store: Troubled, presence: Presence) -> Iterator[Writer]:
+    with Writer(store, presence) as running:
+        yield running
+
+
+def beat(raw: dict[str, object]) -> SessionHeartbeat:
+    event = parse_event(raw)
+    assert isinstance(event, SessionHeartbeat)
+    return event
+
+
+def test_what_is_acknowledged_is_stored(writer: Writer, store: Troubled) -> None:
+    raw = start_event()
+    (taken,) = writer.submit([arrival(raw)]).result()
+    assert taken.verdict == "stored"
+    assert store.find(session_id_of(raw)).status == "active"
+    assert repr(writer) == "<Writer(waiting=0)>"
+
+
+def test_many_callers_at_once_lose_nothing(writer: Writer, store: Troubled) -> None:
+    def call(number: int) -> None:
+        futures = [writer.submit([arrival(start_event(number * 100 + i))]) for i in range(25)]
+        assert all(future.result()[0].verdict == "stored" for future in futures)
+
+    callers = [threading.Thread(target=call, args=(number,)) for number in range(8)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert store.count_live() == 200
+    assert len(store.groups) < 200, "what waits goes in one transaction"
+
+
+def test_who_is_live_follows_what_was_written(writer: Writer, presence: Presence) -> None:
+    raw = start_event()
+    writer.submit([arrival(raw)]).result()
+    assert len(presence) == 1
+    writer.submit([arrival(end_event(session_id_of(raw)))]).result()
+    assert len(presence) == 0
+
+
+def test_heartbeats_wait_in_memory_until_they_are_flushed(
+    writer: Writer, store: Troubled, presence: Presence
+) -> None:
+    raw = start_event()
+    session = session_id_of(raw)
+    writer.submit([arrival(raw)]).result()
+    presence.hear(beat(heartbeat_event(session, 40, commands=4)), OWNER, 0.0, by_admin=False)
+    assert store.find(session).commands == 0
+    writer.flush().result()
+    assert store.find(session).commands == 4
+    assert presence.unwritten() == []
+
+
+def test_heartbeats_are_flushed_after_a_while_by_themselves(store: Troubled, presence: Presence) -> None:
+    with Writer(store, presence, flush_seconds=0.05) as writer:
+        raw = start_event()
+        writer.submit([arrival(raw)]).result()
+        presence.hear(beat(heartbeat_event(session_id_of(raw), 40, commands=4)), OWNER, 0.0, by_admin=False)
+        written = threading.Event()
+        for _ in range(200):
+            if store.find(session_id_of(raw)).commands == 4:
+                written.set()
+                break
+            written.wait(0.05)
+        assert written.is_set()
+
+
+def test_heartbeats_are_flushed_at_the_end(store: Troubled, presence: Presence) -> None:
+    raw = start_event()
+    with Writer(store, presence) as writer:
+        writer.submit([arrival(raw)]).result()
+        presence.hear(beat(heartbeat_event(session_id_of(raw), 40, commands=4)), OWNER, 0.0, by_admin=False)
+    assert store.find(session_id_of(raw)).commands == 4
+
+
+def test_an_end_takes_the_unwritten_heartbeats_along(
+    writer: Writer, store: Troubled, presence: Presence
+) -> None:
+    raw = start_event()
+    session = session_id_of(raw)
+    writer.submit([arrival(raw)]).result()
+    presence.hear(beat(heartbeat_event(session, 40, commands=4)), OWNER, 0.0, by_admin=False)
+    (taken,) = writer.submit([arrival(end_event(session, 50))]).result()
+    assert taken.verdict == "stored"
+    row = store.find(session)
+    assert (row.status, row.commands, row.last_seen) == ("ended", 4, MOMENT + timedelta(seconds=40))
+
+
+@pytest.mark.parametrize("poison", ["known", "unforeseen"])
+def test_one_event_that_cannot_be_stored_hurts_no_other(writer: Writer, store: Troubled, poison: str) -> None:
+    store.poison = poison
+    bad = start_event(component_name=poison)
+    jobs = [[start_event(1)], [start_event(2), bad, start_event(3)], [start_event(4)]]
+    futures = [writer.submit([arrival(raw) for raw in job]) for job in jobs]
+    verdicts = [[taken.verdict for taken in future.result()] for future in futures]
+    assert verdicts == [["stored"], ["stored", "invalid", "stored"], ["stored"]]
+    assert store.count_live() == 4
+
+
+def test_a_full_disk_is_told_to_every_caller_and_then_forgotten(
+    writer: Writer, store: Troubled, presence: Presence
+) -> None:
+    raw = start_event()
+    writer.submit([arrival(raw)]).result()
+    presence.hear(beat(heartbeat_event(session_id_of(raw), 40, commands=4)), OWNER, 0.0, by_admin=False)
+    store.full = True
+    futures = [writer.submit([arrival(start_event(n)), arrival(start_event(n + 50))]) for n in range(5)]
+    flush = writer.flush()
+    everything: list[Future[Any]] = [*futures, flush]
+    wait(everything)
+    assert {str(future.exception()) for future in everything} == {"no space left on device"}
+    assert max(store.groups[1:]) <= 10
+    store.full = False
+    assert writer.submit([arrival(start_event(99))]).result()[0].verdict == "stored"
+    writer.flush().result()
+    assert store.find(session_id_of(raw)).commands == 4
+
+
+def test_a_caller_who_gave_up_does_not_stop_the_rest(writer: Writer, store: Troubled) -> None:
+    futures = [writer.submit([arrival(start_event(n))]) for n in range(50)]
+    given_up = [future for future in futures if future.cancel()]
+    flush = writer.flush()
+    flush.cancel()
+    done = [future for future in futures if not future.cancelled()]
+    wait(done)
+    assert store.count_live() == len(futures) - len(given_up)
+
+
+def test_nothing_is_taken_after_the_end(store: Troubled, presence: Presence) -> None:
+    writer = Writer(store, presence)
+    last = writer.submit([arrival(start_event())])
+    writer.close()
+    writer.close()
+    assert last.result()[0].verdict == "stored"
+    with pytest.raises(StoreClosed, match="going down"):
+        writer.submit([arrival(start_event())]).result()
+    with pytest.raises(StoreClosed):
+        writer.flush().result()
+
+
+def test_a_large_group_is_cut(writer: Writer, store: Troubled) -> None:
+    futures = [writer.submit([arrival(start_event(n * 500 + i)) for i in range(500)]) for n in range(6)]
+    wait(futures)
+    assert max(store.groups) <= 2000
+    assert len(store.select(Query(limit=10_000))) == 3000
