@@ -1,0 +1,223 @@
+"""Settings: flags > environment > settings/local.yaml > settings/mahavishnu.yaml > user file > defaults.
+
+The two files in the working folder count only where this user owns them; nothing here is an endpoint, a
+token or a secret, which a folder must never be able to set. ``settings/local.yaml`` is shared with other
+components: sections that are not ours are theirs.
+
+Every setting is a switch in a section. Standard library and YAML alone: models that could do the same cost
+each start of the shell 0.13 s (pydantic) or 0.23 s (pydantic-settings) of the 0.3 s that IPython takes, and
+could not say which line a wrong value stands in.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from reprlib import repr  # noqa: A004 - a line for a person holds no whole file
+from typing import TYPE_CHECKING, Any, Final
+
+from mahavishnu.errors import SettingsError
+
+if TYPE_CHECKING:
+    import yaml
+
+PREFIX: Final = "MAHAVISHNU_"
+PROJECT_FILE: Final = Path("settings/mahavishnu.yaml")
+LOCAL_FILE: Final = Path("settings/local.yaml")
+
+_WORDS: Final = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+}
+
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Session:
+    """The tracking of this shell's sessions.
+
+    Attributes:
+        enabled: report them.
+    """
+
+    enabled: bool = True
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """The orchestration adapters in use."""
+
+    prefect: bool = True
+    llamaindex: bool = True
+    agno: bool = True
+
+
+@dataclass(frozen=True)
+class Shell:
+    """The prompt.
+
+    Attributes:
+        cli_commands: run commands typed without a prefix.
+        tab_completion: complete those commands with Tab.
+    """
+
+    cli_commands: bool = True
+    tab_completion: bool = True
+
+
+SECTIONS: Final[dict[str, Any]] = {"session": Session, "adapters": Adapters, "shell": Shell}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where settings stand.
+
+    Attributes:
+        name: a file's path, a flag, "environment".
+        lines: of a file, the line of each section and key.
+    """
+
+    name: str
+    lines: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+
+    def of(self, *key: object) -> str:
+        """Where exactly ``key`` stands: a variable, a flag, a file with the line."""
+        path = tuple(map(str, key))
+        if self.name == "environment":
+            return PREFIX + "__".join(path).upper()
+        return f"{self.name}, line {self.lines[path]}" if path in self.lines else self.name
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The switches that one place sets, by section and key."""
+
+    place: Place
+    values: Mapping[Key, bool]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings, and the layers that they come from, the strongest first."""
+
+    session: Session = Session()
+    adapters: Adapters = Adapters()
+    shell: Shell = Shell()
+    layers: tuple[Layer, ...] = ()
+
+    def place(self, section: str, key: str) -> str:
+        """Where the value of a setting was set."""
+        places = (layer.place for layer in self.layers if (section, key) in layer.values)
+        return next(places, Place("the defaults")).of(section, key)
+
+
+def load(
+    environ: Mapping[str, str], folder: Path, config: Path, flags: Mapping[Key, bool] | None = None
+) -> Settings:
+    """Read all layers.
+
+    Args:
+        environ: the environment.
+        folder: the working folder.
+        config: the user's configuration folder.
+        flags: what the command line sets.
+
+    Raises:
+        SettingsError: a file cannot be read or is no YAML, or a key or value is not allowed.
+    """
+    layers = [Layer(Place("--no-tracking"), flags or {}), _from_environment(environ)]
+    layers += [_from_file(path, name) for path, name in _files(folder, config)]
+    values = {key: value for layer in reversed(layers) for key, value in layer.values.items()}
+    sections = {name: cls(**_of_section(values, name)) for name, cls in SECTIONS.items()}
+    return Settings(**sections, layers=tuple(layer for layer in layers if layer.values))
+
+
+def _of_section(values: Mapping[Key, bool], name: str) -> dict[str, bool]:
+    return {key: value for (section, key), value in values.items() if section == name}
+
+
+def _files(folder: Path, config: Path) -> Iterator[tuple[Path, str]]:
+    """Settings files, the strongest first, and what errors call them."""
+    for path in (LOCAL_FILE, PROJECT_FILE):
+        if _is_own(folder / path):
+            yield folder / path, str(path)
+    user_file = config / "mahavishnu" / "mahavishnu.yaml"
+    if user_file.exists():
+        yield user_file, str(user_file)
+
+
+def _is_own(path: Path) -> bool:
+    try:
+        return path.stat().st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
+def _from_environment(environ: Mapping[str, str]) -> Layer:
+    """``MAHAVISHNU_SESSION__ENABLED``; empty means not set, variables of other sections are not ours."""
+    raw: dict[str, dict[str, str]] = {}
+    for name, value in environ.items():
+        section, _, key = name.removeprefix(PREFIX).lower().partition("__")
+        if name.startswith(PREFIX) and key and value and section in SECTIONS:
+            raw.setdefault(section, {})[key] = value
+    place = Place("environment")
+    return Layer(place, dict(_switches(place, raw)))
+
+
+def _from_file(path: Path, name: str) -> Layer:
+    content, place = _read(path, name)
+    if name == str(LOCAL_FILE):
+        content = {section: values for section, values in content.items() if section in SECTIONS}
+    return Layer(place, dict(_switches(place, content)))
+
+
+def _read(path: Path, name: str) -> tuple[dict[str, Any], Place]:
+    import yaml  # 0.02 s that a shell without a settings file need not pay
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        node, content = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        where = f"{name}, line {mark.line + 1}" if mark else name
+        raise SettingsError(f"{where}: no valid YAML: {problem or error}") from None
+    if not isinstance(content, dict | None):
+        raise SettingsError(f"{name}: {repr(content)} is no section; allowed: {', '.join(SECTIONS)}")
+    return content or {}, Place(name, dict(_lines(node)))
+
+
+def _lines(node: "yaml.Node | None", above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:
+    for key, value in getattr(node, "value", ()) if getattr(node, "id", "") == "mapping" else ():
+        path = (*above, str(key.value))
+        yield path, key.start_mark.line + 1
+        yield from _lines(value, path)
+
+
+def _switches(place: Place, raw: Mapping[str, Any]) -> Iterator[tuple[Key, bool]]:
+    for section, values in raw.items():
+        if section not in SECTIONS:
+            raise SettingsError(
+                f"{place.of(section)}: {section} is no section; allowed: {', '.join(SECTIONS)}"
+            )
+        known = [item.name for item in fields(SECTIONS[section])]
+        allowed = ", ".join(known)
+        if not isinstance(values, dict | None):
+            raise SettingsError(
+                f"{place.of(section)}: {section} is {repr(values)}; allowed in it: {', '.join(known)}"
+            )
+        for key, value in (values or {}).items():
+            where = f"{place.of(section, key)}: {section}.{key}"
+            if key not in known:
+                raise SettingsError(f"{where} is no setting; allowed: {allowed}")
+            if str(value).lower() not in _WORDS:
+                raise SettingsError(f"{where} is {repr(value)}; allowed: true, false")
+            yield (section, key), _WORDS[str(value).lower()]

@@ -1,0 +1,146 @@
+"""Layers of settings, and what is said about a wrong one."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mahavishnu.errors import SettingsError
+from mahavishnu.settings import LOCAL_FILE, PROJECT_FILE, SECTIONS, Settings, load
+
+OFF = "session:\n  enabled: false\n"
+ON = "session:\n  enabled: true\n"
+SHIPPED = Path(__file__).parents[3] / PROJECT_FILE
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    (tmp_path / "config" / "mahavishnu").mkdir(parents=True)
+    return tmp_path / "config"
+
+
+@pytest.fixture
+def user_file(config: Path) -> Path:
+    return config / "mahavishnu" / "mahavishnu.yaml"
+
+
+def test_without_any_layer_the_defaults_hold(work: Path, config: Path) -> None:
+    found = load({}, work, config)
+    assert found == Settings()
+    assert found.place("session", "enabled") == "the defaults"
+
+
+def test_the_shipped_file_is_equal_to_the_defaults_and_complete() -> None:
+    shipped = yaml.safe_load(SHIPPED.read_text())
+    assert shipped == {name: asdict(section()) for name, section in SECTIONS.items()}
+    assert {field.name for field in fields(Settings)} == {*SECTIONS, "layers"}
+    assert "session" in SHIPPED.read_text()
+
+
+def test_each_layer_is_stronger_than_the_next(work: Path, config: Path, user_file: Path) -> None:
+    user_file.write_text(OFF)
+    assert load({}, work, config).place("session", "enabled") == f"{user_file}, line 2"
+    (work / PROJECT_FILE).write_text(ON)
+    assert load({}, work, config).session.enabled
+    (work / LOCAL_FILE).write_text(OFF)
+    assert load({}, work, config).place("session", "enabled") == "settings/local.yaml, line 2"
+    environ = {"MAHAVISHNU_SESSION__ENABLED": "true"}
+    found = load(environ, work, config)
+    assert (found.session.enabled, found.place("session", "enabled")) == (True, "MAHAVISHNU_SESSION__ENABLED")
+    found = load(environ, work, config, {("session", "enabled"): False})
+    assert (found.session.enabled, found.place("session", "enabled")) == (False, "--no-tracking")
+
+
+def test_layers_set_single_switches(work: Path, config: Path) -> None:
+    (work / PROJECT_FILE).write_text("adapters:\n  prefect: false\nshell:\n")
+    found = load({"MAHAVISHNU_ADAPTERS__AGNO": "off"}, work, config)
+    assert asdict(found.adapters) == {"prefect": False, "llamaindex": True, "agno": False}
+    assert [layer.place.name for layer in found.layers] == ["environment", "settings/mahavishnu.yaml"]
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "session:\n", "---\n"])
+def test_a_file_may_be_empty(work: Path, config: Path, text: str) -> None:
+    (work / PROJECT_FILE).write_text(text)
+    assert load({}, work, config) == Settings()
+
+
+def test_other_components_may_have_sections_in_the_local_file_and_variables(work: Path, config: Path) -> None:
+    (work / LOCAL_FILE).write_text(f"port: 1\nserver:\n  host: x\n{OFF}")
+    environ = {"MAHAVISHNU_HOME": "/x", "MAHAVISHNU_OTHER__KEY": "1", "MAHAVISHNU_SESSION__ENABLED": ""}
+    assert not load(environ, work, config).session.enabled
+
+
+def test_a_file_of_another_user_does_not_count(
+    work: Path, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (work / PROJECT_FILE).write_text(OFF)
+    uid = (work / PROJECT_FILE).stat().st_uid
+    monkeypatch.setattr("os.geteuid", lambda: uid + 1)
+    assert load({}, work, config) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("sesion: {}", "line 1: sesion is no section; allowed: session, adapters, shell"),
+        ("# x\nsession:\n  enable: true", "line 3: session.enable is no setting; allowed: enabled"),
+        ("session:\n  enabled: 7", "line 2: session.enabled is 7; allowed: true, false"),
+        ("session:\n  enabled:", "line 2: session.enabled is None; allowed: true, false"),
+        ("session:\n  enabled: [true]", "line 2: session.enabled is [True]; allowed: true, false"),
+        ("session: on", "line 1: session is True; allowed in it: enabled"),
+        ("adapters: [x]", "line 1: adapters is ['x']; allowed in it: prefect, llamaindex, agno"),
+        ("1: 2", "line 1: 1 is no section; allowed: session, adapters, shell"),
+        ("session: {", "line 1: no valid YAML: expected the node content, but found '<stream end>'"),
+        ("a: b\n c: d", "line 2: no valid YAML: mapping values are not allowed here"),
+        ("session: !!python/name:os.system", "line 1: no valid YAML: could not determine a constructor"),
+    ],
+)
+def test_a_wrong_file_is_one_line_with_the_place_and_what_is_allowed(
+    work: Path, config: Path, text: str, complaint: str
+) -> None:
+    (work / PROJECT_FILE).write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load({}, work, config)
+    assert str(caught.value).startswith(f"settings/mahavishnu.yaml, {complaint}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_without_sections_is_refused(work: Path, config: Path) -> None:
+    (work / PROJECT_FILE).write_text("- 1\n")
+    with pytest.raises(
+        SettingsError, match=r"^settings/mahavishnu.yaml: \[1\] is no section; allowed: session"
+    ):
+        load({}, work, config)
+
+
+def test_a_file_that_is_no_text_is_named(work: Path, config: Path, user_file: Path) -> None:
+    user_file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SettingsError, match=r"mahavishnu\.yaml cannot be read: "):
+        load({}, work, config)
+    user_file.unlink()
+    user_file.mkdir()
+    with pytest.raises(SettingsError, match=r"mahavishnu\.yaml cannot be read: Is a directory"):
+        load({}, work, config)
+
+
+@pytest.mark.parametrize(
+    ("environ", "complaint"),
+    [
+        (
+            {"MAHAVISHNU_SESSION__ENABLED": "maybe"},
+            "MAHAVISHNU_SESSION__ENABLED: session.enabled is 'maybe'; allowed: true, false",
+        ),
+        (
+            {"MAHAVISHNU_SESSION__ENABLD": "1"},
+            "MAHAVISHNU_SESSION__ENABLD: session.enabld is no setting; allowed: enabled",
+        ),
+    ],
+)
+def test_a_wrong_variable_is_named(
+    work: Path, config: Path, environ: Mapping[str, str], complaint: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(environ, work, config)
+    assert str(caught.value) == complaint
