@@ -1,0 +1,60 @@
+"""What the documents say is so."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from oneiric.shell.commands import discover
+from tests.world import ROOT
+
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("packages/*/README.md")])
+SOURCES = sorted(ROOT.glob("packages/*/src/**/*.py"))
+VARIABLE = re.compile(r"\b(?:ONEIRIC|SESSION_BUDDY|MAHAVISHNU)_[A-Z_]*[A-Z]\b")
+
+
+def names(pages: list[Path]) -> set[str]:
+    return {name for page in pages for name in VARIABLE.findall(page.read_text())}
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "packages/mahavishnu_shell/README.md"])
+def test_the_banner_shown_counts_as_the_shell_does(page: str) -> None:
+    trees = [tree for program in ("mahavishnu", "session-buddy") if (tree := discover(program))]
+    from oneiric.shell.commands import Commands
+
+    counted = str(len(Commands(trees)))
+    assert re.findall(r"Enabled \((\d+) commands\)", (ROOT / page).read_text()) == [counted]
+
+
+def test_every_variable_of_the_emitter_is_documented() -> None:
+    emitter = [path for path in SOURCES if "oneiric_emitter" in str(path)]
+    page = names([ROOT / "packages" / "oneiric_emitter" / "README.md"])
+    assert names(emitter) - page - {"SESSION_BUDDY_ALLOWED_HOSTS"} == set()
+
+
+def test_no_page_invents_a_variable() -> None:
+    from session_buddy.settings import Settings
+
+    settings = {f"SESSION_BUDDY_{name.upper()}" for name in Settings.model_fields}
+    known = names(SOURCES) | settings | {"SESSION_BUDDY_PATH"}
+    own = [page for page in PAGES if page.name not in {"test-plan.md", "e2e-report.md"}]
+    unknown = {name for name in names(own) - known if not name.startswith("MAHAVISHNU_")}
+    assert unknown == set()
+
+
+def test_the_map_of_rooms_names_every_module() -> None:
+    rooms = (ROOT / "docs" / "architecture.md").read_text().partition("## Rooms")[2]
+    modules = {
+        path.stem for path in SOURCES if not path.stem.startswith("__") and path.parent.parent.name == "src"
+    }
+    assert {module for module in modules if not re.search(rf"\b{module}\b", rooms)} == set()

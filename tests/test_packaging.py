@@ -1,0 +1,88 @@
+"""The three wheels, as users get them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.world import ROOT, World
+
+PACKAGES = {"oneiric_emitter": "oneiric", "session_buddy": "session-buddy", "mahavishnu_shell": "mahavishnu"}
+
+
+def uv() -> str:
+    from shutil import which
+
+    return which("uv") or str(ROOT / ".tools" / "bin" / "uv")
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheels")
+    for package in PACKAGES:
+        command = [
+            uv(),
+            "build",
+            "--quiet",
+            "--wheel",
+            "--out-dir",
+            str(folder),
+            str(ROOT / "packages" / package),
+        ]
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
+    return folder
+
+
+def environment(folder: Path, *packages: str) -> Path:
+    """A fresh environment with these packages; returns its python."""
+    subprocess.run([uv(), "venv", "--quiet", "--python", sys.executable, str(folder)], check=True)
+    python = folder / "bin" / "python"
+    command = [uv(), "pip", "install", "--quiet", "--python", str(python), *packages]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    return python
+
+
+@pytest.mark.xdist_group("packaging")
+def test_the_wheels_installed_together_resolve_to_ours_and_work(
+    wheels: Path, tmp_path: Path, world: World
+) -> None:
+    built = sorted(wheels.glob("*.whl"))
+    assert len(built) == 3
+    python = environment(tmp_path / "all", *map(str, built))
+    listed = subprocess.run(
+        [uv(), "pip", "list", "--python", str(python), "--format", "freeze"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert {f"{name}==0.1.0" for name in PACKAGES.values()} <= set(listed)
+    world.environ["PATH"] = f"{python.parent}:/usr/bin:/bin"
+    world.run(str(python), "-m", "mahavishnu", "shell", stdin=None, input="print(6 * 7)\n")
+    assert [session["component"] for session in world.sessions()] == ["mahavishnu"]
+
+
+@pytest.mark.xdist_group("packaging")
+def test_oneiric_alone_needs_nothing_else(wheels: Path, tmp_path: Path, world: World) -> None:
+    (wheel,) = wheels.glob("oneiric-*.whl")
+    python = environment(tmp_path / "alone", str(wheel))
+    listed = subprocess.run(
+        [uv(), "pip", "list", "--python", str(python), "--format", "freeze"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert listed == ["oneiric==0.1.0"]
+    code = "import oneiric\nwith oneiric.track_session('alone') as session: print(session.id)"
+    session_id = world.run(str(python), "-c", code).stdout.strip()
+    assert [session["session_id"] for session in world.sessions()] == [session_id]
+
+
+@pytest.mark.parametrize(("package", "name"), PACKAGES.items())
+def test_a_wheel_says_that_it_is_typed(wheels: Path, package: str, name: str) -> None:
+    import zipfile
+
+    (wheel,) = wheels.glob(f"{name.replace('-', '_')}-*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert f"{name.replace('-', '_')}/py.typed" in names
+    assert any(entry.endswith("LICENSE") for entry in names)

@@ -1,0 +1,151 @@
+"""A machine of a test's own: home, folders, port, database, and a checkout to stand in."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pexpect
+
+from oneiric.paths import user_paths
+from oneiric.transport import Endpoint, read_server_file
+
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAMS = Path(sys.executable).parent
+PATIENCE = 60.0
+
+
+class World:
+    """An isolated user of a machine.
+
+    Args:
+        folder: where everything of this user lies.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.home = folder / "home"
+        self.checkout = folder / "checkout"
+        self.home.mkdir(parents=True)
+        (self.checkout / "packages").mkdir(parents=True)
+        # What makes a folder a checkout of this workspace, for the place of the log.
+        (self.checkout / "packages" / "session_buddy").symlink_to(ROOT / "packages" / "session_buddy")
+        shutil.copytree(ROOT / "settings", self.checkout / "settings")
+        self.port = free_port()
+        self.environ = self._environ(folder)
+
+    def _environ(self, folder: Path) -> dict[str, str]:
+        # Without what measures coverage: the packages' own tests do that, and it doubles the time of a start.
+        inherited = ("LANG", "PYTHONWARNINGS")
+        return {name: os.environ[name] for name in inherited if name in os.environ} | {
+            "HOME": str(self.home),
+            "PATH": f"{PROGRAMS}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+            "USER": "ada",
+            "TERM": "xterm",
+            "LC_ALL": "C.UTF-8",
+            "SESSION_BUDDY_PORT": str(self.port),
+            "XDG_RUNTIME_DIR": str(_made(folder / "run")),
+            "PROMPT_TOOLKIT_NO_CPR": "1",
+            "IPYTHONDIR": str(folder / "ipython"),
+            "COLUMNS": "200",
+        }
+
+    @property
+    def state(self) -> Path:
+        """The state folder."""
+        return self.home / ".local" / "state"
+
+    @property
+    def server_file(self) -> Path:
+        """Where a running server says who it is."""
+        return self.state / "session-buddy" / "server.json"
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The running server's socket."""
+        server = read_server_file(user_paths(self.environ))
+        assert server is not None, "no server says where it is"
+        return server.endpoint
+
+    @property
+    def database(self) -> Path:
+        """The database file."""
+        return self.home / ".local" / "share" / "session-buddy" / "sessions.duckdb"
+
+    def run(self, *command: str, code: int | None = 0, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; ``code`` is the exit code that it must give."""
+        options = {"env": self.environ, "cwd": self.checkout, "stdin": subprocess.DEVNULL, **options}
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE, check=False, **options
+        )
+        if code is not None and done.returncode != code:
+            raise AssertionError(f"{command} gave {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    def sh(self, line: str, code: int | None = 0) -> str:
+        """Run a line in bash; returns what it printed."""
+        return self.run("bash", "-o", "pipefail", "-c", line, code=code).stdout
+
+    def sessions(self, *options: str) -> list[dict[str, Any]]:
+        """What ``session-buddy list-sessions`` lists, newest first."""
+        done = self.run("session-buddy", "list-sessions", "--format", "json", *options)
+        listed: list[dict[str, Any]] = json.loads(done.stdout)
+        return listed
+
+    def start_server(self) -> dict[str, Any]:
+        """Start the server in the background; returns what ``server.json`` says."""
+        self.run("session-buddy", "mcp", "start", "--background")
+        said: dict[str, Any] = json.loads(self.server_file.read_text())
+        return said
+
+    def stop_server(self) -> None:
+        """Stop the server, if there is one."""
+        self.run("session-buddy", "mcp", "stop", code=None)
+
+    def banner_of(self, child: "pexpect.spawn[str]") -> str:
+        """What a shell printed before its first prompt."""
+        return child.before or ""
+
+    def shell(self, *options: str, **environ: str) -> "pexpect.spawn[str]":
+        """A Mahavishnu shell under a pseudo-terminal, at its first prompt."""
+        child = pexpect.spawn(
+            sys.executable,
+            ["-m", "mahavishnu", "shell", *options],
+            env={**self.environ, **environ},
+            cwd=str(self.checkout),
+            encoding="utf-8",
+            timeout=PATIENCE,
+            dimensions=(40, 200),
+        )
+        child.expect("In ")
+        return child
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(mode=0o700, parents=True)
+    return folder
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def eventually(look: Callable[[], Any], seconds: float = PATIENCE) -> Any:
+    """Look again until something is seen; what was seen last otherwise fails the test."""
+    deadline = time.monotonic() + seconds
+    while True:
+        seen = look()
+        if seen:
+            return seen
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds} s in vain")
+        time.sleep(0.05)
