@@ -1,0 +1,200 @@
+"""The server's side: single calls and batches, beside an empty FastMCP tool and bare DuckDB."""
+
+import asyncio
+import inspect
+import json
+import statistics
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, closing
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from fastmcp import FastMCP
+
+from benchmarks.measure import Effort, Row, pairs
+from oneiric.testing import start_event
+from oneiric.transport import PROTOCOL_VERSION
+from session_buddy.app import build_app
+from session_buddy.doors import Doorkeeper, Doors
+from session_buddy.intake import deliver
+from session_buddy.presence import Presence
+from session_buddy.register import Register
+from session_buddy.sessions import fold
+from session_buddy.store import open_store
+from session_buddy.store.duckdb.statements import EVENT_TYPES, ROW_TYPES, insert, transaction
+from session_buddy.store.rows import event_values, row_values
+from session_buddy.store.schema import MIGRATIONS
+from session_buddy.tokens import local_caller
+from session_buddy.tools import Tools
+from session_buddy.writer import Writer
+from tests.world import World
+
+BATCH = 500
+LEAST = 0.5
+MOST = 1.5
+SOCKET = Path("/benchmark.sock")
+META = {
+    "io.modelcontextprotocol/protocolVersion": PROTOCOL_VERSION,
+    "io.modelcontextprotocol/clientInfo": {"name": "benchmark", "version": "1"},
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+
+
+def rows(world: World, effort: Effort) -> Iterator[Row]:
+    """Both bars of the event path."""
+    folder = world.database.parent
+    folder.mkdir(parents=True)
+    yield asyncio.run(single(folder, effort.rounds * 20))
+    yield batched(folder, effort.rounds)
+
+
+def fresh() -> dict[str, Any]:
+    """A start that nobody has seen."""
+    return start_event(event_id=str(uuid.uuid4()), timestamp=datetime.now(UTC).isoformat())
+
+
+async def single(folder: Path, calls: int) -> Row:
+    """One ``track_session_start`` call, door to disk, against its parts done empty and bare."""
+    presence = Presence()
+    with (
+        closing(open_store(f"duckdb:///{folder}/single.duckdb")) as store,
+        Writer(store, presence) as writer,
+        closing(duckdb.connect(str(folder / "bare.duckdb"))) as bare,
+    ):
+        keeper = Doorkeeper(["s" * 40])
+        ours: Any
+        ours, _ = build_app(Register(store, writer, presence), keeper, [])
+        empty = _empty_tool(keeper)
+        bare.execute("CREATE TABLE events(a VARCHAR, b VARCHAR); CREATE TABLE sessions(a VARCHAR, b VARCHAR)")
+        async with AsyncExitStack() as stack:
+            for app in (ours, empty):
+                await stack.enter_async_context(app.router.lifespan_context(app))
+            real, nothing = (partial(_call, Doors(app, SOCKET, keeper.local_token)) for app in (ours, empty))
+            taken: dict[str, list[float]] = {"ours": [], "empty": [], "bare": []}
+            for _ in range(calls):
+                taken["ours"].append(await _timed(real))
+                taken["empty"].append(await _timed(nothing))
+                taken["bare"].append(_two_rows(bare))
+    ours_ms, empty_ms, bare_ms = (statistics.median(taken[name]) * 1000 for name in ("ours", "empty", "bare"))
+    figure = ours_ms / (empty_ms + bare_ms)
+    shown = f"{figure:.2f} times ({ours_ms:.1f} ms; empty tool {empty_ms:.1f} + bare rows {bare_ms:.1f} ms)"
+    return Row(
+        "one track_session_start / (empty FastMCP tool + bare two-row transaction)",
+        shown,
+        "≤ 1.5",
+        figure <= MOST,
+    )
+
+
+def _empty_tool(keeper: Doorkeeper) -> Any:  # noqa: ANN401 - a Starlette application
+    mcp: FastMCP[Any] = FastMCP("empty", auth=keeper, dereference_schemas=False)
+    signature = inspect.signature(Tools.track_session_start)
+    parameters = [one for name, one in signature.parameters.items() if name != "self"]
+
+    async def track_session_start(**_arguments: object) -> dict[str, str]:
+        return {}
+
+    answer = signature.replace(parameters=parameters, return_annotation=dict[str, str])
+    track_session_start.__signature__ = answer  # type: ignore[attr-defined]
+    annotations = {one.name: one.annotation for one in parameters}
+    track_session_start.__annotations__ = annotations | {"return": dict[str, str]}
+    mcp.tool(track_session_start)
+    return mcp.http_app(path="/mcp", json_response=True, stateless_http=True, host_origin_protection=True)
+
+
+async def _timed(call: Callable[[], Any]) -> float:
+    begun = time.perf_counter()
+    await call()
+    return time.perf_counter() - begun
+
+
+async def _call(app: Any) -> None:  # noqa: ANN401 - an ASGI application
+    """One POST straight into an ASGI application, as the socket's door hands it in."""
+    params = {"name": "track_session_start", "arguments": fresh(), "_meta": META}
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
+    headers = {
+        "host": "localhost",
+        "content-type": "application/json",
+        "accept": "application/json, text/event-stream",
+        "mcp-protocol-version": PROTOCOL_VERSION,
+        "mcp-method": "tools/call",
+        "mcp-name": "track_session_start",
+        "content-length": str(len(body)),
+    }
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/mcp",
+        "raw_path": b"/mcp",
+        "query_string": b"",
+        "root_path": "",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        "client": None,
+        "server": (str(SOCKET), None),
+    }
+    sent: list[dict[str, Any]] = []
+    asked = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+    async def receive() -> dict[str, Any]:
+        return next(asked, {"type": "http.disconnect"})
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    await app(scope, receive, send)
+    answer = json.loads(b"".join(message.get("body", b"") for message in sent))
+    if answer["result"].get("isError"):
+        raise RuntimeError(answer)
+
+
+def _two_rows(bare: duckdb.DuckDBPyConnection) -> float:
+    text = json.dumps(fresh())
+    begun = time.perf_counter()
+    bare.execute("BEGIN")
+    bare.execute("INSERT INTO events VALUES (?, ?)", ["a", text])
+    bare.execute("INSERT INTO sessions VALUES (?, ?)", ["a", text])
+    bare.execute("COMMIT")
+    return time.perf_counter() - begun
+
+
+def batched(folder: Path, rounds: int) -> Row:
+    """500 events as ``track_events`` takes them, against bare inserts of the same rows into both tables."""
+    with (
+        closing(open_store(f"duckdb:///{folder}/batch.duckdb")) as store,
+        closing(duckdb.connect(str(folder / "bare-batch.duckdb"))) as bare,
+    ):
+        bare.execute(MIGRATIONS[0])
+        raw = iter([[fresh() for _ in range(BATCH)] for _ in range(rounds + 1)])
+        made = iter([_made_rows() for _ in range(rounds + 1)])
+
+        def ours() -> None:
+            delivery = deliver(next(raw), local_caller(), datetime.now(UTC))
+            delivery.results(store.ingest(delivery.arrivals))
+
+        def bare_inserts() -> None:
+            events, sessions = next(made)
+            with transaction(bare):
+                insert(bare, "events", EVENT_TYPES, events)
+                insert(bare, "sessions", ROW_TYPES, sessions)
+
+        ours_time, bare_time = pairs(ours, bare_inserts, rounds)
+    share = bare_time / ours_time
+    figure = f"{share:.2f} ({BATCH / ours_time:,.0f} events/s, bare {BATCH / bare_time:,.0f})"
+    return Row(
+        "track_events with 500 events, events/s / bare DuckDB inserts", figure, "≥ 0.5", share >= LEAST
+    )
+
+
+def _made_rows() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows of both tables, made beforehand."""
+    arrivals = deliver([fresh() for _ in range(BATCH)], local_caller(), datetime.now(UTC)).arrivals
+    rows = [fold(None, arrival).row for arrival in arrivals]
+    return [event_values(one) for one in arrivals], [row_values(row) for row in rows if row is not None]
