@@ -176,7 +176,7 @@ def test_copies_are_made_while_others_read_and_write(tmp_path: Path, backups: Ba
 def test_a_database_whose_file_was_removed_says_so(tmp_path: Path, backups: Backups) -> None:
     store = open_store(f"duckdb:///{tmp_path}/history.duckdb")
     (tmp_path / "history.duckdb").unlink()
-    with pytest.raises(StoreUnreadable, match="No such file"):
+    with pytest.raises(StoreUnreadable, match="was removed or exchanged while it is in use"):
         backups.make(store.backup, NOW, keep=2)
     store.close()
 

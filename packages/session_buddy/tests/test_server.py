@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from oneiric.paths import Paths
-from oneiric.transport import Endpoint, ServerInfo, call_tool
+from oneiric.transport import CallRefused, Endpoint, ServerInfo, call_tool
 from session_buddy.settings import load_settings
 from session_buddy.store import open_store
 from session_buddy.testing import ServerProcess, heartbeat_event, session_id_of, start_event
@@ -107,25 +107,48 @@ def test_a_killed_one_is_followed_by_another(
     assert call_tool(again.endpoint, "health_check", {})["status"] == "ok"
 
 
-def test_what_waits_in_the_outbox_is_taken_in(running: ServerProcess, home: Path) -> None:
+def track_one() -> str:
     code = "import oneiric\nwith oneiric.track_session('shop') as s: print(s.id)"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def test_what_waits_in_the_outbox_is_taken_in(running: ServerProcess, home: Path) -> None:
+    tracked = track_one()
     info = running.until_up()
-    eventually(lambda: listed(info) == [(done.stdout.strip(), "ended")])
+    eventually(lambda: listed(info) == [(tracked, "ended")])
 
 
 def test_a_wiped_database_gets_its_history_back(launch: Launch, home: Path, paths: Paths) -> None:
     server = launch()
     info = server.until_up()
-    code = "import oneiric\nwith oneiric.track_session('shop') as s: print(s.id)"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    eventually(lambda: listed(info) == [(done.stdout.strip(), "ended")])
+    tracked = track_one()
+    eventually(lambda: listed(info) == [(tracked, "ended")])
     eventually(lambda: list((paths.outbox / "done").glob("*.jsonl")) != [])
     server.stop()
     (paths.data / "session-buddy" / "sessions.duckdb").unlink()
     again = launch().until_up()
-    eventually(lambda: listed(again) == [(done.stdout.strip(), "ended")])
+    eventually(lambda: listed(again) == [(tracked, "ended")])
     eventually(lambda: "it was here before and is gone" in Path(again.log).read_text())
+
+
+def test_a_database_that_is_removed_under_a_server_is_noticed_and_nothing_is_lost(
+    launch: Launch, home: Path, paths: Paths
+) -> None:
+    server = launch()
+    info = server.until_up()
+    before = track_one()
+    eventually(lambda: list((paths.outbox / "done").glob("*.jsonl")) != [])
+    (paths.data / "session-buddy" / "sessions.duckdb").unlink()
+    with pytest.raises(CallRefused, match=r"was removed or exchanged .*: session-buddy mcp restart"):
+        call_tool(info.endpoint, "health_check", {})
+    with pytest.raises(CallRefused, match="was removed or exchanged"):
+        call_tool(info.endpoint, "track_session_start", start_event())
+    after = track_one()
+    assert server.stop() == 0
+    again = launch().until_up()
+    eventually(lambda: sorted(listed(again)) == sorted([(before, "ended"), (after, "ended")]))
 
 
 # --- what stands in its way

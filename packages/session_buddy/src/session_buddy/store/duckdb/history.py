@@ -64,6 +64,7 @@ class DuckDBStore:
     def __init__(self, path: Path, database: Cursor, gap: Gap | None = None) -> None:
         self.gap = gap
         self._path = path
+        self._file = _file_at(path)
         self._database: Cursor | None = database
         self._opening = Lock()
         self._source: int | None = None
@@ -176,8 +177,7 @@ class DuckDBStore:
         self._newest.add(row.session_id for row in fresh)
 
     def _writing(self) -> Cursor:
-        if self._database is None:
-            raise StoreClosed(f"database {self._path} was closed")
+        self._look()
         return self._writer
 
     # reading: any thread
@@ -238,13 +238,21 @@ class DuckDBStore:
 
     @contextmanager
     def _reading(self) -> Iterator[Cursor]:
-        with self._trouble("read"):
-            if self._database is None:
-                raise StoreClosed(f"database {self._path} was closed")
-            with self._database.cursor() as reader:
-                yield reader
+        with self._trouble("read"), self._look().cursor() as reader:
+            yield reader
 
     # trouble and the end
+
+    def _look(self) -> Cursor:
+        """The database, unless what goes into it would be found by nobody."""
+        if self._database is None:
+            raise StoreClosed(f"database {self._path} was closed")
+        if _file_at(self._path) != self._file:
+            raise StoreUnreadable(
+                f"database {self._path} was removed or exchanged while it is in use; nothing more is written:"
+                " restart the server with: session-buddy mcp restart"
+            )
+        return self._database
 
     @contextmanager
     def _trouble(self, what: str) -> Iterator[None]:
@@ -281,6 +289,15 @@ class DuckDBStore:
         source, self._source = self._source, None
         if source is not None:
             os.close(source)
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    """What names a file whatever its path, ``None`` if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _take(rows: dict[str, SessionRow], arrival: Arrival) -> Taken:
