@@ -18,6 +18,7 @@ from oneiric.paths import Paths
 from oneiric.transport import Endpoint, ServerInfo, call_tool, read_server_file
 from session_buddy import process
 from session_buddy.cli import facts
+from session_buddy.location import file_of
 
 Cli = Callable[..., Any]
 Shell = Callable[..., str]
@@ -268,6 +269,15 @@ def test_status_of_a_server_that_hangs(cli: Cli, server: ServerInfo) -> None:
     assert status.returncode == 3
     assert f"pid {server.pid}" in status.stderr
     assert status.stderr.count("\n") == 1
+
+
+def test_status_of_a_server_that_cannot_read_its_database(cli: Cli, server: ServerInfo) -> None:
+    file_of(server.database).unlink()
+    status = cli("mcp", "status")
+    assert status.returncode == 3
+    assert status.stderr.count("\n") == 1
+    assert "was removed or exchanged while it is in use" in status.stderr
+    assert f"(pid {server.pid}, log {server.log})" in status.stderr
 
 
 def test_status_for_programs_of_a_server_that_is_gone_in_the_middle(paths: Paths) -> None:

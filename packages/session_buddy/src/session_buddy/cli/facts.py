@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from oneiric.transport import ServerInfo
+from oneiric.transport import CallRefused, ServerInfo
 from session_buddy import client
 from session_buddy.backups import Backups
 from session_buddy.cli import edge
@@ -49,14 +49,15 @@ _LINES: Final[Mapping[str, tuple[str, Callable[[Any], str]]]] = {
 def of_server(info: ServerInfo | None) -> dict[str, Any]:
     """What is known of a server, ready for JSON.
 
-    ``running`` is whether it answers; where a process is there that does not, ``error`` says why.
+    ``running`` is whether it answers and can read its database; where a process is there that does not,
+    ``error`` says why.
     """
     if info is None:
         return {"running": False}
     known = {"pid": info.pid, "version": info.version, "address": info.url, "log": info.log}
     try:
         health = client.call(info.endpoint, "health_check", {}, timeout=ANSWER_SECONDS)
-    except ServerFailed as error:
+    except (ServerFailed, CallRefused) as error:
         return {"running": False, **known, "error": str(error)}
     told = {name: health[name] for name in ("uptime_seconds", "database", "live_sessions", "tools")}
     return {

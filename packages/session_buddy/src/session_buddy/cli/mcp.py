@@ -112,7 +112,7 @@ def status(
 ) -> None:
     """Say whether the server runs, and where.
 
-    Exit code 0 if it runs and answers, 3 if not.
+    Exit code 0 if it runs, answers and can read its database, 3 if not.
     """
     told = facts.of_server(process.running(user_paths()))
     if form == "json":
