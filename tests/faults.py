@@ -11,11 +11,12 @@ import threading
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import NamedTuple, Self
 
 import duckdb
 
-from oneiric import outbox
+from oneiric import facts, outbox
 from oneiric.paths import user_paths
 from oneiric.testing import start_event
 from oneiric.transport import TransportError, call_tool, read_server_file
@@ -49,7 +50,16 @@ def kill_server(world: World) -> None:
     """SIGKILL the server, and wait until it is gone."""
     pid = json.loads(world.server_file.read_text())["pid"]
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not os.path.exists(f"/proc/{pid}"))  # noqa: PTH110 - a process, not a file of ours
+    eventually(lambda: _is_gone(pid))
+
+
+def _is_gone(pid: int) -> bool:
+    """Whether a process holds nothing any more; an init that never asks leaves its zombie for good."""
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+    except FileNotFoundError:
+        return True
+    return len(threads) == 1 and facts.process_start_ticks(pid) is None
 
 
 def storm(world: World, shells: int, kills: int, seconds: float = 1.0) -> History:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import pexpect
 
-from tests.world import PATIENCE, World
+from tests.world import PATIENCE, World, hang_up
 
 Check: TypeAlias = Callable[[str], bool]
 
@@ -90,7 +90,7 @@ class Terminal:
 
     def close(self) -> None:
         """Hang up."""
-        self.child.close(force=True)
+        hang_up(self.child)
 
 
 def plain(text: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pexpect
 import pytest
 
 from oneiric.paths import user_paths
@@ -156,9 +157,8 @@ def test_a_live_shell_reports_itself_to_the_history_that_went_back(world: World)
     world.start_server()
     assert ids(world, "--status", "active") == [session]
     shell.sendline("exit")
-    shell.expect("\n.*")
+    shell.expect(pexpect.EOF)
     eventually(lambda: ids(world, "--status", "ended") == [session])
-    shell.close()
 
 
 def test_a_database_that_cannot_be_opened_is_gone_back_from(world: World) -> None:
@@ -192,6 +192,7 @@ def test_a_database_that_is_gone_comes_back_from_a_backup(world: World) -> None:
 
 
 def test_a_log_that_was_left_without_its_database_is_set_aside(world: World) -> None:
+    world.environ["SESSION_BUDDY_BACKUP__EVERY_HOURS"] = "0"
     world.start_server()
     (first,) = track(world)
     create(world)
@@ -207,6 +208,7 @@ def test_a_log_that_was_left_without_its_database_is_set_aside(world: World) -> 
 
 
 def test_a_restore_that_is_killed_before_the_exchange_leaves_the_database_its_log(world: World) -> None:
+    world.environ["SESSION_BUDDY_BACKUP__EVERY_HOURS"] = "0"
     world.start_server()
     track(world)
     create(world)

@@ -1,25 +1,39 @@
 """A history that lost something gets it back from the journals that its user's shells left."""
 
+import re
 import sys
 from pathlib import Path
 
+import pytest
+
 from oneiric.paths import user_paths
+from oneiric.testing import journals
 from tests.faults import kill_server
 from tests.world import World, eventually
 
 SHELL = "import oneiric; e = oneiric.install('shop'); e.record(commands=1)"
 
 
+@pytest.fixture(autouse=True)
+def unsaved(world: World) -> None:
+    """No backup, which comes some time after the start, empties the write-ahead log."""
+    world.environ["SESSION_BUDDY_BACKUP__EVERY_HOURS"] = "0"
+
+
 def track(world: World, count: int) -> list[str]:
     """Sessions that came, were delivered and left, by id."""
     for _ in range(count):
         world.run(sys.executable, "-c", SHELL)
-    return sorted(session["session_id"] for session in world.sessions("--status", "ended"))
+    eventually(lambda: len(world.sessions("--status", "ended")) == count)
+    eventually(lambda: len(journals(user_paths(world.environ).outbox, "done")) == count)
+    return ids(world)
 
 
 def damaged(content: bytes) -> bytes:
-    middle = len(content) // 2
-    return content[:middle] + b"\xff" * 200 + content[middle + 200 :]
+    """A log in which an event cannot be read; one that ends in the middle counts as whole."""
+    starts = [found.end() for found in re.finditer(rb'"environment":', content)]
+    middle = starts[len(starts) // 2]
+    return content[:middle] + b"\xff" * 50 + content[middle + 50 :]
 
 
 def log_text(world: World) -> str:

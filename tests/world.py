@@ -7,7 +7,9 @@ import socket
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from oneiric.transport import Endpoint, read_server_file
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = Path(sys.executable).parent
 PATIENCE = 60.0
+# The user's IPython profile, read before the banner: the tenth of a second that it waits for the server's
+# answer is short where many tests run at once.
+PROFILE = f"import mahavishnu.shell\nmahavishnu.shell._CONNECT_SECONDS = {PATIENCE}\n"
 
 
 class World:
@@ -36,8 +41,12 @@ class World:
         # What makes a folder a checkout of this workspace, for the place of the log.
         (self.checkout / "packages" / "session_buddy").symlink_to(ROOT / "packages" / "session_buddy")
         shutil.copytree(ROOT / "settings", self.checkout / "settings")
-        self.port = free_port()
+        held = held_port()
+        weakref.finalize(self, held.close)
+        self.port: int = held.getsockname()[1]
         self.environ = self._environ(folder)
+        profile = _made(folder / "ipython" / "profile_default")
+        (profile / "ipython_config.py").write_text(PROFILE)
 
     def _environ(self, folder: Path) -> dict[str, str]:
         # Without what measures coverage: the packages' own tests do that, and it doubles the time of a start.
@@ -131,12 +140,29 @@ def _made(folder: Path) -> Path:
     return folder
 
 
+def held_port() -> socket.socket:
+    """A TCP port that nobody listens on, and that nobody is given while this is open.
+
+    Whoever asks for this very port can have it, as servers do, with ``SO_REUSEADDR``.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
+
+
 def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """A TCP port that nobody listens on just now."""
+    with held_port() as held:
+        port: int = held.getsockname()[1]
         return port
+
+
+def hang_up(child: "pexpect.spawn[str]") -> None:
+    """Close a terminal and wait until its program is gone, if by the SIGKILL that pexpect sends at last."""
+    with suppress(pexpect.ExceptionPexpect):
+        child.close(force=True)
+    child.wait()
 
 
 def eventually(look: Callable[[], Any], seconds: float = PATIENCE) -> Any:

@@ -73,7 +73,7 @@ def shell(environ: Mapping[str, str], work: Path) -> Iterator[Shell]:
             env={**environ, **more},
             cwd=str(work),
             encoding="utf-8",
-            timeout=30,
+            timeout=60,
             dimensions=(50, 200),
         )
         running.append(child)

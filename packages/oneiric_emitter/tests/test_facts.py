@@ -27,7 +27,9 @@ def test_a_zombie_has_no_start() -> None:
 
 def test_only_ancestors_are_ancestors() -> None:
     assert facts.is_ancestor(os.getpid())
-    assert facts.is_ancestor(os.getppid())
+    code = f"from oneiric import facts; print(facts.is_ancestor({os.getpid()}))"
+    below = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert below.stdout == "True\n"
     child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
     assert not facts.is_ancestor(child.pid)
     child.communicate()

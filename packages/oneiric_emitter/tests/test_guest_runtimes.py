@@ -204,7 +204,7 @@ threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
 (courier,) = couriers._couriers.values()
-print(courier.flush(30))
+print(courier.flush(50))
 """
     with FakeServer(environ) as server:
         done = python(code)
@@ -267,7 +267,7 @@ for _ in range(20): begun.acquire()
 def test_no_thread_to_be_had_costs_no_session(python: Any, folder: Path) -> None:
     code = """
 import threading, oneiric
-threading.stack_size(2**46)
+threading.stack_size(2**47)
 try:
     threading.Thread(target=print).start()
 except RuntimeError:

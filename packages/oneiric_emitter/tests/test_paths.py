@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -15,10 +16,12 @@ def test_folders_follow_home(tmp_path: Path) -> None:
     assert paths.server_file == tmp_path / ".local/state/session-buddy/server.json"
 
 
-def test_xdg_variables_win(tmp_path: Path) -> None:
-    paths = user_paths({"HOME": "/", "XDG_STATE_HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)})
-    assert paths.state == tmp_path
-    assert paths.socket == tmp_path / "session-buddy/session-buddy.sock"
+def test_xdg_variables_win() -> None:
+    # Not tmp_path: a socket's path has at most 100 bytes.
+    with TemporaryDirectory() as folder:
+        paths = user_paths({"HOME": "/", "XDG_STATE_HOME": folder, "XDG_RUNTIME_DIR": folder})
+    assert paths.state == Path(folder)
+    assert paths.socket == Path(folder, "session-buddy/session-buddy.sock")
 
 
 def test_a_relative_xdg_variable_is_ignored(tmp_path: Path) -> None:

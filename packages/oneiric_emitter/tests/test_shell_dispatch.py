@@ -30,15 +30,19 @@ def test_a_program_that_cannot_be_started_is_named(
 def test_ctrl_c_is_the_childs_to_decide(environ: Mapping[str, str], tmp_path: Path) -> None:
     """The child catches it and leaves by its own code; the shell waits and lives on."""
     (tmp_path / "child.py").write_text(
-        "import signal, sys\n"
-        "try:\n    print('wai' + 'ting', flush=True); signal.pause()\n"
+        "import os, sys, time\n"
+        "from oneiric import facts\n"
+        # Until the shell waits, as it does from then on.
+        "while facts._stat(os.getppid())[0] != 'S': time.sleep(0.01)\n"
+        # In short waits: a Ctrl-C that comes just before a wait is noticed after it.
+        "try:\n    print('wai' + 'ting', flush=True)\n    while True: time.sleep(0.1)\n"
         "except KeyboardInterrupt:\n    sys.exit(7)\n"
     )
     code = (
         "import sys; from oneiric.shell.dispatch import run; print('code', run([sys.executable, 'child.py']))"
     )
     child = pexpect.spawn(
-        sys.executable, ["-c", code], env=dict(environ), cwd=str(tmp_path), encoding="utf-8", timeout=30
+        sys.executable, ["-c", code], env=dict(environ), cwd=str(tmp_path), encoding="utf-8", timeout=60
     )
     child.expect("waiting")
     child.sendintr()

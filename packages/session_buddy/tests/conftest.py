@@ -40,13 +40,14 @@ def paths(home: Path) -> Paths:
 
 
 @pytest.fixture
-def port(monkeypatch: pytest.MonkeyPatch) -> int:
-    """A TCP port that was free a moment ago, which the settings name as the server's."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        free: int = probe.getsockname()[1]
-    monkeypatch.setenv("SESSION_BUDDY_PORT", str(free))
-    return free
+def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """A TCP port which the settings name as the server's, and which nobody is given meanwhile."""
+    with socket.socket() as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        free: int = held.getsockname()[1]
+        monkeypatch.setenv("SESSION_BUDDY_PORT", str(free))
+        yield free
 
 
 @pytest.fixture

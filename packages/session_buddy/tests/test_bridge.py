@@ -232,16 +232,22 @@ def test_two_agents_are_served_at_once_while_the_command_line_works(server: Serv
     assert tracked == {row.split("\t")[0] for row in cli("list-sessions").stdout.splitlines()}
 
 
+def _bridged(*lines: bytes) -> dict[Any, dict[str, Any]]:
+    """What a bridge answers, by id; its input ends only then: it waits for the last answers a moment."""
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, *BRIDGE], **pipes) as bridge:
+        assert bridge.stdin is not None
+        assert bridge.stdout is not None
+        bridge.stdin.write(b"".join(lines))
+        bridge.stdin.flush()
+        answers = [json.loads(bridge.stdout.readline()) for _ in lines]
+        assert bridge.communicate(timeout=60) == (b"", b"")
+    assert bridge.returncode == 0
+    return {answer["id"]: answer for answer in answers}
+
+
 def test_without_a_server_the_bridge_starts_one_that_stays(cli: Any, paths: Paths, port: int) -> None:
-    bridge = subprocess.run(
-        [sys.executable, *BRIDGE],
-        input=_line(id=1, method="ping") + _line(id=2, method="tools/list"),
-        capture_output=True,
-        timeout=60,
-        check=True,
-    )
-    answers = {answer["id"]: answer for answer in map(json.loads, bridge.stdout.splitlines())}
-    assert bridge.stderr == b""
+    answers = _bridged(_line(id=1, method="ping"), _line(id=2, method="tools/list"))
     assert answers[1]["result"] == {}
     assert len(answers[2]["result"]["tools"]) == 6
     info = process.running(paths)
@@ -266,13 +272,6 @@ def test_a_server_killed_in_between_is_replaced(server: ServerInfo, cli: Any, pa
 
 def test_a_server_that_cannot_start_is_an_error_in_mcp(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESSION_BUDDY_SECRET", "short")
-    bridge = subprocess.run(
-        [sys.executable, *BRIDGE],
-        input=_line(id=1, method="ping"),
-        capture_output=True,
-        timeout=60,
-        check=True,
-    )
-    [answer] = map(json.loads, bridge.stdout.splitlines())
-    assert "SESSION_BUDDY_SECRET" in answer["error"]["message"]
-    assert "Traceback" not in answer["error"]["message"]
+    answers = _bridged(_line(id=1, method="ping"))
+    assert "SESSION_BUDDY_SECRET" in answers[1]["error"]["message"]
+    assert "Traceback" not in answers[1]["error"]["message"]

@@ -115,7 +115,7 @@ def test_durations_read_in_their_two_largest_units(seconds: float, text: str) ->
 def test_local_time_names_its_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     import time
 
-    monkeypatch.setenv("TZ", "Europe/Berlin")
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
     time.tzset()
     try:
         assert render.local_time("2026-01-02T03:04:05+00:00") == "2026-01-02 04:04:05 CET"

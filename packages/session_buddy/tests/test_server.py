@@ -168,9 +168,7 @@ def test_one_with_another_state_folder_finds_the_socket_answered(
 
 
 def test_a_taken_port_names_its_holder(launch: Launch, port: int) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", port))
-        other.listen()
+    with socket.create_server(("127.0.0.1", port)):
         assert launch().refusal().startswith(f"PortTaken: port {port} is taken by pid {os.getpid()} (")
 
 

@@ -42,6 +42,8 @@ def _record(**changes: Any) -> dict[str, Any]:
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setenv("NO_COLOR", "1")
+    # Rich believes COLUMNS of such a terminal only beside LINES.
+    monkeypatch.setenv("LINES", "25")
     return Terminal()
 
 
@@ -157,7 +159,7 @@ def test_reasons_read_as_words(reason: str, words: str) -> None:
 
 @pytest.fixture
 def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "Europe/Berlin")
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
     time.tzset()
     yield
     monkeypatch.undo()

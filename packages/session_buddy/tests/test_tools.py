@@ -48,7 +48,11 @@ def info(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerInfo]:
 
 @pytest.fixture
 def local(info: ServerInfo) -> Callable[..., Any]:
-    return lambda tool, **arguments: call_tool(info.endpoint, tool, arguments)
+    return lambda tool, **arguments: call(info.endpoint, tool, arguments)
+
+
+def call(server: Endpoint, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    return call_tool(server, tool, arguments, timeout=60)
 
 
 @pytest.fixture
@@ -209,7 +213,7 @@ def test_refusals_are_in_the_log(local: Callable[..., Any], info: ServerInfo) ->
 def test_a_token_that_nobody_signed_is_refused(info: ServerInfo) -> None:
     unsigned = "eyJhbGciOiJub25lIn0.e30."
     with pytest.raises(Unauthorized):
-        call_tool(Endpoint(url=info.url, token=unsigned), "health_check", {})
+        call(Endpoint(url=info.url, token=unsigned), "health_check", {})
 
 
 def test_a_caller_who_hangs_up_at_once_is_not_taken_for_local(
@@ -247,12 +251,12 @@ def test_an_endless_body_is_not_taken(info: ServerInfo) -> None:
 
 def test_scopes_are_what_a_token_may_do(info: ServerInfo, component: str) -> None:
     tracker, reader = remote(info, "track"), remote(info, "read")
-    call_tool(tracker, "track_session_start", start_event(component_name=component))
+    call(tracker, "track_session_start", start_event(component_name=component))
     with pytest.raises(CallRefused, match=r"list_sessions needs a token with scope read; this one \(ann\)"):
-        call_tool(tracker, "list_sessions", {})
+        call(tracker, "list_sessions", {})
     with pytest.raises(CallRefused, match="track_events needs a token with scope track"):
-        call_tool(reader, "track_events", {"events": []})
-    (listed,) = call_tool(reader, "list_sessions", {"component": component})["sessions"]
+        call(reader, "track_events", {"events": []})
+    (listed,) = call(reader, "list_sessions", {"component": component})["sessions"]
     assert listed["reported_by"] == "ann"
 
 
@@ -260,15 +264,15 @@ def test_only_its_owner_or_an_admin_ends_a_session(info: ServerInfo) -> None:
     raws = [start_event(1), start_event(2)]
     ann, bob = remote(info, "track"), remote(info, "track", subject="bob")
     for raw in raws:
-        call_tool(ann, "track_session_start", raw)
+        call(ann, "track_session_start", raw)
     mine, other = (session_id_of(raw) for raw in raws)
     with pytest.raises(CallRefused, match=f"session {mine} was started by ann; bob may not speak for it"):
-        call_tool(bob, "track_session_end", end_event(mine))
-    (result,) = call_tool(bob, "track_events", {"events": [heartbeat_event(mine)]})["results"]
+        call(bob, "track_session_end", end_event(mine))
+    (result,) = call(bob, "track_events", {"events": [heartbeat_event(mine)]})["results"]
     assert result["status"] == "forbidden"
-    assert call_tool(ann, "track_session_end", end_event(mine))["status"] == "ended"
+    assert call(ann, "track_session_end", end_event(mine))["status"] == "ended"
     root = remote(info, "admin", subject="root")
-    assert call_tool(root, "track_session_end", end_event(other))["status"] == "ended"
+    assert call(root, "track_session_end", end_event(other))["status"] == "ended"
 
 
 def test_a_client_sees_what_each_tool_does_and_may_do(info: ServerInfo) -> None:

@@ -122,7 +122,7 @@ def test_heartbeats_are_flushed_after_a_while_by_themselves(store: Troubled, pre
         writer.submit([arrival(raw)]).result()
         presence.hear(beat(heartbeat_event(session_id_of(raw), 40, commands=4)), OWNER, 0.0, by_admin=False)
         written = threading.Event()
-        for _ in range(200):
+        for _ in range(1000):
             if store.find(session_id_of(raw)).commands == 4:
                 written.set()
                 break
