@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from starlette.requests import ClientDisconnect
 
 from oneiric.paths import Paths
 from session_buddy.errors import ConfigurationError
@@ -56,6 +57,21 @@ def test_a_traceback_is_kept(home: Path) -> None:
     except ValueError:
         structlog.stdlib.get_logger("ours").exception("what now")
     assert "ValueError: invalid literal" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ClientDisconnect(), False),
+        (ExceptionGroup("both", [ClientDisconnect(), ClientDisconnect()]), False),
+        (ExceptionGroup("both", [ClientDisconnect(), ValueError("odd")]), True),
+    ],
+)
+def test_somebody_who_hangs_up_is_not_told(home: Path, error: Exception, told: bool) -> None:  # noqa: FBT001
+    path = home / "x.log"
+    set_up_logging(path, "info")
+    logging.getLogger("theirs").error("it went wrong", exc_info=error)
+    assert ("it went wrong" in path.read_text()) is told
 
 
 def test_the_file_rotates(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

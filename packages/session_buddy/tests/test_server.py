@@ -22,6 +22,14 @@ from session_buddy.testing import ServerProcess, heartbeat_event, session_id_of,
 from session_buddy.tokens import RIGHTS, issue, own_secret
 
 Launch = Callable[..., ServerProcess]
+HALF_A_CALL = b"""\
+POST /mcp HTTP/1.1\r
+Host: localhost\r
+Content-Type: application/json\r
+Accept: application/json, text/event-stream\r
+Content-Length: 5000\r
+\r
+{"jsonrpc":"""
 
 
 @pytest.fixture
@@ -94,6 +102,20 @@ def test_a_term_while_it_starts_ends_it(running: ServerProcess, paths: Paths) ->
     eventually((paths.state / "session-buddy" / "server.lock").exists)
     assert running.stop() == 0
     assert not paths.server_file.exists()
+
+
+def test_who_hangs_up_in_the_middle_of_a_request_is_no_error(
+    running: ServerProcess, info: ServerInfo, paths: Paths
+) -> None:
+    for _ in range(20):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(paths.socket))
+            client.sendall(HALF_A_CALL)
+    assert call_tool(info.endpoint, "health_check", {})["status"] == "ok"
+    assert running.stop() == 0
+    log = Path(info.log).read_text()
+    assert "server stopped" in log
+    assert "error" not in log.lower()
 
 
 def test_a_killed_one_is_followed_by_another(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import structlog
+from starlette.requests import ClientDisconnect
 
 from oneiric.paths import Paths
 from session_buddy.errors import ConfigurationError
@@ -58,6 +59,7 @@ def set_up_logging(path: Path, level: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[*_rendering()])
     )
+    handler.addFilter(_tells_of_us)
     # A full disk must not print tracebacks between the lines of whoever started us.
     logging.raiseExceptions = False
     root = logging.getLogger()
@@ -65,6 +67,17 @@ def set_up_logging(path: Path, level: str) -> None:
     root.setLevel(level.upper())
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(max(least, root.level))
+
+
+def _tells_of_us(record: logging.LogRecord) -> bool:
+    """Whether a record tells of more than of somebody who hung up in the middle of a request.
+
+    Shells do so when they leave; what they did not deliver is still in their outbox.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(ClientDisconnect)[1] is not None
+    return not isinstance(error, ClientDisconnect)
 
 
 def _rendering() -> list[structlog.typing.Processor]:
