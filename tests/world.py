@@ -21,9 +21,6 @@ from oneiric.transport import Endpoint, read_server_file
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = Path(sys.executable).parent
 PATIENCE = 60.0
-# The user's IPython profile, read before the banner: the tenth of a second that it waits for the server's
-# answer is short where many tests run at once.
-PROFILE = f"import mahavishnu.shell\nmahavishnu.shell._CONNECT_SECONDS = {PATIENCE}\n"
 
 
 class World:
@@ -45,8 +42,6 @@ class World:
         weakref.finalize(self, held.close)
         self.port: int = held.getsockname()[1]
         self.environ = self._environ(folder)
-        profile = _made(folder / "ipython" / "profile_default")
-        (profile / "ipython_config.py").write_text(PROFILE)
 
     def _environ(self, folder: Path) -> dict[str, str]:
         # Without what measures coverage: the packages' own tests do that, and it doubles the time of a start.
@@ -62,6 +57,8 @@ class World:
             "PROMPT_TOOLKIT_NO_CPR": "1",
             "IPYTHONDIR": str(folder / "ipython"),
             "COLUMNS": "200",
+            # A tenth of a second is short where many tests run at once.
+            "ONEIRIC_CONNECT_SECONDS": str(PATIENCE),
         }
 
     @property

@@ -1,5 +1,6 @@
 """The command line of Mahavishnu."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -10,6 +11,9 @@ from subprocess import PIPE
 import mahavishnu as package
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+# Root reads what it likes, except without its capabilities.
+UNPRIVILEGED = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
 
 
 def test_the_version_is_the_distributions() -> None:
@@ -44,6 +48,28 @@ def test_a_wrong_setting_is_one_line(mahavishnu: Run, work: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "mahavishnu: settings/mahavishnu.yaml, line 2: session.enabled is 'perhaps'; allowed: true, false\n"
+    )
+
+
+def test_a_config_folder_that_cannot_be_read_is_one_line(environ: Mapping[str, str], work: Path) -> None:
+    """It might say that nothing is to be reported."""
+    config = Path(environ["HOME"]) / ".config"
+    config.mkdir()
+    config.chmod(0)
+    done = subprocess.run(
+        [*UNPRIVILEGED, sys.executable, "-m", "mahavishnu", "shell"],
+        env=environ,
+        cwd=work,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    config.chmod(0o700)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"mahavishnu: {config}/mahavishnu/mahavishnu.yaml cannot be read: Permission denied\n"
     )
 
 

@@ -94,6 +94,7 @@ def test_a_file_of_another_user_does_not_count(
         ("1: 2", "line 1: 1 is no section; allowed: session, adapters, shell"),
         ("session: {", "line 1: no valid YAML: expected the node content, but found '<stream end>'"),
         ("a: b\n c: d", "line 2: no valid YAML: mapping values are not allowed here"),
+        ("session: &x\n  enabled: *x", "line 2: session.enabled is {'enabled': {'enabled': {"),
         ("session: !!python/name:os.system", "line 1: no valid YAML: could not determine a constructor"),
     ],
 )

@@ -64,6 +64,13 @@ def test_every_line_of_the_banner_follows_the_settings(
     assert not sessions()
 
 
+def test_without_commands_there_is_nothing_that_tab_completes(mahavishnu: Run, work: Path) -> None:
+    (work / "settings" / "mahavishnu.yaml").write_text("shell: {cli_commands: false}\n")
+    done = mahavishnu("shell", typed="'matchers', get_ipython().Completer.custom_matchers\n")
+    assert "CLI Commands: Disabled\nTab Completion: Disabled\n" in done.stdout
+    assert "('matchers', [])" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "more", "why"),
     [

@@ -40,3 +40,16 @@ def test_a_subclass_adds_choices() -> None:
     assert (config.currency, config.banner) == ("CHF", "Shop")
     with pytest.raises(ValueError, match="table_max_width"):
         ShopConfig(table_max_width=1)
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"), [("2.5", 2.5), ("soon", 0.1), ("nan", 0.0), ("-1", 0.0), ("inf", 60.0), (None, 0.1)]
+)
+def test_the_environment_says_how_long_a_banner_waits(
+    monkeypatch: pytest.MonkeyPatch, said: str | None, seconds: float
+) -> None:
+    monkeypatch.delenv("ONEIRIC_CONNECT_SECONDS", raising=False)
+    if said is not None:
+        monkeypatch.setenv("ONEIRIC_CONNECT_SECONDS", said)
+    assert ShellConfig().connect_seconds == seconds
+    assert ShellConfig(connect_seconds=3).connect_seconds == 3

@@ -232,16 +232,37 @@ def test_what_embedding_changes_in_the_host_is_put_back(pipe: Pipe) -> None:
         + """
 import asyncio, sys
 from IPython.core.interactiveshell import InteractiveShell
-hook = sys.excepthook
+def changed():
+    return [name for name in before | vars(sys) if before.get(name, "-") is not vars(sys).get(name, "-")]
+before = dict(vars(sys))
 ShopShell(object()).start()
-print("same hook", sys.excepthook is hook, "no shell", InteractiveShell._instance is None)
+print("changed", changed(), "no shell", InteractiveShell._instance is None)
 asyncio.get_event_loop_policy().get_event_loop().close()
 print("a loop", "is current")
+before["ps1"] = sys.ps1 = "mine> "
+ShopShell(object()).start()
+print("changed again", changed())
 """,
-        "",
+        "1 / 0\n",
     )
-    assert "same hook True no shell True" in done.stdout
+    assert "changed [] no shell True" in done.stdout, done.stdout
     assert "a loop is current" in done.stdout, done.stderr
+    assert "changed again []" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize(("then", "reason"), [("", "exit"), ("1 / 0", "exception")])
+def test_a_host_that_showed_a_prompt_ends_for_its_own_reason(
+    pipe: Pipe, folder: Path, then: str, reason: str
+) -> None:
+    """And for none of what failed at that prompt."""
+    code = """
+host = SessionEventEmitter("host")
+host.start_session("Host")
+ShopShell(object()).start()
+"""
+    pipe("from oneiric.shell import SessionEventEmitter" + SHOP + code + then, "1 / 0\n")
+    [(_, ended)] = [events for events in journals(folder) if events[0]["component_name"] == "host"]
+    assert ended["exit_reason"] == reason
 
 
 def test_a_shell_inside_ipython_gives_it_back(pipe: Pipe) -> None:
@@ -256,6 +277,28 @@ print("outer is back", InteractiveShell.instance() is outer)
         "get_ipython().banner1\n",
     )
     assert "outer is back True" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    "spoil", ["os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')", "shell.namespace = 'no namespace'"]
+)
+def test_a_prompt_that_cannot_start_gives_the_outer_ipython_back(pipe: Pipe, spoil: str) -> None:
+    code = f"""
+import os
+from IPython.core.interactiveshell import InteractiveShell
+outer = InteractiveShell.instance()
+shell = ShopShell(object())
+{spoil}
+try:
+    shell.start()
+except BaseException as error:
+    print("no prompt:", type(error))
+os.chdir("/")
+print("outer is back", InteractiveShell._instance is outer)
+"""
+    done = pipe(SHOP + code, "")
+    assert "no prompt:" in done.stdout, done.stderr
+    assert "outer is back True" in done.stdout
 
 
 def test_a_disabled_shell_records_nothing_and_says_why(pipe: Pipe, folder: Path) -> None:
@@ -373,6 +416,70 @@ Broken(object()).start()
     assert (done.returncode, done.stderr) == (0, "")
     assert "42" in done.stdout
     assert only_session(folder)[1]["exit_reason"] == "eof"
+
+
+@pytest.mark.parametrize(
+    ("hook", "lost"),
+    [
+        ("_get_adapters_info", {"adapters"}),
+        ("_get_component_version", {"version"}),
+        (
+            "_get_session_metadata",
+            {
+                "version",
+                "adapters",
+                "cli_preprocessing_enabled",
+                "tab_completion_enabled",
+                "command_tree_size",
+            },
+        ),
+    ],
+)
+def test_facts_that_cannot_be_had_do_not_cost_the_session(
+    pipe: Pipe, folder: Path, hook: str, lost: set[str]
+) -> None:
+    """It has the other facts, and the log names the hook that failed."""
+    code = f"""
+import logging, sys
+logging.basicConfig(stream=sys.stdout)
+class Broken(ShopShell):
+    def {hook}(self):
+        raise RuntimeError("the application is not ready")
+Broken(object()).start()
+"""
+    done = pipe(SHOP + code, "print(6 * 7)\n")
+    assert "✓ Enabled" in done.stdout, done.stderr
+    assert re.search(rf"Broken\.{hook} failed.*the application is not ready", done.stdout)
+    assert "42" in done.stdout
+    began, ended = only_session(folder)
+    facts = {
+        "version": "unknown",
+        "adapters": ["till"],
+        "cli_preprocessing_enabled": False,
+        "tab_completion_enabled": True,
+        "command_tree_size": 0,
+    }
+    assert began.get("metadata", {}) == {name: fact for name, fact in facts.items() if name not in lost}
+    assert ended["exit_reason"] == "eof"
+
+
+def test_a_session_that_could_not_be_started_is_said_as_long_as_there_is_none(
+    pipe: Pipe, folder: Path
+) -> None:
+    code = """
+class Broken(ShopShell):
+    async def _emit_session_start(self):
+        raise RuntimeError("start hook")
+shell = Broken(object())
+shell.add_object("shell", shell)
+shell.start()
+"""
+    typed = "%status\nlate = shell.session_tracker.start_session('Late')\n%status\n"
+    done = pipe(SHOP + code, typed)
+    said = re.findall(r"Session [Tt]racking:? +(. \w+(?: \([^,)]*)?)", done.stdout)
+    failed = "✗ Disabled (the session could not be started"
+    assert said == [failed, failed, "✓ Enabled (offline"], done.stdout
+    assert only_session(folder)[0]["shell_type"] == "Late"
 
 
 def test_a_tracker_of_another_kind_needs_the_async_calls_alone(pipe: Pipe) -> None:

@@ -149,7 +149,7 @@ def _files(folder: Path, config: Path) -> Iterator[tuple[Path, str]]:
         if _is_own(folder / path):
             yield folder / path, str(path)
     user_file = config / "mahavishnu" / "mahavishnu.yaml"
-    if user_file.exists():
+    if _is_there(user_file):
         yield user_file, str(user_file)
 
 
@@ -158,6 +158,15 @@ def _is_own(path: Path) -> bool:
         return path.stat().st_uid == os.geteuid()
     except OSError:
         return False
+
+
+def _is_there(path: Path) -> bool:
+    """Also where that cannot be known: reading the file will say why."""
+    try:
+        path.stat()
+    except OSError as error:
+        return not isinstance(error, FileNotFoundError | NotADirectoryError)
+    return True
 
 
 def _from_environment(environ: Mapping[str, str]) -> Layer:
@@ -199,7 +208,8 @@ def _lines(node: "yaml.Node | None", above: tuple[str, ...] = ()) -> Iterator[tu
     for key, value in getattr(node, "value", ()) if getattr(node, "id", "") == "mapping" else ():
         path = (*above, str(key.value))
         yield path, key.start_mark.line + 1
-        yield from _lines(value, path)
+        if not above:  # a section; what is deeper is no setting, and may contain itself
+            yield from _lines(value, path)
 
 
 def _switches(place: Place, raw: Mapping[str, Any]) -> Iterator[tuple[Key, bool]]:

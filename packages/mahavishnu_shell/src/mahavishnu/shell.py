@@ -9,8 +9,6 @@ from mahavishnu.magics import MahavishnuMagics
 from mahavishnu.settings import Settings
 from oneiric.shell import AdminShell, ShellConfig
 
-_CONNECT_SECONDS = 0.1
-
 
 class MahavishnuShell(AdminShell):
     """IPython with the commands of ``mahavishnu`` and ``session-buddy``, its session tracked.
@@ -43,8 +41,8 @@ class MahavishnuShell(AdminShell):
             version=self._get_component_version(),
             adapters=self._get_adapters_info(),
             commands=len(self.commands) if self.config.cli_preprocessing_enabled else None,
-            completion=self.config.tab_completion_enabled,
-            tracking=self.tracking_status(_CONNECT_SECONDS),
+            completion=self.config.cli_preprocessing_enabled and self.config.tab_completion_enabled,
+            tracking=self.tracking_status(self.config.connect_seconds),
         )
 
     def _build_namespace(self) -> None:

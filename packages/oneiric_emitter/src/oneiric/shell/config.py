@@ -1,10 +1,21 @@
 """What a component may choose about its shell."""
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from typing import Any
 
 _TABLE_WIDTHS = range(40, 301)
 _REFRESH_SECONDS = (1.0, 60.0)
+_CONNECT_SECONDS = 0.1
+_LONGEST_WAIT = 60.0
+
+
+def _connect_seconds() -> float:
+    try:
+        said = float(os.environ.get("ONEIRIC_CONNECT_SECONDS", _CONNECT_SECONDS))
+    except ValueError:
+        return _CONNECT_SECONDS
+    return min(max(0.0, said), _LONGEST_WAIT)
 
 
 @dataclass(kw_only=True)
@@ -24,6 +35,8 @@ class ShellConfig:
         tab_completion_enabled: complete those commands with Tab.
         session_reason: why this session is held, stored with it.
         tracking_disabled: why this shell reports no session, shown to its user; ``None``: it does.
+        connect_seconds: how long the banner waits for a server's answer, if it is not there by then; by
+            default what ``ONEIRIC_CONNECT_SECONDS`` says, else 0.1; 60 at most.
 
     Raises:
         ValueError: a number is out of its range.
@@ -39,6 +52,7 @@ class ShellConfig:
     tab_completion_enabled: bool = True
     session_reason: str | None = None
     tracking_disabled: str | None = None
+    connect_seconds: float = field(default_factory=_connect_seconds)
 
     def __init_subclass__(cls, **options: Any) -> None:  # noqa: ANN401 - whatever other bases take
         super().__init_subclass__(**options)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from oneiric import log
 from oneiric.contract import MAX_COMPONENT, ExitReason
 from oneiric.shell.commands import Commands, discover
 from oneiric.shell.config import ShellConfig
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 RULE = "━" * 50
-_CONNECT_SECONDS = 0.1
 
 
 class AdminShell:
@@ -49,6 +49,7 @@ class AdminShell:
         self.session_tracker: Any = SessionEventEmitter(self.component_name, interactive=True)
         self.commands = Commands()
         self._session_id: str | None = None
+        self._start_failed = False
         self._exit: dict[str, Any] = {}
         self._activity = {"commands": 0, "errors": 0}
         self._build_namespace()
@@ -89,6 +90,7 @@ class AdminShell:
             self._exit = {"exit_reason": "exception", "exit_code": 1}
             self._hook_prompt_signals()
             self._track(self._emit_session_start)
+            self._start_failed = self._emitter is not None and self.session_id is None
             try:
                 self._exit = {"exit_reason": self._run_prompt(), "exit_code": 0}
             finally:
@@ -114,6 +116,8 @@ class AdminShell:
         """How this session is tracked, for its user; waits up to ``wait`` seconds for a server's answer."""
         emitter = self._emitter
         why = self.config.tracking_disabled or (emitter.unavailable_reason if emitter else None)
+        if not why and self._start_failed and self.session_id is None:
+            why = "the session could not be started"
         if why:
             return f"✗ Disabled ({why})"
         if emitter is None or emitter.wait_connected(wait):
@@ -162,13 +166,12 @@ class AdminShell:
         return (self.component_name,)
 
     def _get_banner(self) -> str:
-        tracking = f"Session Tracking: {self.tracking_status(_CONNECT_SECONDS)}"
+        tracking = f"Session Tracking: {self.tracking_status(self.config.connect_seconds)}"
         return f"{self.config.banner}\n{RULE}\n{tracking}\n%help_shell shows what this shell adds\n{RULE}\n"
 
     def _get_session_metadata(self) -> dict[str, Any]:
         return {
-            "version": self._get_component_version(),
-            "adapters": self._get_adapters_info(),
+            **_answers(version=self._get_component_version, adapters=self._get_adapters_info),
             "cli_preprocessing_enabled": self.config.cli_preprocessing_enabled,
             "tab_completion_enabled": self.config.tab_completion_enabled,
             "command_tree_size": len(self.commands),
@@ -198,7 +201,9 @@ class AdminShell:
     async def _emit_session_start(self) -> None:
         if emitter := self._emitter:
             self._session_id = emitter.start_session(
-                type(self).__name__, self._get_session_metadata(), reason=self.config.session_reason
+                type(self).__name__,
+                reason=self.config.session_reason,
+                **_answers(metadata=self._get_session_metadata),
             )
 
     async def _emit_session_end(self) -> None:
@@ -245,6 +250,18 @@ class AdminShell:
                 _run_to_its_end(pending)
         except Exception:  # code of subclasses, see above
             logger.debug("%s failed", getattr(hook, "__name__", hook), exc_info=True)
+
+
+def _answers(**hooks: Callable[[], Any]) -> dict[str, Any]:
+    """What each hook says, by keyword, without those that fail: the session is worth more than its facts."""
+    answers = {}
+    for name, hook in hooks.items():
+        try:
+            answers[name] = hook()
+        except Exception as error:  # noqa: BLE001 - code of subclasses, see above
+            where = getattr(hook, "__qualname__", hook)
+            log.warning("%s failed, the session is recorded without its %s: %r", where, name, error)
+    return answers
 
 
 def _run_to_its_end(pending: Awaitable[object]) -> None:

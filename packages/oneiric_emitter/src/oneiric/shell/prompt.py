@@ -13,6 +13,9 @@ from IPython.terminal.prompts import Prompts
 from oneiric.contract import ExitReason
 from oneiric.shell.config import ShellConfig
 
+# What a prompt, and a cell that fails at it, set in the host's `sys`; some of it may be absent there.
+_REPLACED = {"excepthook", "ps1", "ps2", "ps3", "last_exc", "last_type", "last_value", "last_traceback"}
+
 
 class Prompt(InteractiveShellEmbed):
     """An embedded IPython that knows how it was left.
@@ -57,19 +60,22 @@ class EmptyPrompts(Prompts):
 def embedded(namespace: dict[str, Any], config: ShellConfig) -> Iterator[Prompt]:
     """A prompt over ``namespace``, with this user's IPython profile; what it changes is put back after.
 
-    Embedding replaces the host's ``sys.excepthook``, its ``sys.ps1`` and an IPython that already runs.
+    Embedding replaces the host's ``sys.excepthook``, its ``sys.ps1`` and an IPython that already runs; a
+    cell that fails sets ``sys.last_value``, which outside a prompt says that the host itself failed.
     """
-    outer = InteractiveShell._instance  # noqa: SLF001 - as IPython's own `embed` saves it
-    _set_instance(None, outer)
-    before = {name: getattr(sys, name, None) for name in ("excepthook", "ps1", "ps2")}
-    prompt = Prompt.instance(**_options(namespace, config))
+    outer = InteractiveShell.instance() if InteractiveShell.initialized() else None
+    before = {name: vars(sys)[name] for name in _REPLACED & vars(sys).keys()}
+    if outer is not None:
+        type(outer).clear_instance()
     try:
-        yield prompt
+        yield Prompt.instance(**_options(namespace, config))
     finally:
-        _set_instance(outer, prompt)
-        for name, value in before.items():
-            if value is not None:
-                setattr(sys, name, value)
+        Prompt.clear_instance()
+        if outer is not None:
+            _reinstate(outer)
+        vars(sys).update(before)
+        for name in _REPLACED - before.keys():
+            vars(sys).pop(name, None)
 
 
 def _options(namespace: dict[str, Any], config: ShellConfig) -> dict[str, Any]:
@@ -86,9 +92,6 @@ def _options(namespace: dict[str, Any], config: ShellConfig) -> dict[str, Any]:
     return options
 
 
-def _set_instance(new: InteractiveShell | None, old: InteractiveShell | None) -> None:
-    if old is not None:
-        type(old).clear_instance()
-    if new is not None:
-        for owner in type(new)._walk_mro():  # noqa: SLF001 - as IPython's own `embed` restores it
-            owner._instance = new  # type: ignore[assignment]  # noqa: SLF001
+def _reinstate(outer: InteractiveShell) -> None:
+    for owner in type(outer)._walk_mro():  # noqa: SLF001 - as IPython's own `embed` restores it
+        owner._instance = outer  # type: ignore[assignment]  # noqa: SLF001
