@@ -83,6 +83,24 @@ def test_metadata_of_many_keys_stays_within_its_size() -> None:
     assert len(json.dumps(metadata, ensure_ascii=False).encode()) <= contract.MAX_METADATA_BYTES
 
 
+def test_metadata_that_multiplies_with_each_level_is_cut_and_the_rest_kept() -> None:
+    looked_at = 0
+
+    class Node(dict[str, Any]):
+        def items(self) -> Any:
+            nonlocal looked_at
+            looked_at += 1
+            return super().items()
+
+    node = Node()
+    node.update({f"peer{number}": node for number in range(8)})
+    rows = [[0] * 1000 for _ in range(1000)]
+    metadata = compose.metadata_object({"node": node, "rows": rows, "version": "2.1"})
+    assert 8 < looked_at < 2000
+    assert metadata["rows"] == "…"
+    assert metadata["version"] == "2.1"
+
+
 def test_cycles_and_foreign_objects_become_text() -> None:
     cycle: dict[str, Any] = {"path": Path("/tmp"), "huge": 2**400, "infinite": math.inf, "set": {1}}
     cycle["self"] = cycle

@@ -1,3 +1,5 @@
+import logging
+import os
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -6,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from oneiric import outbox
+from oneiric import log, outbox
 from oneiric.compose import session_end
 from oneiric.delivery import Courier, Session
 from oneiric.outbox import Journal
@@ -47,8 +49,8 @@ def courier(environ: Mapping[str, str], folder: Path, clock: Clock) -> Courier:
     return Courier(folder, locate, monotonic=clock, wall=clock.wall, jitter=lambda: 0.5)
 
 
-def begin(folder: Path, number: int = 0) -> Session:
-    start = start_event(event_id=f"1b9d{number:04x}-bbfd-4b2d-9b5d-ab8dfbbd4bed")
+def begin(folder: Path, number: int = 0, **changes: Any) -> Session:
+    start = start_event(event_id=f"1b9d{number:04x}-bbfd-4b2d-9b5d-ab8dfbbd4bed", **changes)
     session_id = outbox.session_id_of(start)
     return Session(session_id, start, Journal.create(folder, session_id, start))
 
@@ -121,6 +123,51 @@ def test_a_server_that_just_failed_is_not_asked_again_at_once(folder: Path, cloc
     assert len(looked) == 2
     for session in courier.sessions.values():
         session.journal.close()
+
+
+def test_a_server_that_came_back_unasked_is_asked_for_the_next_session(
+    environ: Mapping[str, str], folder: Path, courier: Courier, clock: Clock
+) -> None:
+    with FakeServer(environ):
+        first = begin(folder, 1)
+        courier.add(first)
+        finish(courier, first)
+        assert courier.flush(60)
+    clock.seconds += 16
+    courier._ask()
+    assert courier.flush(60)
+    assert courier.problem == "no server is running"
+    with FakeServer(environ):
+        # The retry has nothing to send.
+        clock.seconds += 1
+        courier._ask()
+        assert courier.flush(60)
+        second = begin(folder, 2)
+        courier.add(second)
+        assert courier.flush(60)
+        assert courier.connected
+    second.journal.close()
+
+
+def test_an_end_that_is_not_delivered_is_on_the_disk(
+    folder: Path, courier: Courier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[tuple[int, int]] = set()
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        found = os.fstat(descriptor)
+        synced.add((found.st_ino, found.st_size))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    session = begin(folder)
+    courier.add(session)
+    assert courier.flush(60)
+    finish(courier, session)
+    assert courier.flush(60)
+    whole = session.journal.path.stat()
+    assert (whole.st_ino, whole.st_size) in synced
 
 
 def test_heartbeats_carry_the_activity(
@@ -226,6 +273,30 @@ def test_a_server_that_never_knows_the_session_is_told_once(
     session.journal.close()
 
 
+def test_a_host_whose_logging_raises_is_served_all_the_same(
+    environ: Mapping[str, str], folder: Path, courier: Courier
+) -> None:
+    def refuse(events: list[dict[str, Any]]) -> dict[str, Any]:
+        results = [{"status": "forbidden", "error": "not yours"} for _ in events]
+        return {"results": results, "server_instance": "x", "next_heartbeat_seconds": 15}
+
+    def fail(_record: logging.LogRecord) -> bool:
+        raise AttributeError("set on this host's own threads alone")
+
+    logger = logging.getLogger("oneiric")
+    logger.addFilter(fail)
+    try:
+        with FakeServer(environ, refuse):
+            session = begin(folder)
+            courier.add(session)
+            finish(courier, session)
+            assert courier.flush(60)
+        log.warning("the caller hears nothing of it")
+    finally:
+        logger.removeFilter(fail)
+    assert count(folder, "rejected") == 1
+
+
 def test_a_refused_session_is_kept_apart(environ: Mapping[str, str], folder: Path, courier: Courier) -> None:
     def refuse(events: list[dict[str, Any]]) -> dict[str, Any]:
         results = [{"status": "forbidden", "error": "not yours"} for _ in events]
@@ -287,3 +358,56 @@ def test_a_flush_gives_up_on_a_server_that_hangs(
         release.set()
         assert courier.flush(10)
     session.journal.close()
+
+
+def test_what_others_left_makes_way_for_the_process_own_session(
+    environ: Mapping[str, str], folder: Path, courier: Courier, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "oneiric")
+    others = 40
+    for number in range(others):
+        # Too much for one call together.
+        left = begin(folder, number, metadata={"pad": "x" * 15_000})
+        left.journal.append_end(session_end(left.id, NOW, event_id=str(number), exit_reason="exit"))
+        left.journal.close()
+    first, second = begin(folder, others), begin(folder, others + 1)
+
+    def answer(events: list[dict[str, Any]]) -> dict[str, Any]:
+        if "session_end" in kinds(events) and second.id not in courier.sessions:
+            courier.add(second)
+        return server.accept(events)
+
+    with FakeServer(environ, answer) as server:
+        courier.add(first)
+        assert server.wait_for(lambda events: kinds(events).count("session_end") == others, 60)
+    starts = [event["event_id"] for event in server.events if event["event_type"] == "session_start"]
+    assert starts[0] == first.start["event_id"]
+    assert second.start["event_id"] in starts[2:others]
+    assert "swept" not in caplog.text
+    first.journal.close()
+    second.journal.close()
+
+
+def test_no_signal_is_for_the_thread(python: Any, unmeasured: Mapping[str, str]) -> None:
+    code = """
+import os, signal, sys, threading, oneiric
+
+def mask():
+    return signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+before = mask()
+oneiric.install("shop").wait_connected(60)
+print(mask() == before)
+(ours,) = sys._current_frames().keys() - {threading.get_ident()}
+
+# As the kernel does where a server hangs up on a host that is a filter.
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+signal.pthread_kill(ours, signal.SIGPIPE)
+
+# And in a section that its host lets nobody interrupt.
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+os.kill(os.getpid(), signal.SIGTERM)
+print(signal.sigwait({signal.SIGTERM}).name)
+"""
+    done = python(code, env=unmeasured)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\nSIGTERM\n", "")

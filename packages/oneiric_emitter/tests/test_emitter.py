@@ -1,4 +1,5 @@
 import asyncio
+import math
 import os
 import signal
 import subprocess
@@ -6,6 +7,8 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
+from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import pytest
 import trio
 
 from oneiric import SessionEventEmitter, track_session
-from oneiric.events import SessionStart, parse_event
+from oneiric.events import SessionEnd, SessionStart, parse_event
 from oneiric.outbox import read
 from oneiric.sweep import sweep
 from oneiric.testing import FakeServer, journals
@@ -231,12 +234,35 @@ def test_an_end_that_the_contract_does_not_know_is_brought_within_it(
         parse_event(event)
 
 
-def test_a_record_of_nonsense_reaches_nobody(emitter: SessionEventEmitter) -> None:
-    emitter.start_session("ShopShell")
-    emitter.record(commands=None)  # type: ignore[arg-type]
+@pytest.mark.parametrize("nonsense", [None, "many", math.nan, math.inf])
+def test_a_record_of_nonsense_reaches_nobody(
+    emitter: SessionEventEmitter, folder: Path, nonsense: Any
+) -> None:
+    session_id = emitter.start_session("ShopShell")
+    emitter.record(commands=2)
+    emitter.record(commands=nonsense)
     assert emitter.dropped == 1
-    emitter.record(commands=10**150)
     assert emitter.end_session()
+    end = read(folder / f"{session_id}.jsonl").end
+    assert end is not None
+    assert end["activity"]["commands"] == 2
+
+
+@pytest.mark.parametrize(
+    ("number", "counted"),
+    [(Decimal(3), 3), (3.5, 3), (Fraction(7, 2), 3), pytest.param(10**150, 2**53, id="huge")],
+)
+def test_a_number_of_another_kind_is_counted_as_a_whole_one(
+    emitter: SessionEventEmitter, folder: Path, number: Any, counted: int
+) -> None:
+    session_id = emitter.start_session("ShopShell")
+    for _ in range(2):
+        emitter.record(commands=number, errors=number)
+    assert emitter.end_session()
+    end = parse_event(read(folder / f"{session_id}.jsonl").end or {})
+    assert isinstance(end, SessionEnd)
+    assert end.activity is not None
+    assert end.activity.commands == end.activity.errors == min(2 * counted, 2**53)
 
 
 def test_a_failure_that_has_passed_is_no_reason_any_more(environ: Mapping[str, str]) -> None:

@@ -164,6 +164,8 @@ print(signal.getsignal(signal.SIGHUP) is signal.SIG_DFL)
 def test_a_forked_child_is_not_the_session(python: Any, folder: Path) -> None:
     code = """
 import os, sys, oneiric
+from oneiric import outbox
+from oneiric.paths import user_paths
 e = oneiric.install("shop")
 pid = os.fork()
 if pid == 0:
@@ -173,9 +175,12 @@ if pid == 0:
     sys.exit(0)
 os.waitpid(pid, 0)
 assert e.session_id
+(path,) = outbox.journals(user_paths().outbox)
+with outbox.claim(path) as descriptor:
+    print("alive" if descriptor is None else "taken for dead")
 print(e.end_session())
 """
-    assert python(code).stdout.strip() == "True"
+    assert python(code).stdout.split() == ["alive", "True"]
     assert end_of(folder)["detected_by"] == "emitter"
 
 
@@ -211,6 +216,48 @@ os.kill(os.getpid(), signal.SIGTERM)
     assert done.stdout.split() == ["False", "True"]
     assert done.returncode == -signal.SIGTERM
     assert end_of(folder)["exit_reason"] == "exit"
+
+
+@pytest.mark.parametrize(
+    "forked_by",
+    ["fork()", "thread = threading.Thread(target=fork); thread.start(); thread.join()"],
+    ids=["main thread", "another thread"],
+)
+def test_a_forked_child_dies_by_the_default_action(python: Any, folder: Path, forked_by: str) -> None:
+    code = f"""
+import os, signal, threading, oneiric
+
+def fork():
+    if os.fork() == 0:
+        print(*(signal.getsignal(n) is signal.SIG_DFL for n in (signal.SIGTERM, signal.SIGHUP)), flush=True)
+        os._exit(0)
+    os.wait()
+
+e = oneiric.SessionEventEmitter("shop", interactive=True)
+e.start_session("x")
+{forked_by}
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = python(code, "-W", "ignore")
+    assert done.stdout.split() == ["True", "True"], done.stderr
+    assert done.returncode == -signal.SIGTERM
+    assert end_of(folder)["exit_reason"] == "sigterm"
+
+
+def test_the_session_after_one_that_another_thread_ended_is_hooked(python: Any, folder: Path) -> None:
+    code = """
+import os, signal, threading, oneiric
+e = oneiric.SessionEventEmitter("shop", interactive=True)
+e.start_session("x")
+thread = threading.Thread(target=e.end_session)
+thread.start()
+thread.join()
+e.start_session("x")
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    assert python(code).returncode == -signal.SIGTERM
+    reasons = [entry.end and entry.end["exit_reason"] for entry in journals(folder)]
+    assert sorted(reasons, key=str) == ["exit", "sigterm"]
 
 
 @pytest.mark.parametrize("arguments", [[], ["-i"]])

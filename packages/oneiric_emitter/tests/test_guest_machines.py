@@ -93,6 +93,31 @@ print(emitter.unavailable_reason)
     assert [entry.end is not None for entry in journals(folder)] == [True]
 
 
+def test_an_end_that_met_a_full_disk_is_written_once_there_is_room(
+    unmeasured: Mapping[str, str], folder: Path
+) -> None:
+    code = """
+import os, resource, sys, oneiric
+emitter = oneiric.SessionEventEmitter("shop")
+emitter.start_session("x")
+(journal,) = os.scandir(sys.argv[1])
+_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (journal.stat().st_size + 10, hard))
+print(emitter.end_session(exit_reason="eof"), emitter.wait_connected(60))
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+other = oneiric.SessionEventEmitter("other")
+print(other.start_session("x") is not None, other.wait_connected(60))
+os._exit(0)
+"""
+    command = [sys.executable, "-c", code, str(folder)]
+    done = subprocess.run(command, env=unmeasured, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stdout, done.stderr) == ("False False\nTrue False\n", "")
+    ends = {entry.start["component_name"]: entry.end for entry in journals(folder)}
+    assert ends["other"] is None
+    assert ends["shop"] is not None
+    assert ends["shop"]["exit_reason"] == "eof"
+
+
 def test_under_any_umask_everything_is_for_its_user_alone(
     environ: Mapping[str, str], folder: Path, tmp_path: Path
 ) -> None:

@@ -148,6 +148,33 @@ FORK = "os.fork()"
 FORK_BEHIND_PYTHONS_BACK = "ctypes.PyDLL(None).fork()"
 
 
+def test_a_session_that_ended_beside_a_child_forked_in_c_is_delivered(
+    environ: Mapping[str, str], folder: Path
+) -> None:
+    code = f"""
+import ctypes, os, sys, oneiric
+emitter = oneiric.install("shop")
+if {FORK_BEHIND_PYTHONS_BACK} == 0:
+    sys.stdin.read()
+    os._exit(0)
+emitter.end_session()
+emitter.wait_connected(60)
+os.write(1, b"ended")
+sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as both:
+        assert both.stdout is not None
+        assert both.stdout.read(5) == b"ended"
+        assert sweep(folder, _store, now=datetime.now(UTC)).delivered == 1
+    assert [entry.end and entry.end["exit_reason"] for entry in journals(folder, "done")] == ["exit"]
+
+
+def _store(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"status": "stored", "error": None} for _ in events]
+
+
 @pytest.mark.parametrize("fork", [FORK, FORK_BEHIND_PYTHONS_BACK], ids=["fork", "fork in C"])
 def test_a_parent_killed_while_its_child_lives_is_seen_as_dead(
     environ: Mapping[str, str], folder: Path, fork: str

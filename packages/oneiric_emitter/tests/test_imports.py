@@ -51,6 +51,29 @@ print("done")
     assert python(code).stdout.strip() == "done"
 
 
+def test_on_windows_it_imports_and_does_nothing(python: Any) -> None:
+    code = """
+import os, sys, oneiric
+
+# The standard library stays as it was loaded here; all that is ours is imported anew.
+for name in [name for name in sys.modules if name.partition(".")[0] == "oneiric"]:
+    del sys.modules[name]
+for name in ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "register_at_fork", "geteuid", "uname"):
+    delattr(os, name)
+sys.modules["fcntl"] = sys.modules["pwd"] = None
+sys.platform = "win32"
+import oneiric
+
+os.name = "nt"
+emitter = oneiric.install("shop")
+emitter.record(commands=1)
+print(emitter.session_id, emitter.available, emitter.dropped, emitter.unavailable_reason)
+emitter.shutdown()
+"""
+    done = python(code)
+    assert (done.stdout, done.stderr) == ("None False 0 this platform is not supported\n", "")
+
+
 def _without_site() -> dict[str, str]:
     import os
     from pathlib import Path

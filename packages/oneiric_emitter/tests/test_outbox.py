@@ -1,6 +1,8 @@
 import fcntl
+import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -22,6 +24,11 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
     journal = Journal.create(tmp_path / "outbox", SESSION_ID, START)
     yield journal
     journal.close()
+
+
+def open_files() -> list[str]:
+    """What this process has open."""
+    return [str(link.resolve()) for link in Path("/proc/self/fd").iterdir()]
 
 
 def test_a_journal_holds_start_and_end(journal: Journal) -> None:
@@ -103,6 +110,20 @@ def test_the_end_of_an_orphan_is_its_last_sign_of_life(journal: Journal) -> None
     assert end["activity"] == {"commands": 7, "errors": 1}
 
 
+def test_an_end_that_was_made_beforehand_tells_what_the_last_pulse_knew(journal: Journal) -> None:
+    counts = {"commands": 7, "errors": 1, "last_activity": "2026-01-02T03:29:00+00:00"}
+    journal.pulse("2026-01-02T03:30:00+00:00", counts)
+    journal.append(json.dumps(END).encode() + b"\n")
+    assert outbox.read(journal.path).end == {**END, "activity": counts}
+
+
+def test_an_end_that_knows_better_than_the_pulse_is_left_as_it_is(journal: Journal) -> None:
+    journal.pulse("2026-01-02T03:30:00+00:00", {"commands": 7, "errors": 1})
+    end = {**END, "activity": {"commands": 8, "errors": 1}}
+    journal.append_end(end)
+    assert outbox.read(journal.path).end == end
+
+
 def test_a_torn_end_is_no_end_and_does_not_spoil_the_next(journal: Journal) -> None:
     journal.append(b'{"event_type":"session_end","sess')
     journal.close()
@@ -147,6 +168,47 @@ def test_an_end_finds_its_way_after_a_finder_took_the_journal(journal: Journal, 
     journal.path.rename(tmp_path / "done" / journal.path.name)
     journal.append_end(END)
     assert outbox.read(journal.path).events == [START, END]
+
+
+def test_an_end_is_on_disk_though_the_outbox_was_removed(journal: Journal) -> None:
+    shutil.rmtree(journal.path.parent)
+    journal.append_end(END)
+    assert outbox.read(journal.path).events == [START, END]
+    with outbox.claim(journal.path) as descriptor:
+        assert descriptor is None
+    journal.close()
+    assert not [name for name in open_files() if name.startswith(str(journal.path.parent))]
+
+
+def test_an_end_that_met_a_full_disk_is_written_later_and_once(
+    tmp_path: Path, unmeasured: Mapping[str, str]
+) -> None:
+    code = f"""
+import sys, resource, signal
+from pathlib import Path
+from oneiric.outbox import Journal
+from oneiric.testing import start_event
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+journal = Journal.create(Path(sys.argv[1]), "{SESSION_ID}", start_event())
+resource.setrlimit(resource.RLIMIT_FSIZE, (journal.path.stat().st_size + 10, most))
+try: journal.append_end({END})
+except OSError: print("refused")
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+journal.append_end({END})
+journal.append_end({END})
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env=unmeasured,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == "refused", done.stderr
+    path = tmp_path / f"{SESSION_ID}.jsonl"
+    assert outbox.read(path).events == [START, END]
+    assert path.read_bytes().count(b"session_end") == 1
 
 
 def test_a_full_disk_leaves_the_journal_as_it_was(tmp_path: Path, unmeasured: Mapping[str, str]) -> None:

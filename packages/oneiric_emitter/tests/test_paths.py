@@ -45,6 +45,17 @@ def test_root_in_another_users_home_uses_its_own(tmp_path: Path) -> None:
     assert paths.runtime is None
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can stand in another's home")
+def test_root_makes_no_folder_in_another_users_home(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12345, 12345)
+    missing = tmp_path / "not" / "there"
+    paths = user_paths({"HOME": str(missing), "XDG_STATE_HOME": str(missing)})
+    assert not paths.home.is_relative_to(tmp_path)
+    assert not paths.state.is_relative_to(tmp_path)
+    os.chown(tmp_path, 0, 0)
+    assert user_paths({"HOME": str(missing)}).home == missing
+
+
 def test_the_machine_id_is_stable_and_hashed() -> None:
     again = subprocess.run(
         [sys.executable, "-c", "from oneiric.paths import machine_id; print(machine_id())"],

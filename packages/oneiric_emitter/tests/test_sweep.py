@@ -1,6 +1,9 @@
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -135,9 +138,12 @@ def test_what_is_no_file_is_passed_over(folder: Path) -> None:
     (folder / "a-folder.jsonl").mkdir()
     (folder / "a-folder.new").mkdir()
     (folder / "a-link.new").symlink_to("/etc/passwd")
-    os.utime(folder / "a-folder.new", (0, 0))
-    os.utime(folder / "a-link.new", (0, 0), follow_symlinks=False)
+    os.mkfifo(folder / "a-pipe.new")
+    for path in folder.glob("*.new"):
+        os.utime(path, (0, 0), follow_symlinks=False)
     assert sweep(folder, Receiver(), now=NOW).delivered == 1
+    opened = [str(link.resolve()) for link in Path("/proc/self/fd").iterdir()]
+    assert not [name for name in opened if name.startswith(str(folder))]
 
 
 def test_many_journals_go_in_few_calls(folder: Path) -> None:
@@ -169,11 +175,60 @@ def test_only_one_process_sweeps_at_a_time(folder: Path) -> None:
     assert inner == [0]
 
 
+# A process that sweeps; what it does while it delivers comes as an argument.
+SWEEPER = """
+import os, signal, sys
+from datetime import UTC, datetime
+from oneiric.paths import user_paths
+from oneiric.sweep import sweep
+
+def deliver(events):
+    exec(sys.argv[1])
+    return [{"status": "stored", "error": None} for _ in events]
+
+sweep(user_paths().outbox, deliver, now=datetime.now(UTC))
+os.write(1, b"swept")
+"""
+
+
+def test_a_child_forked_during_a_sweep_does_not_hold_up_the_next(folder: Path) -> None:
+    leave_orphan(folder)
+    fork = "if os.fork() == 0: sys.stdin.read(); os._exit(0)"
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", SWEEPER, fork], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as sweeper:
+        assert sweeper.stdout is not None
+        assert sweeper.stdout.read(5) == b"swept"
+        sweeper.wait()
+        leave_orphan(folder, 1)
+        assert sweep(folder, Receiver(), now=datetime.now(UTC)).delivered == 1
+        # The child lived until here: it holds the other end.
+        os.set_blocking(sweeper.stdout.fileno(), False)
+        assert sweeper.stdout.read() is None
+
+
+def test_a_suspended_sweep_does_not_hold_up_the_others_for_long(folder: Path) -> None:
+    leave_orphan(folder)
+    suspend = "os.kill(os.getpid(), signal.SIGSTOP)"
+    sweeper = subprocess.Popen([sys.executable, "-c", SWEEPER, suspend])
+    _, status = os.waitpid(sweeper.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+    now = datetime.now(UTC)
+    report = sweep(folder, Receiver(), now=now)
+    assert (report.busy, report.delivered) == (True, 0)
+    report = sweep(folder, Receiver(), now=now + timedelta(minutes=6))
+    assert (report.busy, report.delivered) == (False, 1)
+    sweeper.send_signal(signal.SIGCONT)
+    assert sweeper.wait() == 0
+    assert (count(folder), count(folder, "done")) == (0, 1)
+
+
 def test_another_machines_orphan_is_not_judged_before_a_week(folder: Path) -> None:
     path = leave_orphan(folder.parent / "othermachine")
     folder.mkdir()
     assert sweep(folder, Receiver(), now=NOW).delivered == 0
-    assert sweep(folder, Receiver(), now=NOW + timedelta(days=8)).delivered == 1
+    os.utime(path, ((NOW - timedelta(days=8)).timestamp(),) * 2)
+    assert sweep(folder, Receiver(), now=NOW).delivered == 1
     assert (path.parent / "done" / path.name).exists()
 
 
@@ -197,13 +252,16 @@ def test_done_journals_are_replayed_for_a_lost_database(folder: Path) -> None:
     assert len(receiver.events) == 2
 
 
-def test_done_journals_are_kept_a_week(folder: Path) -> None:
-    leave_orphan(folder)
+@pytest.mark.parametrize("machine", ["", "othermachine"], ids=["this machine", "another machine"])
+def test_done_journals_are_kept_a_week(folder: Path, machine: str) -> None:
+    folder.mkdir(parents=True)
+    theirs = folder.parent / machine if machine else folder
+    settle(leave_orphan(theirs), "done")
     sweep(folder, Receiver(), now=NOW)
     sweep(folder, Receiver(), now=NOW + timedelta(days=6))
-    assert count(folder, "done") == 1
+    assert count(theirs, "done") == 1
     sweep(folder, Receiver(), now=NOW + timedelta(days=8))
-    assert count(folder, "done") == 0
+    assert count(theirs, "done") == 0
 
 
 def test_half_made_journals_are_not_touched_while_young(folder: Path) -> None:
@@ -217,7 +275,8 @@ def test_half_made_journals_are_not_touched_while_young(folder: Path) -> None:
 
 
 def test_an_outbox_that_is_not_there_is_empty(folder: Path) -> None:
-    assert sweep(folder, Receiver(), now=NOW).delivered == 0
+    report = sweep(folder, Receiver(), now=NOW)
+    assert (report.busy, report.delivered) == (False, 0)
 
 
 def test_settling_twice_overwrites(folder: Path) -> None:

@@ -74,6 +74,8 @@ def test_a_silent_server_is_unreachable_in_time(tmp_path: Path) -> None:
     [
         b"",
         b"SSH-2.0-OpenSSH\r\n",
+        b"hello\r\n\r\n",
+        b"HTTP/1.1\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n\r\n<html>",
         http_answer([]),
         http_answer({"result": {}}),

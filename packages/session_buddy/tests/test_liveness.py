@@ -66,6 +66,7 @@ class Bench:
         self.clock = 0.0
         self.time = NOW
         self.sweeps = 0
+        self.swept_elsewhere = False
         self.on_sweep: Callable[[], object] = lambda: None
         self.watch = Watch(
             self.presence, self.ingest, self._sweep, clock=lambda: self.clock, now=lambda: self.time
@@ -76,9 +77,10 @@ class Bench:
         self.presence.settle([one.row for one in taken if one.row is not None], self.clock)
         return taken
 
-    def _sweep(self) -> None:
+    def _sweep(self) -> bool:
         self.sweeps += 1
         self.on_sweep()
+        return not self.swept_elsewhere
 
     def start(self, subject: str = OWNER, **changes: Any) -> str:
         raw = start_event(**changes)
@@ -136,6 +138,21 @@ def test_a_dead_shells_journal_is_asked_first(bench: Bench, sleeper: subprocess.
     bench.watch.look()
     row = bench.store.find(session)
     assert (row.exit_reason, len(row.ends)) == ("exit", 1)
+
+
+def test_whoever_else_asks_it_is_waited_for_but_not_for_ever(
+    bench: Bench, sleeper: subprocess.Popen[str]
+) -> None:
+    session = bench.start(pid=sleeper.pid, process=process_of(sleeper.pid))
+    sleeper.kill()
+    sleeper.wait()
+    bench.swept_elsewhere = True
+    for bench.clock in (100.0, 129.0):
+        bench.watch.look()
+        assert bench.store.find(session).status == "active"
+    bench.clock = 130.0
+    bench.watch.look()
+    assert bench.store.find(session).exit_reason == "process_gone"
 
 
 @pytest.mark.parametrize("fact", ["boot_id", "pid_namespace"])
@@ -301,7 +318,7 @@ def test_the_outbox_is_swept_now_and_then(bench: Bench) -> None:
 def test_the_watch_survives_trouble_and_ends_when_told(bench: Bench) -> None:
     trouble, again = threading.Event(), threading.Event()
 
-    def fail() -> None:
+    def fail() -> bool:
         (again if trouble.is_set() else trouble).set()
         raise ValueError("no")
 

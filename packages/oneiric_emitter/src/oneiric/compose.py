@@ -7,10 +7,10 @@ Whatever the host hands in (surrogates, NaN, objects, cycles, far too long texts
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from oneiric import contract
 
@@ -20,6 +20,10 @@ _STATUSES: tuple[str, ...] = get_args(contract.EndStatus)
 _ACTORS: tuple[str, ...] = get_args(contract.Actor)
 _SHORT = 256
 _MAX_ITEMS = 1000
+_MAX_NESTED_ITEMS = 2000
+_MAX_LETTERS = 2 * contract.MAX_METADATA_BYTES
+
+_T = TypeVar("_T")
 
 
 def timestamp(when: datetime) -> str:
@@ -122,9 +126,33 @@ def metadata_object(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
         return {"unreadable": text(type(metadata).__name__, _SHORT)}
 
 
+class _Budget:
+    """What is left for one object's metadata: bounds for each level alone would multiply."""
+
+    def __init__(self) -> None:
+        self.items = _MAX_NESTED_ITEMS
+        self.letters = _MAX_LETTERS
+
+    def take(self, found: Iterable[_T], cut: _T) -> Iterator[_T]:
+        """The items of a nested object, then ``cut`` where nothing is left."""
+        for item in found:
+            if not self.items:
+                yield cut
+                return
+            self.items -= 1
+            yield item
+
+    def text(self, value: object) -> str:
+        """``value`` as a text; where nothing is left, as a short one."""
+        clean = text(value, min(contract.MAX_METADATA_BYTES, max(_SHORT, self.letters)))
+        self.letters -= len(clean)
+        return clean
+
+
 def _bounded(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    budget = _Budget()
     plain = {
-        text(key, _SHORT): _plain(value, contract.MAX_METADATA_DEPTH - 1)
+        text(key, _SHORT): _plain(value, contract.MAX_METADATA_DEPTH - 1, budget)
         for key, value in islice(metadata.items(), _MAX_ITEMS)
     }
     if _size(plain) <= contract.MAX_METADATA_BYTES:
@@ -171,7 +199,7 @@ def _whole(value: object, low: int, high: int) -> int | None:
     return int(value) if isinstance(value, int) and low <= value <= high else None
 
 
-def _plain(value: Any, depth: int) -> Any:  # noqa: ANN401, PLR0911 - any host object, by its kind
+def _plain(value: Any, depth: int, budget: _Budget) -> Any:  # noqa: ANN401, PLR0911 - any host object
     match value:
         case None | bool():
             return value
@@ -179,15 +207,14 @@ def _plain(value: Any, depth: int) -> Any:  # noqa: ANN401, PLR0911 - any host o
             return value if value.bit_length() <= 64 else hex(value)  # noqa: PLR2004 - what readers hold
         case float():
             return value if math.isfinite(value) else str(value)
-        case str():
-            return text(value, contract.MAX_METADATA_BYTES)
-        case Mapping() | list() | tuple() | set() | frozenset() if depth == 0:
+        case Mapping() | list() | tuple() | set() | frozenset() if depth == 0 or not budget.items:
             return _CUT
         case Mapping():
             return {
-                text(key, _SHORT): _plain(item, depth - 1) for key, item in islice(value.items(), _MAX_ITEMS)
+                text(key, _SHORT): _plain(item, depth - 1, budget)
+                for key, item in budget.take(value.items(), (_CUT, _CUT))
             }
         case list() | tuple() | set() | frozenset():
-            return [_plain(item, depth - 1) for item in islice(value, _MAX_ITEMS)]
+            return [_plain(item, depth - 1, budget) for item in budget.take(value, _CUT)]
         case _:
-            return text(value, contract.MAX_METADATA_BYTES)
+            return budget.text(value)

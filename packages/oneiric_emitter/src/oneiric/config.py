@@ -9,6 +9,7 @@ from oneiric.transport import Endpoint
 
 _OFF = frozenset({"off", "0", "false", "no", "disabled"})
 SYSTEM_SWITCH = Path("/etc/oneiric/off")
+ENDPOINT_VARIABLES = ("SESSION_BUDDY_MCP_ENDPOINT", "SESSION_BUDDY_TOKEN", "SESSION_BUDDY_TOKEN_FILE")
 
 
 class InvalidEndpoint(ValueError):  # noqa: N818 - reads as the fact it states
@@ -50,7 +51,8 @@ def _token(environ: Mapping[str, str]) -> str | None:
     if not path:
         return None
     try:
-        with open(path, encoding="ascii") as file:
-            return file.read(65536).strip()
+        # Bytes: the codec of a text would be imported here, and the delivery thread comes by.
+        with open(path, "rb", buffering=0) as file:
+            return (file.read(65536) or b"").decode("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidEndpoint(f"SESSION_BUDDY_TOKEN_FILE={path!r} cannot be read: {error}") from error

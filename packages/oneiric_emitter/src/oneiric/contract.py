@@ -47,6 +47,7 @@ MAX_PID: Final = 4_194_304
 MIN_EXIT_CODE: Final = -(2**31)
 MAX_EXIT_CODE: Final = 2**32
 MAX_SIGNAL: Final = 64
+MAX_COUNT: Final = 2**53
 MAX_METADATA_BYTES: Final = 16 * 1024
 MAX_METADATA_DEPTH: Final = 8
 

@@ -47,18 +47,14 @@ def _flush_at_exit(courier: Courier) -> None:
 
 
 def _new_courier(paths: Paths, environ: Mapping[str, str]) -> Courier:
-    try:
-        endpoint = config.named_endpoint(environ)
-    except config.InvalidEndpoint as error:
-        # Recorded all the same; the courier says why nothing is delivered.
-        return Courier(paths.outbox, _nowhere(str(error)), longest_retry=_LONGEST_REMOTE_RETRY)
-    if endpoint is not None:
-        transport.prepare(endpoint)
+    if url := environ.get("SESSION_BUDDY_MCP_ENDPOINT"):
+        named = Endpoint(url=url)
+        transport.prepare(named)
         return Courier(
             paths.outbox,
-            lambda: endpoint,
+            _named_server(environ),
             longest_retry=_LONGEST_REMOTE_RETRY,
-            destination=endpoint.destination,
+            destination=named.destination,
         )
 
     def local() -> Endpoint | None:
@@ -68,10 +64,27 @@ def _new_courier(paths: Paths, environ: Mapping[str, str]) -> Courier:
     return Courier(paths.outbox, local)
 
 
-def _nowhere(problem: str) -> Callable[[], Endpoint | None]:
-    def locate() -> Endpoint | None:
-        raise Unreachable(problem)
+def _named_server(environ: Mapping[str, str]) -> Callable[[], Endpoint | None]:
+    """Locates the server that ``environ`` names now, whatever its host does with the variables later.
 
+    The token's file is read for each contact: it may come late, and changes when the token does. One that
+    can no longer be read (another folder, fewer rights) leaves the token that it held.
+    """
+    variables = {name: environ.get(name, "") for name in config.ENDPOINT_VARIABLES}
+    latest: Endpoint | None = None
+
+    def locate() -> Endpoint | None:
+        nonlocal latest
+        try:
+            latest = config.named_endpoint(variables)
+        except config.InvalidEndpoint as error:
+            # Recorded all the same; the courier says why nothing is delivered.
+            if latest is None:
+                raise Unreachable(str(error)) from error
+        return latest
+
+    with suppress(Unreachable):
+        locate()
     return locate
 
 

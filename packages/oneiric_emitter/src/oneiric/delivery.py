@@ -5,6 +5,7 @@ what others left. It imports nothing and holds no lock of the host's: a fork can
 """
 
 import os
+import signal
 import sys
 import time
 from _thread import LockType, RLock, allocate_lock, start_new_thread
@@ -39,6 +40,7 @@ class Session:
         self.last_activity: str | None = None
         self.synced = False
         self.acknowledged = False
+        self.delivered = False
         self.refused = False
         self.healed_for: str | None = None
 
@@ -117,7 +119,7 @@ class Courier:
         self._ask()
 
     def finish(self, session: Session) -> None:
-        """Deliver the end of a session; it is in the journal already."""
+        """Deliver the end of a session; it is in the journal already, unless the disk was full."""
         self.sessions[session.id] = session
         self._ask()
 
@@ -154,11 +156,23 @@ class Courier:
         with self._lock:
             self._asked += 1
             if not self._running:
-                # No thread to be had (a limit, a late exit): the journal waits for somebody else.
-                with suppress(RuntimeError):
-                    start_new_thread(self._run, ())
-                    self._running = True
+                self._start_thread()
         _release(self._wake)
+
+    def _start_thread(self) -> None:
+        """Start the thread deaf to signals: what it took would come past the masks of its host's threads."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        # Blocked, a fault would kill unseen by the host's handler for it, such as faulthandler's.
+        faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
+        try:
+            # On the caller, whose mask the thread begins with: it is deaf from its first moment.
+            signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - faults)
+            # No thread to be had (a limit, a late exit): the journal waits for somebody else.
+            with suppress(RuntimeError):
+                start_new_thread(self._run, ())
+                self._running = True
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _run(self) -> None:
         while os.getpid() == self.pid:
@@ -188,8 +202,8 @@ class Courier:
         self._sync()
         if self._monotonic() >= self._next_pulse:
             self._pulse()
-        due = self._monotonic() >= self._next_contact
-        if due or (asked and not self._failures):
+        now = self._monotonic()
+        if now >= self._next_contact or (asked and now >= self._next_try):
             self._contact()
         elif asked:
             # A server that just failed is not asked again at once: each try would take the host's GIL.
@@ -218,8 +232,9 @@ class Courier:
             endpoint = self._locate()
             if endpoint is None:
                 raise Unreachable("no server is running")
+            waiting = [session for session in ended if not session.delivered]
             self._send(
-                endpoint, [event for session in ended for event in (session.start, session.end) if event]
+                endpoint, [event for session in waiting for event in (session.start, session.end) if event]
             )
             self._send(endpoint, [session.start for session in self.live() if not session.acknowledged])
             if self._monotonic() >= self._next_beat:
@@ -259,6 +274,8 @@ class Courier:
         if event["event_type"] == "session_start":
             # A refused start is not sent again and again: the journal goes to rejected/ with the end.
             session.acknowledged = True
+        elif event["event_type"] == "session_end":
+            session.delivered = accepted
         if not accepted and event["event_type"] != "session_heartbeat":
             session.refused = True
             log.warning(
@@ -292,6 +309,8 @@ class Courier:
                 now=self._wall(),
                 destination=self.destination,
             )
+        except _OwnWorkFirst:
+            self._next_sweep = 0.0
         except TransportError as error:
             self._failed(str(error))
         except Exception:  # noqa: BLE001 - other shells' journals must not stop this one
@@ -299,20 +318,28 @@ class Courier:
 
     def _call_for_others(self, endpoint: Endpoint, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if self._asked != self._done:
-            self._next_sweep = 0.0
             raise _OwnWorkFirst
         return self._call(endpoint, events)
 
     def _let_go(self, session: Session) -> None:
-        """Settle an ended session; undelivered, it is left to the next sweep, as if its process had gone."""
+        """Settle an ended session; undelivered, it is left to the next sweep, as if its process had gone.
+
+        An end that is nowhere but here, on a full disk, is held until there is room for it.
+        """
+        try:
+            if session.end is not None:
+                session.journal.append_end(session.end)
+        except OSError:
+            return
         self.sessions.pop(session.id, None)
         with suppress(OSError):
             if session.refused:
                 settle(session.journal.path, "rejected")
-            elif self.connected:
+            elif session.delivered:
                 settle(session.journal.path, "done")
             else:
                 self._next_sweep = 0.0
+                session.journal.sync()
         session.journal.close()
 
     def _failed(self, problem: str, *, turned_away: bool = False) -> None:

@@ -206,10 +206,7 @@ class SessionEventEmitter:
 
     def _prepare(self) -> None:
         """Load what a named endpoint needs now, 20 ms: not within a call that somebody waits for."""
-        with suppress(config.InvalidEndpoint):
-            endpoint = config.named_endpoint(self._environ)
-            if endpoint is not None:
-                transport.prepare(endpoint)
+        transport.prepare(transport.Endpoint(url=self._environ.get("SESSION_BUDDY_MCP_ENDPOINT") or None))
 
     def _own_session(self) -> Session | None:
         """The live session, if this process is the one that began it."""
@@ -326,25 +323,26 @@ class SessionEventEmitter:
     def _record(self, commands: int, errors: int) -> None:
         session = self._own_session()
         if session is not None:
-            # No lock, which a fork could leave held; and no call between reading a count and writing it,
-            # where CPython may change threads.
-            more, worse = max(0, commands), max(0, errors)
+            more, worse = _addend(commands, session.commands), _addend(errors, session.errors)
+            # In one step each: a signal handler of the host's may count too.
             session.commands += more
             session.errors += worse
             session.last_activity = compose.timestamp(datetime.now(UTC))
 
     def _hook_signals(self) -> None:
         session = self._own_session()
-        if not self.interactive or session is None or self._hooks is not None:
-            return
         # A start from a worker thread (the async call) hooks when it is back on the main one.
-        if threading.current_thread() is threading.main_thread():
-            self._hooks = endings.SignalHooks(endings.last_line_writer(session))
+        if not self.interactive or session is None or not _on_main_thread():
+            return
+        if self._hooks is None or self._hooks.session is not session:
+            # An earlier session that ended on another thread has left its own behind.
+            self._unhook_signals()
+            self._hooks = endings.SignalHooks(session)
             self._hooks.install()
 
     def _unhook_signals(self) -> None:
         # Off the main thread signals cannot be touched; the async call comes by again on it.
-        if self._hooks is not None and threading.current_thread() is threading.main_thread():
+        if self._hooks is not None and _on_main_thread():
             self._hooks.remove()
             self._hooks = None
 
@@ -371,6 +369,15 @@ def _explanation(error: Exception) -> str:
         where = f" {error.filename}" if error.filename else ""
         return f"the outbox{where} cannot be written: {error.strerror or error}"
     return str(error) or type(error).__name__
+
+
+def _addend(number: int, so_far: int) -> int:
+    """What to add to a count: hosts hand in floats, decimals and numbers of their own, and more than fits."""
+    return min(max(0, int(number)), contract.MAX_COUNT - so_far)
+
+
+def _on_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _component(name: object) -> str:

@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from types import FrameType
+from types import FrameType, MethodType
 from typing import TYPE_CHECKING
 
 from oneiric import compose, contract
@@ -80,8 +80,8 @@ def at_prompt() -> bool:
         return False
 
 
-def last_line_writer(session: "Session") -> Callable[[int], None]:
-    """What a signal handler calls, see :class:`SignalHooks`: everything but the time is made beforehand."""
+def _last_line_writer(session: "Session") -> Callable[[int], None]:
+    """What a signal handler calls with its number; takes no lock, and all but the time is made beforehand."""
     never = datetime(2000, 1, 1, tzinfo=UTC)
     lines = {
         number: compose.encode(
@@ -111,11 +111,12 @@ class SignalHooks:
     """Writes a last line when SIGTERM or SIGHUP kills an interactive shell, then lets the default act.
 
     Args:
-        write: called with the signal's number; must take no lock.
+        session: whose end that is.
     """
 
-    def __init__(self, write: Callable[[int], None]) -> None:
-        self._write = write
+    def __init__(self, session: "Session") -> None:
+        self.session = session
+        self._write = _last_line_writer(session)
         self._hooked: list[int] = []
 
     def install(self) -> None:
@@ -143,3 +144,16 @@ class SignalHooks:
         finally:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+
+
+def _give_back_signals() -> None:
+    """After a fork: the child is not the session, and dies at once even within a long call in C."""
+    for number in FATAL_SIGNALS:
+        handler = signal.getsignal(number)
+        if isinstance(handler, MethodType) and isinstance(handler.__self__, SignalHooks):
+            signal.signal(number, signal.SIG_DFL)
+
+
+if hasattr(os, "register_at_fork"):
+    # Whichever thread forked is the main one of the child, where signals can be touched.
+    os.register_at_fork(after_in_child=_give_back_signals)

@@ -109,7 +109,7 @@ SessionId = Annotated[
 EventVersion = Annotated[str, StringConstraints(pattern=r"^1\.\d{1,4}$")]
 Pid = Annotated[int, Field(ge=1, le=contract.MAX_PID)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_metadata)]
-Count = Annotated[int, Field(ge=0, le=2**53)]
+Count = Annotated[int, Field(ge=0, le=contract.MAX_COUNT)]
 ShellType = Annotated[
     str, StringConstraints(min_length=1, max_length=contract.MAX_SHELL_TYPE), AfterValidator(_no_nul)
 ]

@@ -5,6 +5,7 @@ has set up a handler that could show anything. Nothing is ever printed.
 """
 
 import sys
+from contextlib import suppress
 
 
 def warning(message: str, *arguments: object) -> None:
@@ -21,8 +22,10 @@ def _say(level: str, message: str, arguments: tuple[object, ...], *, with_except
     logging = sys.modules.get("logging")
     if logging is None or not hasattr(logging, "NullHandler"):
         return
-    logger = logging.getLogger("oneiric")
-    if not logger.handlers:
-        # Without a handler of its own a warning would go to standard error.
-        logger.addHandler(logging.NullHandler())
-    logger.log(getattr(logging, level), message, *arguments, exc_info=with_exception)
+    # The host's filters and handlers may raise, the more so on a thread that they do not expect.
+    with suppress(Exception):
+        logger = logging.getLogger("oneiric")
+        if not logger.handlers:
+            # Without a handler of its own a warning would go to standard error.
+            logger.addHandler(logging.NullHandler())
+        logger.log(getattr(logging, level), message, *arguments, exc_info=with_exception)

@@ -33,8 +33,10 @@ NEW_SUFFIX = ".new"
 _PULSE_BYTES = 256
 _MAX_JOURNAL_BYTES = 1024 * 1024
 _HIGH_DESCRIPTORS = (700, 200)
+# Missing on Windows, where this module is imported and not used.
+CLOEXEC: int = getattr(os, "O_CLOEXEC", 0)
 # Not blocking: a named pipe in the folder must not hold up whoever looks at it.
-_READ = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_READ = os.O_RDONLY | CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _CLAIM = os.O_RDWR | (_READ & ~os.O_RDONLY)
 _COUNTS = ("commands", "errors")
 _TO = ".to-"
@@ -70,7 +72,9 @@ class Journal:
         self._descriptor = descriptor
         self._size = size
         self._identity = _identity(descriptor)
+        self._pid = os.getpid()
         self._closed = False
+        self._ended = False
 
     def __repr__(self) -> str:
         return f"<Journal {self.path.name} bytes={self._size}>"
@@ -86,8 +90,10 @@ class Journal:
         return cls(path, start, *_write_new(path, start))
 
     def append_end(self, end: Mapping[str, Any]) -> None:
-        """Write the end behind the start."""
-        self.append(compose.encode(end))
+        """Write the end behind the start, once: safe to call again until it succeeds."""
+        if not self._ended:
+            self.append(compose.encode(end))
+            self._ended = True
 
     def append(self, line: bytes) -> None:
         """Write a line made beforehand; takes no lock, so that a signal handler may call it."""
@@ -108,29 +114,51 @@ class Journal:
         """Have the disk hold what was written; slow on a network home, so never on the caller's thread."""
         if self._is_ours():
             os.fsync(self._descriptor)
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        folder = os.open(self.path.parent, os.O_RDONLY | CLOEXEC)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
 
     def close(self) -> None:
-        """Let go of the journal: its lock is free from here on. Safe to call twice."""
+        """Let go of the journal: its lock is free from here on, unless this is a forked child's copy of it.
+
+        Safe to call twice.
+        """
         self._closed = True
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0 and _identity(descriptor) == self._identity:
-            os.close(descriptor)
+        self._drop_descriptor()
 
     def _is_ours(self) -> bool:
-        """Whether the descriptor still is this file: the host may have closed it and got its number again."""
-        return self._descriptor >= 0 and _identity(self._descriptor) == self._identity
+        """Whether a write reaches this journal.
+
+        The host may have closed the descriptor and got its number again, or somebody unlinked the file.
+        """
+        found = self._found()
+        return found is not None and found.st_nlink > 0
+
+    def _found(self) -> os.stat_result | None:
+        """What the descriptor is, where it still is this file."""
+        try:
+            found = os.fstat(self._descriptor)
+        except OSError:
+            return None
+        return found if (found.st_dev, found.st_ino) == self._identity else None
+
+    def _drop_descriptor(self) -> None:
+        held = self._found() is not None
+        descriptor, self._descriptor = self._descriptor, -1
+        if held and self._pid == os.getpid():
+            release(descriptor)
+        elif held:
+            os.close(descriptor)
 
     def _reopen(self) -> None:
-        """Take the journal up again after the host closed its descriptor under us."""
+        """Take the journal up again after its descriptor, or its file, was taken from us."""
+        self._drop_descriptor()
         try:
             descriptor, self._size = _take_up(self.path)
         except FileNotFoundError:
-            # A finder took it for dead and delivered it: begin anew, the start will be a duplicate.
+            # Unlinked, or taken for dead and delivered: begin anew, the start may be a duplicate.
             descriptor, self._size = _write_new(self.path, self._start)
         self._descriptor, self._identity = descriptor, _identity(descriptor)
 
@@ -186,7 +214,12 @@ def parse(content: bytes) -> Entry:
         raise CorruptJournal("no readable start event")
     if end is not None and not (_has_time(end) and end.get("session_id") == session_id_of(start)):
         raise CorruptJournal("its end is not this session's")
-    return Entry(start, end, pulse if pulse is not None and _has_time(pulse) else None, torn)
+    if pulse is not None and not _has_time(pulse):
+        pulse = None
+    if end is not None and "activity" not in end and (activity := activity_of(pulse or {})):
+        # A signal handler writes a line that was made beforehand; what happened until then is in the pulse.
+        end["activity"] = activity
+    return Entry(start, end, pulse, torn)
 
 
 def journals(folder: Path, destination: str | None = "") -> list[Path]:
@@ -225,14 +258,25 @@ def claim(path: Path) -> Iterator[int | None]:
         return
     try:
         _require_own_file(descriptor, path)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        still_there = _identity(descriptor) == _identity_of(path)
-    except OSError:
-        still_there = False
-    try:
-        yield descriptor if still_there else None
+        yield descriptor if try_lock(descriptor) and _is_at(path, descriptor) else None
     finally:
-        os.close(descriptor)
+        release(descriptor)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Lock a file, without waiting; returns whether it could be done."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def release(descriptor: int) -> None:
+    """Unlock a file and close it: closing alone would leave the lock to a child that was forked meanwhile."""
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
 
 
 def append_end(descriptor: int, entry: Entry, end: Mapping[str, Any]) -> None:
@@ -255,7 +299,8 @@ def end_for_orphan(entry: Entry) -> dict[str, Any]:
     """The end of a session that nobody holds any more, at its last sign of life.
 
     The lock goes when the process dies, and also when it becomes another program (``exec``): then the very
-    same process is still there.
+    same process is still there. So any lock that a living process has lost is taken for an ``exec``: nothing
+    tells the two apart, and where its own end follows, that one counts.
     """
     session_id = session_id_of(entry.start)
     pulse = entry.pulse or {}
@@ -339,7 +384,7 @@ def _write_new(final: Path, start: dict[str, Any]) -> tuple[int, int]:
 
 def _take_up(path: Path) -> tuple[int, int]:
     """Lock a journal that exists; returns its descriptor and its size."""
-    descriptor = _raise_descriptor(os.open(path, os.O_RDWR | os.O_CLOEXEC))
+    descriptor = _raise_descriptor(os.open(path, os.O_RDWR | CLOEXEC))
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return descriptor, os.fstat(descriptor).st_size
@@ -349,7 +394,7 @@ def _take_up(path: Path) -> tuple[int, int]:
 
 
 def _open_new(path: Path, folder: Path) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | CLOEXEC | os.O_NOFOLLOW
     try:
         descriptor = os.open(path, flags, 0o600)
     except FileNotFoundError:
@@ -385,6 +430,9 @@ def _identity(descriptor: int) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _identity_of(path: Path) -> tuple[int, int]:
-    found = os.stat(path)
-    return found.st_dev, found.st_ino
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return False
+    return (found.st_dev, found.st_ino) == _identity(descriptor)

@@ -114,8 +114,14 @@ def _account_home() -> str:
 
 
 def _is_own(path: str) -> bool:
-    """Whether root may call ``path`` its own; everybody else's variables are taken as they are."""
-    return os.geteuid() != 0 or _owner(path) in (0, None)
+    """Whether root may call ``path`` its own; everybody else's variables are taken as they are.
+
+    A folder that is missing would be made in the nearest one that is there, so that one's owner counts.
+    """
+    if os.geteuid() != 0:
+        return True
+    owners = (_owner(os.fspath(folder)) for folder in (Path(path), *Path(path).parents))
+    return next((owner for owner in owners if owner is not None), 0) == 0
 
 
 def _owner(path: str) -> int | None:

@@ -4,7 +4,6 @@ Whoever comes next does it: another shell of this user, the server, the command 
 """
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
@@ -14,9 +13,6 @@ from typing import Any, NamedTuple
 from oneiric import compose, contract, log, outbox
 from oneiric.outbox import SUFFIX, CorruptJournal, Entry
 
-if sys.platform != "win32":
-    import fcntl
-
 Deliver = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 
 ACCEPTED = frozenset({"stored", "duplicate"})
@@ -25,12 +21,18 @@ KEEP_DONE_BYTES = 20 * 1024 * 1024
 FOREIGN_AFTER = timedelta(days=7)
 ABANDONED_NEW_AFTER = timedelta(hours=1)
 PRUNE_EVERY = timedelta(hours=1)
+LONGEST_SWEEP = timedelta(minutes=5)
 
 
 class SweepReport:
-    """What a sweep did, in journals."""
+    """What a sweep did, in journals.
 
-    def __init__(self) -> None:
+    Attributes:
+        busy: somebody else sweeps, nothing was done.
+    """
+
+    def __init__(self, *, busy: bool = False) -> None:
+        self.busy = busy
         self.delivered = 0
         self.recovered = 0
         self.rejected = 0
@@ -65,12 +67,13 @@ def sweep(folder: Path, deliver: Deliver, *, now: datetime, destination: str = "
         destination: whose journals; those for other servers wait for them, a week at most.
 
     Returns:
-        What was done, counted. A sweep that is under way elsewhere makes this one a no-op.
+        What was done, counted; nothing while a sweep is under way that began elsewhere less than five
+        minutes ago.
     """
     report = SweepReport()
-    with _one_at_a_time(folder) as mine:
+    with _one_at_a_time(folder, now) as mine:
         if not mine:
-            return report
+            return SweepReport(busy=folder.exists())
         for group in _grouped(_ended(folder, report, now, destination)):
             _deliver(group, deliver, report)
         _prune(folder, now)
@@ -96,25 +99,28 @@ def settle(path: Path, kind: str) -> None:
     """Move a journal to ``done``, ``rejected`` or ``corrupt``; a crash before it only sends it again."""
     target = path.parent / kind
     target.mkdir(mode=0o700, exist_ok=True)
+    with suppress(OSError):
+        os.utime(path)  # from here on its age says how long it lies there
     os.replace(path, target / path.name)
 
 
 @contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[bool]:
+def _one_at_a_time(folder: Path, now: datetime) -> Iterator[bool]:
+    """Whether to sweep; the lock file's time tells when the latest sweep began."""
+    lock = folder / "sweep.lock"
     try:
-        descriptor = os.open(folder / "sweep.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | outbox.CLOEXEC, 0o600)
     except FileNotFoundError:
         yield False
         return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        mine = True
-    except OSError:
-        mine = False
-    try:
+        # Its holder may be stopped (Ctrl-Z) for hours; it saves work and guards nothing, so go ahead then.
+        mine = outbox.try_lock(descriptor) or _age(lock, now) > LONGEST_SWEEP
+        if mine:
+            os.utime(descriptor)
         yield mine
     finally:
-        os.close(descriptor)
+        outbox.release(descriptor)
 
 
 def _ended(folder: Path, report: SweepReport, now: datetime, destination: str) -> Iterator[_Ended]:
@@ -154,7 +160,7 @@ def _surely_dead(path: Path) -> bool:
 
 
 def _with_end(path: Path, entry: Entry) -> Entry:
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDWR | outbox.CLOEXEC)
     try:
         outbox.append_end(descriptor, entry, outbox.end_for_orphan(entry))
     finally:
@@ -228,14 +234,15 @@ def _drop_abandoned(path: Path, now: datetime) -> None:
 
 
 def _prune(folder: Path, now: datetime) -> None:
-    """Keep a week, and 20 MB at most, of what was acknowledged; looked at once an hour."""
-    lock = folder / "sweep.lock"
-    if _age(lock, now) < PRUNE_EVERY and lock.stat().st_size:
+    """Keep a week, and 20 MB at most, of what each machine's sessions had acknowledged; once an hour."""
+    last = folder / "pruned"
+    if last.exists() and _age(last, now) < PRUNE_EVERY:
         return
-    lock.write_bytes(b"pruned\n")
-    kept = 0
-    for path in sorted(outbox.journals(folder / "done", None), key=lambda path: _age(path, now)):
-        with suppress(OSError):
-            kept += path.stat().st_size
-            if kept > KEEP_DONE_BYTES or _age(path, now) > KEEP_DONE:
-                path.unlink()
+    last.touch(mode=0o600)
+    for machine in folder.parent.iterdir():
+        kept = 0
+        for path in sorted(outbox.journals(machine / "done", None), key=lambda path: _age(path, now)):
+            with suppress(OSError):
+                kept += path.stat().st_size
+                if kept > KEEP_DONE_BYTES or _age(path, now) > KEEP_DONE:
+                    path.unlink()

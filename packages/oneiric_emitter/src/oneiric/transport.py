@@ -59,7 +59,7 @@ class Endpoint(NamedTuple):
     @property
     def destination(self) -> str:
         """What marks journals for this server: nothing for this user's own, else 8 hex digits of the URL."""
-        return "" if self.url is None else sha256(self.url.encode()).hexdigest()[:8]
+        return "" if self.url is None else sha256(os.fsencode(self.url)).hexdigest()[:8]
 
     def __repr__(self) -> str:
         """The address alone: a token belongs in no log."""
@@ -152,6 +152,17 @@ def prepare(endpoint: Endpoint) -> None:
         import urllib.parse  # noqa: F401
 
 
+def require_own(path: Path) -> None:
+    """Refuse what cannot be this user's server: anything but a socket that this user owns.
+
+    Raises:
+        OSError: it is something else, another's, or not there.
+    """
+    entry = os.stat(path)
+    if not stat.S_ISSOCK(entry.st_mode) or entry.st_uid != os.geteuid():
+        raise ConnectionRefusedError("is no socket of this user")
+
+
 def _content(status: int, answer: bytes) -> dict[str, Any]:
     try:
         message = json.loads(_json_part(answer))
@@ -178,10 +189,7 @@ def _json_part(answer: bytes) -> bytes:
 
 def _post_unix(path: Path, headers: dict[str, str], body: bytes, timeout: float) -> tuple[int, bytes]:
     deadline = time.monotonic() + timeout
-    # Only a socket that this user owns can be this user's server.
-    entry = os.stat(path)
-    if not stat.S_ISSOCK(entry.st_mode) or entry.st_uid != os.geteuid():
-        raise ConnectionRefusedError("is no socket of this user")
+    require_own(path)
     lines = [f"{key}: {value}" for key, value in headers.items()]
     head = "\r\n".join(
         ["POST /mcp HTTP/1.1", "Host: localhost", "Connection: close", f"Content-Length: {len(body)}", *lines]
@@ -196,7 +204,10 @@ def _post_unix(path: Path, headers: dict[str, str], body: bytes, timeout: float)
     head_bytes, separator, answer = bytes(received).partition(b"\r\n\r\n")
     if not separator:
         raise ConnectionResetError("closed the connection without an answer")
-    return int(head_bytes.split(b" ", 2)[1]), answer
+    status = head_bytes[9:12]
+    if not (head_bytes.startswith(b"HTTP/1.") and status.isdigit()):
+        raise ConnectionResetError("is no web server")
+    return int(status), answer
 
 
 def _receive(connection: socket.socket, deadline: float) -> bytes:

@@ -23,6 +23,8 @@ from session_buddy.tokens import local_subject
 
 TICK_SECONDS: Final = 1.0
 SWEEP_SECONDS: Final = 5.0
+# How long another's sweep may take to deliver the true end of a shell that is gone.
+PATIENCE_SECONDS: Final = 30.0
 SUBJECT: Final = "session-buddy"
 
 # A process table dates its processes by the wall clock, which may have been set meanwhile.
@@ -131,7 +133,8 @@ class Watch:
     Args:
         presence: who is live.
         ingest: stores the ends that are concluded.
-        sweep: takes this user's outbox in: a dead shell's journal may hold its true end.
+        sweep: takes this user's outbox in: a dead shell's journal may hold its true end. False while
+            somebody else does.
         clock: monotonic seconds.
         now: the time.
     """
@@ -140,7 +143,7 @@ class Watch:
         self,
         presence: Presence,
         ingest: Callable[[Sequence[Arrival]], Sequence[Taken]],
-        sweep: Callable[[], object],
+        sweep: Callable[[], bool],
         *,
         clock: Callable[[], float] = monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -151,6 +154,8 @@ class Watch:
         self._clock = clock
         self._now = now
         self._swept_at = float("-inf")
+        self._swept = True
+        self._gone_since: dict[str, float] = {}
         self._trouble: dict[str, str] = {}
         self._stop = Signal()
         self._thread = Thread(target=self._run, name="session-buddy-watch", daemon=True)
@@ -186,13 +191,24 @@ class Watch:
         """Look once: sweep if it is time or somebody is gone, then end who is still thought to live."""
         dead = gone(self._presence, self._now())
         if dead or self._clock() - self._swept_at >= SWEEP_SECONDS:
-            self._try("sweep", self._sweep)
+            self._try("sweep", self._take_outbox)
             self._swept_at = self._clock()
         still = {live.session_id for live in self._presence.everyone()}
-        ends = [end_of(live, "process_gone") for live in dead if live.session_id in still]
+        told = self._told(dead)
+        ends = [end_of(live, "process_gone") for live in told if live.session_id in still]
         dying = {live.session_id for live in dead}
         late = [live for live in expired(self._presence, self._clock()) if live.session_id not in dying]
         self._conclude([*ends, *(end_of(live, "lease_expired") for live in late)])
+
+    def _take_outbox(self) -> None:
+        self._swept = self._sweep()
+
+    def _told(self, dead: Sequence[Live]) -> list[Live]:
+        """Those of the dead whose journal, if they left one, has told how they ended."""
+        clock = self._clock()
+        self._gone_since = {live.session_id: self._gone_since.get(live.session_id, clock) for live in dead}
+        longest = PATIENCE_SECONDS
+        return [live for live in dead if self._swept or clock - self._gone_since[live.session_id] >= longest]
 
     def _conclude(self, ends: Iterable[SessionEnd]) -> None:
         arrivals = [Arrival(end, SUBJECT, by_admin=True, received_at=self._now()) for end in ends]
