@@ -91,7 +91,7 @@ class Fleet:
         self._watch = Watch(
             presence,
             lambda arrivals: writer.submit(arrivals).result(),
-            lambda: None,
+            lambda: True,
             clock=clock,
             now=clock.now,
         )

@@ -34,9 +34,9 @@ class World:
         self.home = folder / "home"
         self.checkout = folder / "checkout"
         self.home.mkdir(parents=True)
-        (self.checkout / "packages").mkdir(parents=True)
         # What makes a folder a checkout of this workspace, for the place of the log.
-        (self.checkout / "packages" / "session_buddy").symlink_to(ROOT / "packages" / "session_buddy")
+        project = Path("packages", "session_buddy", "pyproject.toml")
+        shutil.copyfile(ROOT / project, _made(self.checkout / project.parent) / project.name)
         shutil.copytree(ROOT / "settings", self.checkout / "settings")
         held = held_port()
         weakref.finalize(self, held.close)

@@ -124,6 +124,17 @@ def test_what_a_killed_maker_left_goes_and_another_databases_stays(tmp_path: Pat
     assert {path.name for path in backups.folder.iterdir()} == {*theirs, made.name}
 
 
+@pytest.mark.parametrize(("one", "other"), [("x", "x.duckdb"), ("x.duckdb", "x"), ("x", "x.db")])
+def test_databases_whose_names_are_alike_keep_their_own(tmp_path: Path, one: str, other: str) -> None:
+    first, second = Backups(tmp_path / one), Backups(tmp_path / other)
+    made = first.make(copier(tmp_path / one), NOW, keep=1)
+    (first.folder / f".{made.name}.new").touch()
+    second.make(copier(tmp_path / other), NOW + DAY, keep=1)
+    assert first.listed() == [made]
+    assert [backup.made_at for backup in second.listed()] == [NOW + DAY]
+    assert (first.folder / f".{made.name}.new").exists()
+
+
 def test_one_is_made_even_if_an_older_one_cannot_be_removed(
     backups: Backups, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

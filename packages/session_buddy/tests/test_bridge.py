@@ -2,6 +2,7 @@ import asyncio
 import io
 import json
 import os
+import shlex
 import signal
 import socketserver
 import subprocess
@@ -158,6 +159,15 @@ def test_a_server_that_cannot_be_had_is_an_error_of_its_request(home: Path) -> N
     assert "Session-Buddy cannot be asked" in answer["error"]["message"]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's socket")
+def test_another_user_who_poses_as_the_server_hears_nothing(home: Path) -> None:
+    with _listening(home / "s", 200, "application/json", b'{"id": 1}') as stranger:
+        os.chown(home / "s", 12345, 12345)
+        [answer] = _answers(lambda: home / "s", _line(id=1, method="ping"))
+    assert "is no socket of this user" in answer["error"]["message"]
+    assert stranger.headers == []
+
+
 def test_a_server_that_went_is_looked_for_again(home: Path) -> None:
     found = iter([home / "gone", home / "s"])
     with _listening(home / "s", 200, "application/json", b'{"id": 1}'):
@@ -268,6 +278,15 @@ def test_a_server_killed_in_between_is_replaced(server: ServerInfo, cli: Any, pa
     assert info is not None
     assert info.pid != server.pid
     assert len(cli("list-sessions").stdout.splitlines()) == 2
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-"])
+def test_without_its_client_the_bridge_says_so(home: Path, closed: str) -> None:
+    command = f"{shlex.join([sys.executable, *BRIDGE])} {closed}"
+    failed = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("Error: --transport stdio needs standard input and output")
+    assert failed.stderr.count("\n") == 1
 
 
 def test_a_server_that_cannot_start_is_an_error_in_mcp(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

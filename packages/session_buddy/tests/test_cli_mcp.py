@@ -1,10 +1,12 @@
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -146,6 +148,33 @@ def test_of_racing_starts_one_wins_and_the_others_say_so(
         _, complaint = racer.communicate(timeout=60)
         assert complaint == ""
         assert racer.returncode == 0
+
+
+@pytest.fixture
+def coming_up(home: Path, paths: Paths, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A server in the foreground that has taken the lock, and does not answer yet."""
+    lock = paths.server_file.with_name("server.lock")
+    with subprocess.Popen([*COMMAND, "mcp", "start"], stdout=subprocess.DEVNULL) as child:
+        while not lock.exists() and child.poll() is None:
+            time.sleep(0.01)
+        yield child
+        child.kill()
+
+
+def test_what_is_coming_up_can_be_stopped(cli: Cli, coming_up: subprocess.Popen[bytes]) -> None:
+    assert cli("mcp", "stop").stdout == f"Session-Buddy (pid {coming_up.pid}) is stopped.\n"
+    assert coming_up.wait(timeout=60) == 0
+
+
+def test_restart_while_another_comes_up_has_its_own_options(
+    cli: Cli, paths: Paths, port: int, coming_up: subprocess.Popen[bytes]
+) -> None:
+    restarted = cli("mcp", "restart", "--port", "0")
+    assert restarted.stdout.startswith(f"Session-Buddy (pid {coming_up.pid}) is stopped.\n")
+    info = process.running(paths)
+    assert info is not None
+    assert f":{port}/" not in info.url
+    cli("mcp", "stop")
 
 
 def test_what_does_not_run_can_be_stopped_and_is_reported(cli: Cli) -> None:
@@ -305,6 +334,34 @@ def test_restart_starts_what_does_not_run(cli: Cli, paths: Paths, port: int) -> 
     assert cli("mcp", "restart").returncode == 0
     assert read_server_file(paths) is not None
     cli("mcp", "stop")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("SESSION_BUDDY_PORT", "http"), ("SESSION_BUDDY_STORAGE_URL", "mysql://x")]
+)
+def test_with_bad_settings_restart_leaves_alone_what_runs(
+    cli: Cli, server: ServerInfo, paths: Paths, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    failed = cli("mcp", "restart")
+    assert failed.returncode == 1
+    assert value in failed.stderr
+    assert failed.stderr.count("\n") == 1
+    assert process.running(paths) == server
+
+
+@pytest.mark.parametrize("output", [">/dev/full", ">&-"])
+def test_the_foreground_serves_also_where_nobody_can_read_what_it_says(
+    cli: Cli, paths: Paths, port: int, output: str
+) -> None:
+    command = ["bash", "-c", f"exec {shlex.join(COMMAND)} mcp start {output}"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as serving:
+        assert process.wait_running(paths, 60) is not None
+        assert cli("mcp", "stop").returncode == 0
+        said = serving.communicate(timeout=60)[1]
+    assert serving.returncode == 0
+    assert said.count("\n") == (1 if output == ">/dev/full" else 0)
+    assert "unexpected" not in said
 
 
 @pytest.mark.parametrize("how", [[], ["--background"]])

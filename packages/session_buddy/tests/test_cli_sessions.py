@@ -7,7 +7,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -324,27 +325,76 @@ def test_a_file_that_is_no_database_is_left_as_it_is(
     assert letter.read_text() == "Dear Ada, " * 1000
 
 
-def test_a_server_that_goes_away_in_the_middle_is_one_line(cli: Cli, paths: Paths) -> None:
+@contextmanager
+def _posing(paths: Paths, behave: Callable[[socket.socket], object]) -> Iterator[None]:
+    """A socket that this user's ``server.json`` names, behind which ``behave`` deals with who connects."""
     paths.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    paths.server_file.parent.mkdir(mode=0o700, parents=True)
+    paths.server_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     facts = dict.fromkeys(("url", "version", "database", "started_at", "log"), "")
     said = {**facts, "socket": str(paths.socket), "pid": os.getpid()}
     paths.server_file.write_text(json.dumps(said))
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(paths.socket))
         listener.listen()
+        thread = threading.Thread(target=behave, args=(listener,), daemon=True)
+        thread.start()
+        yield
+        with suppress(OSError):  # it may have been closed
+            listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
 
-        def hang_up() -> None:
-            for _ in range(2):  # one look whether somebody listens, one call
-                connection, _ = listener.accept()
-                connection.recv(1)
-                connection.close()
 
-        threading.Thread(target=hang_up, daemon=True).start()
-        failed = cli("list-sessions")
+def _hang_up(listener: socket.socket) -> None:
+    with suppress(OSError):
+        while True:
+            listener.accept()[0].close()
+
+
+def _leave(listener: socket.socket) -> None:
+    with listener:
+        listener.accept()[0].close()
+
+
+def test_a_server_that_leaves_while_it_is_asked_is_followed_by_the_file(
+    cli: Cli, shell: Shell, paths: Paths
+) -> None:
+    session_id = shell()
+    with _posing(paths, _leave):
+        listed = cli("list-sessions")
+    assert session_id in listed.stdout, listed.stderr
+
+
+def test_a_server_that_hangs_up_again_and_again_is_one_line(home: Path, paths: Paths) -> None:
+    code = "from session_buddy import cli, client; client.LOCK_SECONDS = 0.5; cli.main()"
+    with _posing(paths, _hang_up):
+        failed = subprocess.run(
+            [sys.executable, "-P", "-c", code, "list-sessions"],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
     assert failed.returncode == 1
     assert failed.stderr.startswith("Error: Session-Buddy does not answer: ")
     assert failed.stderr.count("\n") == 1
+
+
+def test_a_server_that_hangs_is_asked_once(home: Path, paths: Paths) -> None:
+    came: list[socket.socket] = []
+
+    def hang(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                came.append(listener.accept()[0])
+
+    code = "from session_buddy import cli, client; client._CALL_SECONDS = 0.5; cli.main()"
+    with _posing(paths, hang):
+        failed = subprocess.run(
+            [sys.executable, "-P", "-c", code, "list-sessions"],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    for connection in came:
+        connection.close()
+    assert failed.returncode == 1
+    assert "timed out" in failed.stderr
+    assert len(came) == 2, "one look whether somebody listens, one call"
 
 
 def test_another_database_than_the_servers_is_opened_itself(

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -35,12 +36,16 @@ def test_show_prints_a_token_of_this_user_and_nothing_else(cli: Cli) -> None:
     assert caller.scopes == {"track", "read"}
 
 
-def test_on_a_terminal_show_tells_how_to_use_it(home: Path, port: int) -> None:
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("::", "[::1]")])
+def test_on_a_terminal_show_tells_how_to_use_it(
+    home: Path, port: int, monkeypatch: pytest.MonkeyPatch, host: str, shown: str
+) -> None:
+    monkeypatch.setenv("SESSION_BUDDY_HOST", host)
     child = pexpect.spawn(
         sys.executable, ["-P", "-m", "session_buddy", "token", "show"], encoding="utf-8", timeout=60
     )
     child.expect("mcpServers")
-    child.expect(f"127.0.0.1:{port}/mcp")
+    child.expect_exact(f"http://{shown}:{port}/mcp")
     child.expect(pexpect.EOF)
 
 
@@ -81,8 +86,13 @@ def test_a_subject_that_is_not_allowed_is_one_line(cli: Cli) -> None:
     assert "subject" in failed.stderr
 
 
-def test_a_short_secret_is_refused_with_how_to_make_one(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SESSION_BUDDY_SECRET", "short")
+@pytest.mark.parametrize(
+    "secret", ["short", os.fsdecode(b"\xff" * 40), "-----BEGIN PUBLIC KEY-----" + "A" * 40]
+)
+def test_a_bad_secret_is_refused_with_how_to_make_one(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    monkeypatch.setenv("SESSION_BUDDY_SECRET", secret)
     failed = cli("token", "create", "--subject", "web1", "--scope", "track")
     assert failed.returncode == 1
     assert "secrets.token_urlsafe(32)" in failed.stderr

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from oneiric import compose
 from oneiric.events import InvalidEvent
 from oneiric.paths import Paths
 from session_buddy.errors import BatchTooLarge
@@ -94,6 +95,23 @@ def test_a_batch_is_measured_in_bytes_and_its_bad_events_count_too() -> None:
 def test_an_event_is_measured_in_bytes() -> None:
     with pytest.raises(InvalidEvent, match=r"it takes 8\d{4} bytes; 65536 are allowed"):
         admit(start_event(novelty="é" * 40_000), ANN, MOMENT)
+
+
+def test_a_journal_that_is_too_large_is_set_aside_and_holds_up_no_other(paths: Paths, home: Path) -> None:
+    paths.outbox.mkdir(parents=True, mode=0o700)
+    starts = [start_event(number, component_name=name) for number, name in enumerate("abc")]
+    # Its journal is smaller than a call may be, and what json makes of it is not.
+    starts[0]["novelty"] = [1] * 480_000
+    for start in starts:
+        session = session_id_of(start)
+        lines = compose.encode(start) + compose.encode(end_event(session))
+        (paths.outbox / f"{session}.jsonl").write_bytes(lines)
+    store = open_store(f"duckdb:///{home}/x.duckdb")
+    report = sweep_into(store.ingest, paths, datetime.now(UTC))
+    assert (report.delivered, report.rejected) == (2, 1)
+    assert {row.component for row in store.select(Query(status="ended"))} == {"b", "c"}
+    assert [path.stem for path in (paths.outbox / "rejected").iterdir()] == [session_id_of(starts[0])]
+    store.close()
 
 
 def test_what_waits_in_the_outbox_is_taken_in_once(paths: Paths, home: Path) -> None:

@@ -1,6 +1,7 @@
 """The log."""
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,28 @@ def test_in_a_checkout_it_lies_in_logs(paths: Paths, home: Path) -> None:
     project.parent.mkdir(parents=True)
     project.touch()
     assert log_file(paths) == home / "logs" / "session-buddy.log"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+@pytest.mark.parametrize("part", [".", "packages/session_buddy/pyproject.toml", "logs"])
+def test_a_checkout_that_another_user_has_a_hand_in_gets_no_log(paths: Paths, home: Path, part: str) -> None:
+    project = home / "packages" / "session_buddy" / "pyproject.toml"
+    project.parent.mkdir(parents=True)
+    project.touch()
+    (home / "elsewhere").mkdir()
+    (home / "logs").symlink_to("elsewhere")
+    assert log_file(paths) == home / "logs" / "session-buddy.log"
+    os.chown(home / part, 12345, 12345, follow_symlinks=False)
+    assert log_file(paths) == paths.state / "session-buddy" / "session-buddy.log"
+
+
+def test_a_link_is_not_followed(home: Path) -> None:
+    letter = home / "letter.txt"
+    letter.write_text("Dear Ada")
+    (home / "x.log").symlink_to(letter)
+    with pytest.raises(ConfigurationError, match=r"log /.*/x\.log: is a link.*remove it"):
+        set_up_logging(home / "x.log", "info")
+    assert letter.read_text() == "Dear Ada"
 
 
 def test_ours_and_others_records_go_there_one_a_line(home: Path) -> None:

@@ -83,6 +83,20 @@ def test_an_ended_session_is_no_longer_live_and_a_woken_one_is_again() -> None:
     assert presence.everyone()[0].heard == 2.0
 
 
+def test_what_was_heard_and_not_written_of_an_ended_session_is_given_back() -> None:
+    raw = start_event()
+    session = session_id_of(raw)
+    over = [row_of(raw, end_event(session, 10))]
+    presence = Presence()
+    presence.settle([row_of(raw)], 0.0)
+    presence.hear(beat(session, 50, commands=9), OWNER, 1.0, by_admin=False)
+    (left,) = presence.settle(over, 2.0)
+    assert (left.session_id, left.commands, left.last_seen) == (session, 9, MOMENT + timedelta(seconds=50))
+    assert presence.settle(over, 3.0) == []
+    presence.settle([row_of(raw)], 4.0)
+    assert presence.settle(over, 5.0) == [], "nothing was heard"
+
+
 def test_a_session_of_which_only_an_end_is_known_is_not_live() -> None:
     presence = Presence()
     presence.settle([row_of(end_event("shop-20260102-030405-0123abcd"))], 0.0)

@@ -11,7 +11,7 @@ import pytest
 from oneiric.paths import Paths
 from oneiric.transport import ServerInfo
 from session_buddy import process
-from session_buddy.errors import ServerFailed
+from session_buddy.errors import AlreadyRunning, ServerFailed
 
 
 @pytest.fixture
@@ -41,6 +41,12 @@ def test_a_server_runs_if_somebody_listens_at_its_socket(listener: ServerInfo, p
     paths.socket.unlink()
     assert process.running(paths) is None
     assert process.wait_running(paths, 0.0) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's socket")
+def test_another_users_socket_is_no_server(listener: ServerInfo, paths: Paths) -> None:
+    os.chown(paths.socket, 12345, 12345)
+    assert process.running(paths) is None
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"socket": 3}'])
@@ -88,6 +94,18 @@ def test_a_process_that_stays_is_reported_with_its_log(
         with pytest.raises(ServerFailed, match=rf"pid {deaf.pid}.*here\.log"):
             process.stop(listener._replace(pid=deaf.pid))
         deaf.communicate("\n")
+
+
+def test_the_server_of_another_start_is_told_from_a_new_one(server: ServerInfo, paths: Paths) -> None:
+    assert process.start_background(paths, {"port": 0}) == (server, False)
+
+
+def test_a_restore_that_does_not_end_is_told(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "START_SECONDS", 0.1)
+    assert process.settled(paths) is None
+    with process.only_one(paths), pytest.raises(AlreadyRunning, match="a restore of this user is at work"):
+        process.settled(paths)
+    assert process.settled(paths) is None
 
 
 def test_a_server_that_leaves_at_once_says_why(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:

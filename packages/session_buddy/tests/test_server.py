@@ -16,6 +16,7 @@ import pytest
 
 from oneiric.paths import Paths
 from oneiric.transport import CallRefused, Endpoint, ServerInfo, call_tool
+from session_buddy import process
 from session_buddy.settings import load_settings
 from session_buddy.store import open_store
 from session_buddy.testing import ServerProcess, heartbeat_event, session_id_of, start_event
@@ -118,13 +119,33 @@ def test_who_hangs_up_in_the_middle_of_a_request_is_no_error(
     assert "error" not in log.lower()
 
 
+def test_signals_while_it_closes_do_not_cut_that_short(
+    running: ServerProcess, info: ServerInfo, paths: Paths
+) -> None:
+    for first in range(0, 3000, 500):
+        events = [start_event(first + number) for number in range(500)]
+        call_tool(info.endpoint, "track_events", {"events": events}, 60)
+    while running.process.poll() is None:
+        running.process.send_signal(signal.SIGTERM)
+        running.process.send_signal(signal.SIGINT)
+        threading.Event().wait(0.01)
+    assert running.refusal() == ""
+    assert running.process.returncode == 0
+    assert not paths.server_file.exists()
+    assert not (paths.data / "session-buddy" / "sessions.duckdb.wal").exists()
+
+
 def test_a_killed_one_is_followed_by_another(
     running: ServerProcess, info: ServerInfo, launch: Launch, paths: Paths
 ) -> None:
     running.stop(signal.SIGKILL)
     assert paths.server_file.exists()
     assert paths.socket.exists()
-    again = launch().until_up()
+    server = launch()
+    first_seen = process.wait_running(paths, 60)
+    assert first_seen is not None
+    assert first_seen.pid == server.process.pid
+    again = server.until_up()
     assert again.pid != info.pid
     assert call_tool(again.endpoint, "health_check", {})["status"] == "ok"
 

@@ -2,12 +2,13 @@
 
 import itertools
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oneiric import contract
 from session_buddy.errors import InvalidQuery
 from session_buddy.query import Query, nearest, parse_since
 from session_buddy.records import to_record
@@ -207,6 +208,28 @@ def test_an_exec_that_a_finder_concluded_is_no_stronger_than_its_other_finds() -
     assert folded(arrival(START), own, arrival(heartbeat_event(ID, 45))).exit_reason == "exec"
 
 
+@pytest.mark.parametrize(
+    ("by", "kind"),
+    [
+        ("operator", "operator"),
+        ("outbox", "outbox_recovered"),
+        ("liveness", "process_gone"),
+        ("lease", "lease_expired"),
+    ],
+)
+@pytest.mark.parametrize("reason", [None, "exit", "sigterm"])
+def test_who_says_it_counts_whatever_the_reason(by: str, kind: str, reason: str | None) -> None:
+    said = ended(30, detected_by=by, exit_reason=reason, status="crashed")
+    kinds = list(KINDS)
+    for other in kinds[: kinds.index(kind)]:
+        assert folded(arrival(START), said, ended(10, **KINDS[other])).exit_reason == other
+    for other in kinds[kinds.index(kind) + 1 :]:
+        assert folded(arrival(START), said, ended(60, **KINDS[other])).exit_reason == reason
+    woken = folded(arrival(START), said, arrival(heartbeat_event(ID, 45)))
+    assert (woken.status == "active") is (kind != "operator")
+    assert (folded(arrival(START), said).status == "lost") is (kind == "lease_expired")
+
+
 def test_of_two_alike_the_later_is_believed() -> None:
     assert folded(arrival(START), ended(20), ended(10)).end_time == MOMENT + timedelta(seconds=20)
 
@@ -296,12 +319,22 @@ def test_a_strangers_end_that_came_first_does_not_count_and_hides_no_other() -> 
 # --- the whole, in any order
 
 ENDS = st.builds(
-    lambda kind, after, code, number, source: arrival(
-        end_event(ID, after, **KINDS[kind], exit_code=code, event_id=f"end-{number}"),
+    lambda by, reason, status, after, code, number, source: arrival(
+        end_event(
+            ID,
+            after,
+            detected_by=by,
+            exit_reason=reason,
+            status=status,
+            exit_code=code,
+            event_id=f"end-{number}",
+        ),
         source[0],
         by_admin=source[1],
     ),
-    kind=st.sampled_from(sorted(KINDS)),
+    by=st.sampled_from(get_args(contract.Detector)),
+    reason=st.sampled_from([None, *get_args(contract.ExitReason)]),
+    status=st.sampled_from(get_args(contract.EndStatus)),
     # Before the start too: clocks differ.
     after=st.integers(-20, 60),
     code=st.sampled_from([0, 1]),

@@ -1,5 +1,6 @@
 """What can be set, from where, and what is said when it cannot."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,31 @@ def test_a_short_secret_is_refused_without_being_shown(home: Path, monkeypatch: 
     with pytest.raises(ConfigurationError, match="SESSION_BUDDY_SECRET: a secret has at least 32") as caught:
         load_settings()
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("secret", "complaint"),
+    [
+        (os.fsdecode(b"\xff" * 32), "text in UTF-8"),
+        ("-----BEGIN PUBLIC KEY-----" + "A" * 32, "neither a key pair's file"),
+        ("ssh-ed25519 " + "A" * 32, "neither a key pair's file"),
+    ],
+)
+def test_a_secret_that_signs_nothing_is_refused_without_being_shown(
+    home: Path, monkeypatch: pytest.MonkeyPatch, secret: str, complaint: str
+) -> None:
+    monkeypatch.setenv("SESSION_BUDDY_SECRET", secret)
+    with pytest.raises(ConfigurationError, match=f"SESSION_BUDDY_SECRET: .*{complaint}.*make one") as caught:
+        load_settings()
+    assert secret not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [("::", "[::1]"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]"), ("buddy.example", "buddy.example")],  # noqa: S104
+)
+def test_a_server_is_reached_at_an_address_that_can_be_called(host: str, shown: str) -> None:
+    assert Settings(host=host).url(9) == f"http://{shown}:9/mcp"
 
 
 def test_hosts_are_a_comma_separated_variable(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The embedded store, on real files."""
 
 import hashlib
+import signal
 import sqlite3
 import stat
 import subprocess
@@ -88,6 +89,95 @@ def test_a_wiped_database_is_another_instance(store: Store, tmp_path: Path) -> N
     other = open_store(f"duckdb:///{tmp_path}/other.duckdb")
     assert other.instance != store.instance
     other.close()
+
+
+FIRST_OPENING = """
+import os, signal, sys
+from oneiric.paths import user_paths
+from session_buddy.store.duckdb import opening
+from session_buddy.store.known import open_known
+def kill(*_): os.kill(os.getpid(), signal.SIGKILL)
+{patch} = kill
+open_known(sys.argv[1], user_paths())
+"""
+
+
+@pytest.mark.parametrize(
+    "patch", ["opening._migrate", "opening._marked", "os.link", "opening._connect", "opening.gap_of"]
+)
+def test_a_kill_at_any_moment_of_the_making_leaves_a_database_that_knows_what_is_gone(
+    paths: Paths, patch: str
+) -> None:
+    path = paths.data / "x.duckdb"
+    url = f"duckdb:///{path}"
+    open_known(url, paths).close()
+    path.unlink()
+    command = [sys.executable, "-c", FIRST_OPENING.format(patch=patch), url]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    again = open_known(url, paths)
+    assert again.gap == Gap("it was here before and is gone")
+    again.close()
+
+
+FULL_AT_FIRST = """
+import resource, sys
+from session_buddy.errors import StoreUnreadable
+from session_buddy.store import open_store
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+try:
+    open_store(sys.argv[1])
+except StoreUnreadable as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("room", [0, 4096, 8192, 12288, 20_000, 300_000])
+def test_a_disk_that_is_full_at_the_first_opening_leaves_nothing_behind(path: Path, room: int) -> None:
+    command = [sys.executable, "-c", FULL_AT_FIRST, f"duckdb:///{path}", str(room)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith(f"database {path} cannot be made: "), done.stderr
+    assert list(path.parent.iterdir()) == []
+    store = open_store(f"duckdb:///{path}")
+    assert started(store) == list(store.statuses())
+    store.close()
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_several_that_find_no_database_make_one(path: Path) -> None:
+    code = (
+        "import sys; from session_buddy.store import open_store; s = open_store(sys.argv[1], wait_seconds=60)"
+    )
+    command = [sys.executable, "-c", f"{code}; print(s.instance); s.close()", f"duckdb:///{path}"]
+    makers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(5)]
+    assert len({maker.communicate()[0] for maker in makers}) == 1
+    assert {maker.returncode for maker in makers} == {0}
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_link_to_where_no_database_is_yet_stays_one(tmp_path: Path) -> None:
+    file, link = tmp_path / "disk" / "real.duckdb", tmp_path / "x.duckdb"
+    file.parent.mkdir()
+    link.symlink_to(file)
+    store = open_store(f"duckdb:///{link}")
+    (session,) = started(store)
+    store.close()
+    assert link.is_symlink()
+    again = open_store(f"duckdb:///{file}")
+    assert again.find(session).status == "active"
+    again.close()
+
+
+def test_a_database_is_made_where_a_file_can_have_but_one_name(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refused)
+    store = open_store(f"duckdb:///{path}")
+    assert started(store) == list(store.statuses())
+    store.close()
+    assert list(path.parent.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("url", ["sqlite:///x", "x.duckdb", "duckdb:///", "duckdb://x"])
@@ -487,10 +577,11 @@ def lacking(store: Store) -> Gap | None:
     return store.gap
 
 
+@pytest.mark.parametrize("whole", [True, False])
 def test_a_log_stays_where_the_database_cannot_be_told_what_it_lacks(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, monkeypatch: pytest.MonkeyPatch, *, whole: bool
 ) -> None:
-    broken_log(path)
+    (killed if whole else broken_log)(path)
     marked: Any = statements.mark
 
     def full(*_: object) -> None:
@@ -540,8 +631,9 @@ def broken_log(path: Path) -> None:
     killed(path)
     log = path.with_name(f"{path.name}.wal")
     content = bytearray(log.read_bytes())
-    middle = len(content) // 2
-    content[middle : middle + 200] = b"\xff" * 200
+    # Within an event: a log whose parts have no sensible length counts as one that ends there.
+    middle = content.index(b'"environment":', len(content) // 2)
+    content[middle : middle + 50] = b"\xff" * 50
     log.write_bytes(content)
 
 
@@ -594,9 +686,21 @@ def test_a_full_disk_is_said_and_survived(path: Path) -> None:
 
 
 def test_what_the_database_cannot_take_is_a_store_error(store: Store) -> None:
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreError) as caught:
         store.touch([Beat(started(store)[0], MOMENT, 2**70, 0, None)])
+    assert type(caught.value) is StoreError
     assert store.count_live() == 1
+
+
+def test_a_damaged_database_is_not_taken_for_a_bad_event(path: Path) -> None:
+    open_store(f"duckdb:///{path}").close()
+    with duckdb.connect(str(path)) as database:
+        database.execute("ALTER TABLE sessions DROP actor")
+    store = open_store(f"duckdb:///{path}")
+    for count in (1, 30):
+        with pytest.raises(StoreUnreadable, match=r"cannot be written: .*actor"):
+            started(store, count)
+    store.close()
 
 
 def test_a_kill_loses_nothing_that_was_acknowledged(path: Path) -> None:

@@ -146,7 +146,7 @@ def test_a_secret_that_others_may_read_is_refused(paths: Paths, mode: int) -> No
 
 def test_a_short_secret_is_refused(paths: Paths) -> None:
     prepared(paths, "short")
-    with pytest.raises(ConfigurationError, match="has 5 characters, 32 are needed: remove it"):
+    with pytest.raises(ConfigurationError, match=r"/secret: a secret has at least 32 characters: remove it"):
         load_secret(Settings(), paths)
 
 

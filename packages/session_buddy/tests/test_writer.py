@@ -1,7 +1,7 @@
 """The one thread that writes."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +26,14 @@ from session_buddy.testing import (
 )
 from session_buddy.writer import Writer
 
+TROUBLES = {
+    "known": StoreError("cannot be converted"),
+    "unforeseen": ValueError("surprise"),
+    "memory": MemoryError(),
+    "files": OSError(24, "Too many open files"),
+    "closed": StoreClosed("was closed"),
+}
+
 
 class Troubled(DuckDBStore):
     """A real store that can be told to refuse."""
@@ -33,13 +41,21 @@ class Troubled(DuckDBStore):
     full = False
     poison = ""
     groups: list[int]
+    meanwhile: Callable[[], object] | None = None
 
     def ingest(self, arrivals: Sequence[Arrival]) -> list[Taken]:
+        try:
+            return self._ingest(arrivals)
+        finally:
+            if self.meanwhile is not None:
+                self.meanwhile()
+
+    def _ingest(self, arrivals: Sequence[Arrival]) -> list[Taken]:
         self.groups.append(len(arrivals))
         if self.full:
             raise StoreUnreadable("no space left on device")
         if any(one.session_id.startswith(self.poison or "\0") for one in arrivals):
-            raise StoreError("cannot be converted") if self.poison == "known" else ValueError("surprise")
+            raise TROUBLES[self.poison]
         return super().ingest(arrivals)
 
     def touch(self, beats: Sequence[Beat]) -> None:
@@ -160,6 +176,80 @@ def test_one_event_that_cannot_be_stored_hurts_no_other(writer: Writer, store: T
     verdicts = [[taken.verdict for taken in future.result()] for future in futures]
     assert verdicts == [["stored"], ["stored", "invalid", "stored"], ["stored"]]
     assert store.count_live() == 4
+
+
+@pytest.mark.parametrize(
+    ("poison", "said"),
+    [
+        ("memory", r"cannot write now: MemoryError\(\)"),
+        ("files", "cannot write now: .*Too many open files"),
+        ("closed", "was closed"),
+    ],
+)
+def test_what_the_server_lacks_for_a_while_is_no_fault_of_an_event(
+    writer: Writer, store: Troubled, poison: str, said: str
+) -> None:
+    store.poison = poison
+    events = [arrival(start_event(1)), arrival(start_event(2, component_name=poison))]
+    other = writer.submit([arrival(start_event(3))])
+    with pytest.raises(StoreError, match=said) as caught:
+        writer.submit(events).result()
+    assert isinstance(caught.value, StoreUnreadable | StoreClosed)
+    assert other.result()[0].verdict == "stored"
+    store.poison = ""
+    assert {taken.verdict for taken in writer.submit(events).result()} <= {"stored", "duplicate"}
+    assert store.count_live() == 3
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        ({"exit_reason": "lease_expired", "detected_by": "lease"}, "active"),
+        ({"exit_reason": "exit"}, "ended"),
+    ],
+)
+def test_a_heartbeat_that_comes_while_an_end_is_written_counts(
+    writer: Writer, store: Troubled, presence: Presence, end: dict[str, Any], status: str
+) -> None:
+    raw = start_event()
+    session = session_id_of(raw)
+    writer.submit([arrival(raw)]).result()
+    heard = []
+
+    def hear() -> None:
+        store.meanwhile = None
+        late = beat(heartbeat_event(session, 300, commands=9))
+        heard.append(presence.hear(late, OWNER, 0.0, by_admin=False))
+
+    store.meanwhile = hear
+    assert writer.submit([arrival(end_event(session, 60, **end))]).result()[0].verdict == "stored"
+    row = store.find(session)
+    assert heard == [True]
+    assert (row.status, row.commands, row.last_seen) == (status, 9, MOMENT + timedelta(seconds=300))
+    assert len(presence) == (status == "active")
+    assert presence.unwritten() == []
+
+
+def test_a_late_heartbeat_that_cannot_be_written_leaves_the_end_acknowledged(
+    writer: Writer, store: Troubled, presence: Presence
+) -> None:
+    raw = start_event()
+    session = session_id_of(raw)
+    writer.submit([arrival(raw)]).result()
+
+    def hear() -> None:
+        store.meanwhile = None
+        presence.hear(beat(heartbeat_event(session, 300)), OWNER, 0.0, by_admin=False)
+        store.full = True
+
+    store.meanwhile = hear
+    lost = end_event(session, 60, exit_reason="lease_expired", status="crashed")
+    assert writer.submit([arrival(lost)]).result()[0].verdict == "stored"
+    store.full = False
+    assert store.find(session).status == "lost"
+    assert not presence.hear(beat(heartbeat_event(session, 315)), OWNER, 0.0, by_admin=False)
+    writer.submit([arrival(heartbeat_event(session, 315))]).result()
+    assert store.find(session).status == "active"
 
 
 def test_a_full_disk_is_told_to_every_caller_and_then_forgotten(

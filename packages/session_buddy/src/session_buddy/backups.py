@@ -49,13 +49,15 @@ class Backups:
     """Those of one database.
 
     Args:
-        database: its file; two databases in one folder do not mix, since the names begin like the file's.
+        database: its file; two databases in one folder do not mix, since the names begin and end like the
+            file's.
     """
 
     def __init__(self, database: Path) -> None:
         self.folder: Final = database.parent / "backups"
         self._stem = database.name.removesuffix(_SUFFIX)
-        self._name = re.compile(rf"{re.escape(self._stem)}-(\d{{8}}-\d{{6}}Z){re.escape(_SUFFIX)}")
+        self._suffix = database.name[len(self._stem) :]
+        self._name = re.compile(rf"{re.escape(self._stem)}-(\d{{8}}-\d{{6}}Z){re.escape(self._suffix)}")
         self._making = Lock()
 
     def __repr__(self) -> str:
@@ -114,7 +116,7 @@ class Backups:
         Raises:
             StoreError: it cannot be made, and why; nothing is left of it.
         """
-        path = self.folder / f"{self._stem}-{now.astimezone(UTC):{_LAYOUT}}{_SUFFIX}"
+        path = self.folder / f"{self._stem}-{now.astimezone(UTC):{_LAYOUT}}{self._suffix}"
         draft = path.with_name(f".{path.name}.new")
         with self._making:
             try:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from oneiric.transport import require_own
+
 _PARSE_ERROR: Final = -32700
 _INTERNAL_ERROR: Final = -32603
 _PROTOCOL_KEY: Final = "io.modelcontextprotocol/protocolVersion"
@@ -162,14 +164,15 @@ class Bridge:
 
 
 class UnixConnection(http.client.HTTPConnection):
-    """HTTP through a Unix socket."""
+    """HTTP through a Unix socket of this user."""
 
     def __init__(self, path: Path, timeout: float) -> None:
         super().__init__("localhost", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
-        """Go through the socket."""
+        """Go through the socket; another user's, who would pose as the server, is refused."""
+        require_own(self._path)
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))

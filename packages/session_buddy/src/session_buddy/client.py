@@ -38,7 +38,12 @@ IF_REFUSED: Final = "put one that `session-buddy token create` made there into S
 _LOOK_SECONDS: Final = 0.5
 _CALL_SECONDS: Final = 30.0
 _POST_SECONDS: Final = 600.0
+_PAUSE_SECONDS: Final = 0.02
 _DATABASE_VARIABLES: Final = ("SESSION_BUDDY_STORAGE_URL", "SESSION_BUDDY_DB_PATH")
+
+
+class _HungUp(ServerFailed):
+    """The server's door was closed, or closed while we stood in it."""
 
 
 def list_sessions(**filters: Any) -> list[Record]:  # noqa: ANN401 - the filters of the tool
@@ -87,25 +92,31 @@ def recent_ids(prefix: str) -> list[str]:
 def ask(tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """A tool's answer, from a server where there is one, else from the file.
 
-    A file that is locked belongs to a server that is coming up or leaving: both are looked at again for 5 s.
+    A file that is locked, or a server that hangs up, is one that comes up or leaves: both are looked at again
+    for 5 s.
     """
     named = named_server()
     if named is not None:
         return call(named, tool, arguments)
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
-        server = _local_endpoint()
-        if server is not None:
-            hand_over(user_paths().outbox, partial(_deliver, server), datetime.now(UTC))
-            return call(server, tool, arguments)
-        # Not at the top: 0.6 s of libraries that a running server saves.
-        from session_buddy import offline
-
         try:
-            return offline.answer(tool, arguments, _LOOK_SECONDS)
-        except StoreLocked:
+            return _ask_locally(tool, arguments)
+        except (StoreLocked, _HungUp):
             if time.monotonic() > deadline:
                 raise
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _ask_locally(tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    server = _local_endpoint()
+    if server is not None:
+        hand_over(user_paths().outbox, partial(_deliver, server), datetime.now(UTC))
+        return call(server, tool, arguments)
+    # Not at the top: 0.6 s of libraries that a running server saves.
+    from session_buddy import offline
+
+    return offline.answer(tool, arguments, _LOOK_SECONDS)
 
 
 def call(
@@ -134,7 +145,8 @@ def call(
     except Unauthorized as error:
         raise ServerFailed(f"{error}; {if_refused}") from None
     except Unreachable as error:
-        raise ServerFailed(f"Session-Buddy does not answer: {error}") from None
+        hung_up = isinstance(error.__cause__, (ConnectionError, FileNotFoundError))
+        raise (_HungUp if hung_up else ServerFailed)(f"Session-Buddy does not answer: {error}") from None
 
 
 def _part(answer: Mapping[str, Any], name: str, kind: type) -> Any:  # noqa: ANN401 - of that kind

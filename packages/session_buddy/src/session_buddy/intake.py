@@ -77,29 +77,31 @@ def admit(raw: object, caller: Caller, now: datetime) -> Arrival:
 
 
 def deliver(batch: Sequence[object], caller: Caller, now: datetime) -> Delivery:
-    """Validate a batch, each event by itself.
+    """Validate a batch that came in one call, each event by itself.
 
     Raises:
         BatchTooLarge: more than one call may carry; names the size and what is allowed.
     """
     if len(batch) > MAX_BATCH_EVENTS:
         raise BatchTooLarge(f"events: {len(batch)} in one call; {MAX_BATCH_EVENTS} are allowed")
-    arrivals: list[Arrival] = []
-    answers: list[EventResult | None] = []
-    size = 0
-    for raw in batch:
-        try:
-            arrival = admit(raw, caller, now)
-        except InvalidEvent as error:
-            size += _size(raw)
-            refusal = EventResult(status="invalid", session_id=None, field=error.field, error=str(error))
-            answers.append(refusal)
-        else:
-            size += arrival.size
-            arrivals.append(arrival)
-            answers.append(None)
+    delivery = _validated(batch, caller, now)
+    refused = [raw for raw, answer in zip(batch, delivery.answers, strict=True) if answer is not None]
+    size = sum(arrival.size for arrival in delivery.arrivals) + sum(map(_size, refused))
     if size > MAX_BATCH_BYTES:
         raise BatchTooLarge(f"events: {size} bytes in one call; {MAX_BATCH_BYTES} are allowed")
+    return delivery
+
+
+def _validated(batch: Sequence[object], caller: Caller, now: datetime) -> Delivery:
+    arrivals: list[Arrival] = []
+    answers: list[EventResult | None] = []
+    for raw in batch:
+        try:
+            arrivals.append(admit(raw, caller, now))
+            answers.append(None)
+        except InvalidEvent as error:
+            refusal = EventResult(status="invalid", session_id=None, field=error.field, error=str(error))
+            answers.append(refusal)
     return Delivery(arrivals, answers)
 
 
@@ -150,10 +152,14 @@ def heal(ingest: Ingest, paths: Paths, now: datetime, gap: str) -> int:
 
 
 def locally(ingest: Ingest, now: datetime) -> Deliver:
-    """Delivery straight into a store, as this user; answers as ``track_events`` does."""
+    """Delivery straight into a store, as this user; answers as ``track_events`` does.
+
+    No batch is too large, since it is no call: an event that is, is refused by itself, and its journal set
+    aside, where a refused batch would keep all that waits behind it from ever coming in.
+    """
 
     def take(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        delivery = deliver(batch, local_caller(), now)
+        delivery = _validated(batch, local_caller(), now)
         return [dict(result) for result in delivery.results(ingest(delivery.arrivals))]
 
     return take

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from oneiric.paths import Paths
 from session_buddy.errors import ConfigurationError
-from session_buddy.settings import working_folder
+from session_buddy.settings import is_ours, working_folder
 
 MAX_BYTES: Final = 5 * 1024 * 1024
 KEPT: Final = 3
@@ -26,24 +27,48 @@ _QUIET: Final = {
 
 
 def log_file(paths: Paths, folder: Path | None = None) -> Path:
-    """Where the log is: ``logs/`` in a checkout of this workspace, else the state folder."""
+    """Where the log is: ``logs/`` in this user's own checkout of this workspace, else the state folder."""
     here = folder or working_folder()
-    if (here / "packages" / "session_buddy" / "pyproject.toml").is_file() and os.access(here, os.W_OK):
+    if _is_own_checkout(here) and os.access(here, os.W_OK):
         return here / "logs" / _NAME
     return paths.state / "session-buddy" / _NAME
+
+
+def _is_own_checkout(folder: Path) -> bool:
+    """Whether this user alone has laid out a checkout: in another's, the log would go where they lead it."""
+    logs = folder / "logs"
+    parts = [folder, folder / "packages" / "session_buddy" / "pyproject.toml"]
+    try:
+        return all(map(is_ours, [*parts, logs] if os.path.lexists(logs) else parts))
+    except OSError:
+        return False
+
+
+class _File(RotatingFileHandler):
+    """Follows no link: it would write, and rotate, wherever somebody leads it."""
+
+    def _open(self) -> TextIOWrapper:
+        return open(self.baseFilename, "a", encoding=self.encoding, opener=_without_links)
+
+
+def _without_links(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def set_up_logging(path: Path, level: str) -> None:
     """Send every logger's records of ``level`` and above to a rotating file at ``path``.
 
     Raises:
-        ConfigurationError: the file cannot be written.
+        ConfigurationError: the file cannot be written, or is a link.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handler = RotatingFileHandler(path, maxBytes=MAX_BYTES, backupCount=KEPT, encoding="utf-8")
+        handler = _File(path, maxBytes=MAX_BYTES, backupCount=KEPT, encoding="utf-8")
     except OSError as error:
-        raise ConfigurationError(f"log {path}: {error.strerror}") from None
+        problem = (
+            "is a link, and would be followed anywhere; remove it" if path.is_symlink() else error.strerror
+        )
+        raise ConfigurationError(f"log {path}: {problem}") from None
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,

@@ -91,11 +91,11 @@ def count(
 
 def _reverted(before: Mapping[str, Status], now: Mapping[str, Status]) -> dict[str, str]:
     both = sorted(before.keys() & now.keys())
-    back = [one for one in both if _settled(now[one]) < _settled(before[one])]
+    back = [one for one in both if _stage(now[one]) < _stage(before[one])]
     return {session_id: f"{before[session_id]}, now {now[session_id]} again" for session_id in back}
 
 
-def _settled(status: Status) -> int:
+def _stage(status: Status) -> int:
     """How far a session has come: what is lost may still turn out to live, or to have ended."""
     return ("active", "lost").index(status) if status in {"active", "lost"} else 2
 

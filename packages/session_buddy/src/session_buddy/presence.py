@@ -98,18 +98,25 @@ class Presence:
         entry.heard, entry.promised = heard, pace
         entry.lease = max(self.min_lease, LEASE_BEATS * pace)
 
-    def settle(self, rows: Iterable[SessionRow], heard: float) -> None:
-        """Learn what sessions have become; ``heard`` is the monotonic time at which that was heard."""
+    def settle(self, rows: Collection[SessionRow], heard: float) -> list[Beat]:
+        """Learn what sessions have become; ``heard`` is the monotonic time at which that was heard.
+
+        Returns:
+            The state of those that are over, where the store does not know it: it was heard while their
+            ends were written, and may refute them.
+        """
         with self._lock:
-            entered = [entry for row in rows if (entry := self._settle(row)) is not None]
+            over = [
+                self._live.pop(row.session_id, None) for row in rows if row.status not in (None, "active")
+            ]
+            entered = [entry for row in rows if (entry := self._enter(row)) is not None]
             # Once all are in: those who are many were told to take their time, also by the server before.
             for entry in entered:
                 self._promise(entry, heard, self.heartbeat_seconds)
+            return [entry.beat for entry in over if entry is not None and entry.dirty]
 
-    def _settle(self, row: SessionRow) -> Live | None:
+    def _enter(self, row: SessionRow) -> Live | None:
         """Who is live from now on; a start that came again, handed on by somebody, is no sign of life."""
-        if row.status is not None and row.status != "active":
-            self._live.pop(row.session_id, None)
         if row.status != "active" or row.session_id in self._live:
             return None
         entry = self._live[row.session_id] = _live(row)

@@ -10,10 +10,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Final
 
 from oneiric.paths import Paths
-from oneiric.transport import ServerInfo, read_server_file
+from oneiric.transport import ServerInfo, read_server_file, require_own
 from session_buddy.errors import AlreadyRunning, ConfigurationError, ServerFailed
 
 START_SECONDS: Final = 30.0
@@ -30,7 +31,7 @@ def only_one(paths: Paths) -> Iterator[None]:
         AlreadyRunning: another process holds it.
         ConfigurationError: it cannot be made.
     """
-    path = paths.server_file.with_name("server.lock")
+    path = _lock_file(paths)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = path.open("a")
@@ -47,9 +48,27 @@ def only_one(paths: Paths) -> Iterator[None]:
 
 
 def running(paths: Paths) -> ServerInfo | None:
-    """This user's server, if one listens on the socket that ``server.json`` names."""
+    """What ``server.json`` says, if somebody listens on the socket of this user that it names.
+
+    A server that starts removes the file of a killed one before it opens its own socket, so the pid in it is
+    that of whoever listens.
+    """
     info = read_server_file(paths)
     return info if info is not None and _listens(info) else None
+
+
+def settled(paths: Paths) -> ServerInfo | None:
+    """Like :func:`running`, once that is certain: a server that comes up or leaves is waited for.
+
+    Raises:
+        AlreadyRunning: after 30 s one, or a restore of a backup, is still at it.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    while (info := running(paths)) is None and _is_held(paths):
+        if time.monotonic() > deadline:
+            raise AlreadyRunning
+        time.sleep(_POLL_SECONDS)
+    return info
 
 
 def wait_running(paths: Paths, seconds: float) -> ServerInfo | None:
@@ -60,7 +79,7 @@ def wait_running(paths: Paths, seconds: float) -> ServerInfo | None:
     return info
 
 
-def start_background(paths: Paths, flags: Mapping[str, object]) -> ServerInfo:
+def start_background(paths: Paths, flags: Mapping[str, object]) -> tuple[ServerInfo, bool]:
     """Start a server that outlives this process; returns once its ``/health`` answers.
 
     Args:
@@ -68,7 +87,7 @@ def start_background(paths: Paths, flags: Mapping[str, object]) -> ServerInfo:
         flags: options of ``mcp start`` by name, ``{"port": 9000}``; those that are ``None`` are left out.
 
     Returns:
-        The new server, or the one that another process started meanwhile.
+        The server, and whether it is the new one: another process may have started one meanwhile.
 
     Raises:
         ServerFailed: it did not come up; the text is its own last line.
@@ -79,8 +98,9 @@ def start_background(paths: Paths, flags: Mapping[str, object]) -> ServerInfo:
         while time.monotonic() < deadline:
             gone = child.poll() is not None
             info = running(paths)
-            if info is not None and (gone or info.pid == child.pid) and healthy(info.url):
-                return info
+            is_new = info is not None and info.pid == child.pid
+            if info is not None and (gone or is_new) and healthy(info.url):
+                return info, is_new
             if gone:
                 raise ServerFailed(
                     _last_line(said) or f"the server left at once (exit code {child.returncode})"
@@ -131,10 +151,25 @@ def healthy(url: str) -> bool:
         connection.close()
 
 
+def _lock_file(paths: Paths) -> Path:
+    return paths.server_file.with_name("server.lock")
+
+
+def _is_held(paths: Paths) -> bool:
+    """Whether a process holds this user's lock."""
+    try:
+        with _lock_file(paths).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return isinstance(error, BlockingIOError)
+    return False
+
+
 def _listens(info: ServerInfo) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_ANSWER_SECONDS)
         try:
+            require_own(info.socket)
             connection.connect(os.fspath(info.socket))
         except OSError:
             return False

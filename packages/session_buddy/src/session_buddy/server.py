@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 _MANY_FILES: Final = 65_536
 _GRACE_SECONDS: Final = 3
 _FIRST_CALL_SECONDS: Final = 30
+_ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 
 log = structlog.stdlib.get_logger("session_buddy.server")
 
@@ -58,6 +59,7 @@ def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
     paths = user_paths()
     with ExitStack() as stack:
         stack.enter_context(only_one(paths))
+        _forget_killed(paths.server_file)
         file = log_file(paths)
         set_up_logging(file, settings.log_level)
         try:
@@ -79,8 +81,27 @@ def _prepare_process() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = _MANY_FILES if hard == resource.RLIM_INFINITY else hard
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    # Until the event loop takes over, a SIGTERM unwinds what was opened so far.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # Until the server takes over, a SIGTERM unwinds what was opened so far.
+    signal.signal(signal.SIGTERM, _leave)
+
+
+def _leave(*_: object) -> None:
+    _ignore_signals()
+    sys.exit(0)
+
+
+def _ignore_signals() -> None:
+    """From now on things are closed: a second signal must not stop that half-way."""
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _forget_killed(path: Path) -> None:
+    """Remove a killed server's ``server.json``: beside our socket, it would pass its pid off as ours."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be removed: {error.strerror}") from None
 
 
 def _run(
@@ -125,6 +146,7 @@ def _run(
         for line in _greeting(info, tools, tcp):
             announce(line)
 
+    stack.callback(_ignore_signals)
     asyncio.run(_serve(Doors(app, paths.socket, doorkeeper.local_token), [unix, tcp], ready))
 
 
@@ -132,8 +154,11 @@ def _ingest(writer: "Writer", arrivals: Sequence["Arrival"]) -> Sequence["Taken"
     return writer.submit(arrivals).result()
 
 
-def _sweep(store: "Store", writer: "Writer", paths: Paths, keeper: Keeper) -> None:
-    """Take the outbox in; before that, until it has succeeded once, what was lost. Then backups begin."""
+def _sweep(store: "Store", writer: "Writer", paths: Paths, keeper: Keeper) -> bool:
+    """Take the outbox in, if nobody else does; before that, until it has succeeded once, what was lost.
+
+    Then backups begin.
+    """
     from session_buddy.intake import sweep_into
     from session_buddy.losses import make_up
 
@@ -144,7 +169,8 @@ def _sweep(store: "Store", writer: "Writer", paths: Paths, keeper: Keeper) -> No
             writer.run(store.forget_gap).result()
     finally:
         keeper.start()
-        sweep_into(ingest, paths, now)
+        report = sweep_into(ingest, paths, now)
+    return not report.busy
 
 
 def _back_up(backups: Backups, store: "Store", writer: "Writer", keep: int) -> Backup:
@@ -167,11 +193,12 @@ async def _serve(app: "ASGIApp", doors: list[socket.socket], ready: Callable[[],
 
         @contextmanager
         def capture_signals(self) -> Generator[None, None, None]:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                asyncio.get_running_loop().add_signal_handler(number, self.stop)
+            # Not the loop's own handlers: with its end, the signals would kill again.
+            for number in _ENDING:
+                signal.signal(number, self.stop)
             yield
 
-        def stop(self) -> None:
+        def stop(self, *_: object) -> None:
             self.force_exit = self.should_exit
             self.should_exit = True
 
@@ -191,12 +218,9 @@ async def _serve(app: "ASGIApp", doors: list[socket.socket], ready: Callable[[],
 
 
 def _describe(settings: Settings, paths: Paths, store: "Store", tcp: socket.socket, file: Path) -> ServerInfo:
-    # On all addresses: how this machine itself reaches it.
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - shown, not bound
-    shown = f"[{host}]" if ":" in host else host
     return ServerInfo(
         socket=paths.socket,
-        url=f"http://{shown}:{tcp.getsockname()[1]}/mcp",
+        url=settings.url(tcp.getsockname()[1]),
         pid=os.getpid(),
         version=__version__,
         database=store.url,

@@ -25,6 +25,7 @@ REFUTES_AFTER: Final = timedelta(seconds=1)
 # What is believed about an end, the strongest first; an emitter's own word is stronger than all.
 _WEAKER: Final = ("operator", "outbox_recovered", "process_gone", "lease_expired")
 _INFERRED: Final = frozenset(_WEAKER[1:])
+_CONCLUDES: Final = dict(zip(("operator", "outbox", "liveness", "lease"), _WEAKER, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class End(NamedTuple):
     @property
     def makes(self) -> EndStatus | Literal["lost"]:
         """The status of a session that ended so."""
-        return "lost" if self.exit_reason == "lease_expired" else self.status
+        return "lost" if self._concluded_as == "lease_expired" else self.status
 
     @property
     def weight(self) -> tuple[int, datetime, str]:
@@ -106,8 +107,11 @@ class End(NamedTuple):
 
     @property
     def _concluded_as(self) -> str | None:
-        """The finder of a free lock also concludes an ``exec``: no stronger than its other finds."""
-        return "outbox_recovered" if self.detected_by == "outbox" else self.exit_reason
+        """What counts is who says it: the finder of a free lock, say, also concludes an ``exec``.
+
+        The emitter is also named where nobody is: then the reason tells.
+        """
+        return _CONCLUDES.get(self.detected_by, self.exit_reason)
 
 
 class SessionRow(NamedTuple):

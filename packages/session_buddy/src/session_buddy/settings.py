@@ -33,9 +33,24 @@ MAKE_SECRET: Final = "python -c 'import secrets; print(secrets.token_urlsafe(32)
 DEFAULT_PORT: Final = 8678
 
 
-def _long_enough(secret: SecretStr | None) -> SecretStr | None:
-    if secret is not None and len(secret.get_secret_value()) < MIN_SECRET:
-        raise ValueError(f"a secret has at least {MIN_SECRET} characters; make one with {MAKE_SECRET}")
+# What public keys and certificates carry: everybody may know those, and the library that signs warns of them.
+_KEY_MARKS: Final = ("-----BEGIN ", "---- BEGIN ", "ssh-rsa ", "ssh-dss ", "ssh-ed25519 ", "ecdsa-sha2-")
+
+
+def wrong_with(secret: str) -> str | None:
+    """Why nothing can be signed with a secret, ``None`` if it is a good one."""
+    if len(secret) < MIN_SECRET:
+        return f"a secret has at least {MIN_SECRET} characters"
+    if secret != secret.encode(errors="replace").decode():
+        return "a secret is text in UTF-8"
+    if any(mark in secret for mark in _KEY_MARKS):
+        return "a secret is neither a key pair's file nor a certificate"
+    return None
+
+
+def _good(secret: SecretStr | None) -> SecretStr | None:
+    if secret is not None and (problem := wrong_with(secret.get_secret_value())):
+        raise ValueError(f"{problem}; make one with {MAKE_SECRET}")
     return secret
 
 
@@ -94,13 +109,18 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535), _NUMBER] = DEFAULT_PORT
     storage_url: str | None = None
     db_path: Path | None = None
-    secret: Annotated[SecretStr | None, AfterValidator(_long_enough)] = None
+    secret: Annotated[SecretStr | None, AfterValidator(_good)] = None
     allowed_hosts: Annotated[list[str], NoDecode, BeforeValidator(_split)] = []
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
     backup: BackupSettings = BackupSettings()
 
     heartbeat_seconds: Annotated[float, Field(ge=1, le=3600), _NUMBER] = DEFAULT_HEARTBEAT_SECONDS
     lease_seconds: Annotated[float, Field(ge=1, le=86_400 * 7), _NUMBER] = DEFAULT_LEASE_SECONDS
+
+    def url(self, port: int) -> str:
+        """How this machine itself reaches a server of these settings that listens on ``port``."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - shown, not bound
+        return f"http://[{host}]:{port}/mcp" if ":" in host else f"http://{host}:{port}/mcp"
 
     def database_url(self, paths: Paths | None = None) -> str:
         """The database as a URL, whichever way it was named; a file by its absolute path.
@@ -164,6 +184,15 @@ def working_folder() -> Path:
         return Path("/nonexistent")
 
 
+def is_ours(path: Path) -> bool:
+    """Whether this user owns what lies there; if that is a link, the link too.
+
+    Raises:
+        OSError: nothing lies there, or it cannot be looked at.
+    """
+    return path.lstat().st_uid == path.stat().st_uid == os.geteuid()
+
+
 def _merged(layers: Sequence[_Layer]) -> dict[str, Any]:
     """The strongest value of each key, also of those in a section; the database has one of its two names.
 
@@ -216,7 +245,7 @@ def _file_layers(folder: Path) -> list[_Layer]:
 def _read(path: Path, only: frozenset[str] | None = None, *, shared: bool = False) -> _Layer | None:
     """A settings file as a layer, ``None`` if there is none to read; ``shared`` with other applications."""
     try:
-        if only is not None and path.stat().st_uid != os.geteuid():
+        if only is not None and not is_ours(path):
             return None
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

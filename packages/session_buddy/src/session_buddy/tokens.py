@@ -15,7 +15,7 @@ from joserfc.jwk import OctKey
 
 from oneiric.paths import Paths
 from session_buddy.errors import ConfigurationError, Forbidden
-from session_buddy.settings import APP, MIN_SECRET, Settings
+from session_buddy.settings import APP, Settings, wrong_with
 
 Scope = Literal["track", "read", "admin"]
 SCOPES: Final[tuple[Scope, ...]] = ("track", "read", "admin")
@@ -147,7 +147,7 @@ def own_secret(paths: Paths) -> str:
     """This user's secret, made when it is first asked for (file mode 0600).
 
     Raises:
-        ConfigurationError: the file is readable by others, too short or cannot be read or made.
+        ConfigurationError: the file is readable by others, no good secret, or cannot be read or made.
     """
     path = paths.config / APP / "secret"
     try:
@@ -183,9 +183,6 @@ def _read(path: Path) -> str:
             " remove it, and a new one is made"
         )
     secret = path.read_text(encoding="ascii", errors="replace").strip()
-    if len(secret) < MIN_SECRET:
-        raise ConfigurationError(
-            f"secret {path} has {len(secret)} characters, {MIN_SECRET} are needed:"
-            " remove it, and a new one is made"
-        )
+    if problem := wrong_with(secret):
+        raise ConfigurationError(f"secret {path}: {problem}: remove it, and a new one is made")
     return secret

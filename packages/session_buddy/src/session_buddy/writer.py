@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from datetime import datetime
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Final, Self, TypeVar
@@ -13,7 +12,7 @@ import structlog
 from oneiric.events import Activity, SessionHeartbeat
 from session_buddy.errors import StoreClosed, StoreError, StoreUnreadable
 from session_buddy.presence import Presence
-from session_buddy.sessions import Arrival, Beat, SessionRow, Taken
+from session_buddy.sessions import Arrival, Beat, Taken
 from session_buddy.store import Store
 
 MAX_GROUP_EVENTS: Final = 2000
@@ -169,15 +168,20 @@ class Writer:
     def _write_singly(self, job: _Job) -> None:
         try:
             job.future.set_result([self._one(arrival) for arrival in job.arrivals])
-        except StoreUnreadable as error:
+        except StoreError as error:
             job.future.set_exception(error)
 
     def _one(self, arrival: Arrival) -> Taken:
         try:
             return self._ingest([arrival])[0]
-        except StoreUnreadable:
+        except (StoreUnreadable, StoreClosed):
             raise
+        except (MemoryError, OSError) as error:
+            # Not the event's fault: none is so large.
+            raise StoreUnreadable(f"the server cannot write now: {str(error) or repr(error)}") from error
         except Exception as error:
+            # Told to send it again, its caller would be held up by it for ever, with all that comes after it;
+            # refused, it is kept: its journal is set aside, and named.
             log.exception("an event is refused", session_id=arrival.session_id)
             reason = str(error) if isinstance(error, StoreError) else "the server cannot store it"
             return Taken("invalid", arrival.session_id, None, field="", error=reason)
@@ -185,14 +189,25 @@ class Writer:
     def _ingest(self, arrivals: Sequence[Arrival]) -> list[Taken]:
         """Store the events, after the heartbeats of their sessions that only memory knows."""
         beats = self._presence.unwritten({arrival.session_id for arrival in arrivals})
-        ahead = [_arrival_of(beat, arrivals[0].received_at) for beat in beats]
+        ahead = [_arrival_of(beat) for beat in beats]
         try:
             taken = self._store.ingest([*ahead, *arrivals])[len(ahead) :]
         except BaseException:
             self._presence.still_unwritten(beats)
             raise
-        self._presence.settle(_last_rows(taken), self._clock())
+        self._settle(taken)
         return taken
+
+    def _settle(self, taken: Sequence[Taken]) -> None:
+        rows = {one.session_id: one.row for one in taken if one.row is not None}
+        late = self._presence.settle(rows.values(), self._clock())
+        if not late:
+            return
+        try:
+            self._settle(self._store.ingest([_arrival_of(beat) for beat in late]))
+        except Exception:
+            # What the callers wait for is on disk; the next heartbeat of such a session goes to the store.
+            log.exception("late heartbeats could not be written", sessions=len(late))
 
     def _write_beats(self, actions: Sequence[_Action]) -> None:
         beats = self._presence.unwritten()
@@ -220,7 +235,7 @@ def _finish(actions: Sequence[_Action], error: Exception | None) -> None:
             action.future.set_exception(trouble)
 
 
-def _arrival_of(beat: Beat, received_at: datetime) -> Arrival:
+def _arrival_of(beat: Beat) -> Arrival:
     activity = Activity(commands=beat.commands, errors=beat.errors, last_activity=beat.last_activity)
     event = SessionHeartbeat(
         event_type="session_heartbeat",
@@ -228,8 +243,4 @@ def _arrival_of(beat: Beat, received_at: datetime) -> Arrival:
         timestamp=beat.last_seen,
         activity=activity,
     )
-    return Arrival(event, subject="", by_admin=True, received_at=received_at)
-
-
-def _last_rows(taken: Sequence[Taken]) -> list[SessionRow]:
-    return list({one.session_id: one.row for one in taken if one.row is not None}.values())
+    return Arrival(event, subject="", by_admin=True, received_at=beat.last_seen)

@@ -18,6 +18,10 @@ DEBUG_VARIABLE: Final = "SESSION_BUDDY_DEBUG"
 INTERRUPTED: Final = 130
 
 
+class Unprintable(SessionBuddyError):  # noqa: N818 - reads as the fact it states
+    """Standard output is closed or takes nothing more."""
+
+
 def run(app: Callable[..., Any]) -> None:
     """Run a Typer application as the whole program."""
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -74,9 +78,13 @@ def on_terminal() -> bool:
 
 @contextmanager
 def output() -> Iterator[TextIO]:
-    """Standard output for what was asked for; a reader that has had enough (``| head``) is no error."""
+    """Standard output for what was asked for; a reader that has had enough (``| head``) is no error.
+
+    Raises:
+        Unprintable: it is closed, or it is full; what is printed after that goes nowhere.
+    """
     if sys.stdout is None:
-        fail("standard output is closed: there is nowhere to print to")
+        raise Unprintable("standard output is closed: there is nowhere to print to")
     try:
         yield sys.stdout
         sys.stdout.flush()
@@ -84,7 +92,7 @@ def output() -> Iterator[TextIO]:
         _print_nowhere()
     except OSError as error:
         _print_nowhere()
-        fail(f"standard output cannot be written: {error.strerror or error}")
+        raise Unprintable(f"standard output cannot be written: {error.strerror or error}") from None
 
 
 def _print_nowhere() -> None:

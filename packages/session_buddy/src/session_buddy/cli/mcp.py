@@ -14,7 +14,8 @@ from oneiric.paths import user_paths
 from oneiric.transport import Endpoint, ServerInfo
 from session_buddy import client, process
 from session_buddy.cli import edge, facts, token
-from session_buddy.errors import AlreadyRunning, ServerFailed
+from session_buddy.errors import AlreadyRunning, ConfigurationError, ServerFailed
+from session_buddy.location import file_of
 
 NOT_RUNNING: Final = 3
 _RIVAL_SECONDS: Final = 1.0
@@ -76,7 +77,7 @@ def start(
     elif (info := process.running(user_paths())) is not None:
         _tell_already(info, flags)
     elif background:
-        _tell_started(process.start_background(user_paths(), flags))
+        _start_background(flags)
     else:
         _serve(flags)
 
@@ -84,7 +85,7 @@ def start(
 @app.command()
 def stop() -> None:
     """Stop the server; acknowledged events are on disk."""
-    info = process.running(user_paths())
+    info = process.settled(user_paths())
     if info is None:
         edge.say("Session-Buddy is not running.")
         facts.tell_named(_LOCAL_ONLY)
@@ -97,11 +98,15 @@ def stop() -> None:
 def restart(host: Host = None, port: Port = None, db: Database = None, log_level: LogLevel = None) -> None:
     """Stop the server, start it in the background.
 
-    It starts with the settings as they are now, also if none ran.
+    It starts with the settings as they are now, also if none ran; if those are not valid, the one that
+    runs is left alone.
     """
+    from session_buddy.settings import load_settings  # 0.3 s
+
+    flags: dict[str, Any] = {"host": host, "port": port, "db": db, "log_level": log_level}
+    file_of(load_settings(**flags).database_url())
     stop()
-    flags = {"host": host, "port": port, "db": db, "log_level": log_level}
-    _tell_started(process.start_background(user_paths(), flags))
+    _start_background(flags)
 
 
 @app.command(epilog=_STATUS_EXAMPLES)
@@ -153,6 +158,15 @@ def _tcp_door() -> Endpoint:
     return Endpoint(url=info.url, token=token.sign_own(["read"], _CHECK_SECONDS))
 
 
+def _start_background(flags: dict[str, Any]) -> None:
+    info, is_new = process.start_background(user_paths(), flags)
+    if is_new:
+        edge.say(f"Session-Buddy is running at {info.url} (pid {info.pid}, database {info.database}).")
+        _tell_if_open(info.pid)
+    else:
+        _tell_already(info, flags)
+
+
 def _serve(flags: dict[str, Any]) -> None:
     from session_buddy.server import serve  # 2 s that only the server needs
     from session_buddy.settings import load_settings  # 0.3 s
@@ -163,7 +177,7 @@ def _serve(flags: dict[str, Any]) -> None:
         try:
             serve(settings, announce=_announcer())
             if edge.on_terminal():
-                typer.echo()  # ^C stands on the last line
+                edge.say("")  # ^C stands on the last line
             return edge.say("Session-Buddy is stopped.")
         except AlreadyRunning:
             # It may be coming up, and then it is the one; or going down, and then it is our turn.
@@ -179,9 +193,12 @@ def _announcer() -> Callable[[str], None]:
     count = itertools.count()
 
     def announce(line: str) -> None:
-        typer.echo(line)
-        if next(count) == 0 and edge.on_terminal():
-            typer.echo("Ctrl-C stops it")
+        try:
+            edge.say(line)
+            if next(count) == 0 and edge.on_terminal():
+                edge.say("Ctrl-C stops it")
+        except edge.Unprintable as problem:
+            edge.tell(f"Warning: {problem}; the server runs all the same, its log has what it says")
 
     return announce
 
@@ -189,16 +206,16 @@ def _announcer() -> Callable[[str], None]:
 def _bridge(flags: dict[str, Any]) -> None:
     from session_buddy.bridge import Bridge  # 60 ms of http.client
 
+    if sys.stdin is None or sys.stdout is None:
+        raise ConfigurationError(
+            "--transport stdio needs standard input and output, one of them is closed: open both"
+        )
+
     def find_server() -> Path:
-        info = process.running(user_paths()) or process.start_background(user_paths(), flags)
+        info = process.running(user_paths()) or process.start_background(user_paths(), flags)[0]
         return info.socket
 
     Bridge(find_server, sys.stdout.buffer).run(sys.stdin.buffer)
-
-
-def _tell_started(info: ServerInfo) -> None:
-    edge.say(f"Session-Buddy is running at {info.url} (pid {info.pid}, database {info.database}).")
-    _tell_if_open(info.pid)
 
 
 def _tell_already(info: ServerInfo, flags: dict[str, Any]) -> None:
@@ -211,4 +228,4 @@ def _tell_if_open(pid: int) -> None:
     """The address names one way in; say where there are more."""
     doors = facts.doors_of(pid)
     if any(door.everywhere for door in doors):
-        typer.echo(f"Listens on: {', '.join(map(str, doors))}")
+        edge.say(f"Listens on: {', '.join(map(str, doors))}")

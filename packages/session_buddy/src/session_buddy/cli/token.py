@@ -108,6 +108,6 @@ def _client_entry(token: str) -> dict[str, object]:
     from session_buddy.settings import load_settings
 
     info, settings = process.running(user_paths()), load_settings()
-    url = info.url if info is not None else f"http://{settings.host}:{settings.port}/mcp"
+    url = info.url if info is not None else settings.url(settings.port)
     server = {"type": "http", "url": url, "headers": {"Authorization": f"Bearer {token}"}}
     return {"mcpServers": {"session-buddy": server}}

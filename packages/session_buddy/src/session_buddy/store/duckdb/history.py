@@ -56,6 +56,8 @@ from session_buddy.store.protocol import Gap
 from session_buddy.store.rows import event_values, row_values
 
 _REBUILD_SESSIONS: Final = 20_000
+# With other values it would have worked; all other errors are the database's.
+_OF_THE_VALUES: Final = (duckdb.DataError, duckdb.IntegrityError, duckdb.InvalidInputException)
 
 
 class DuckDBStore:
@@ -261,10 +263,10 @@ class DuckDBStore:
         except (duckdb.FatalException, duckdb.InternalException, duckdb.ConnectionException) as error:
             self._reopen()
             raise StoreUnreadable(f"database {self._path} cannot be {what}: {line_of(error)}") from error
-        except (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.TransactionException) as error:
-            raise StoreUnreadable(f"database {self._path} cannot be {what}: {line_of(error)}") from error
-        except duckdb.Error as error:
+        except _OF_THE_VALUES as error:
             raise StoreError(f"database {self._path}: {line_of(error)}") from error
+        except duckdb.Error as error:
+            raise StoreUnreadable(f"database {self._path} cannot be {what}: {line_of(error)}") from error
 
     def _reopen(self) -> None:
         """DuckDB declares a database invalid after a failed write; a new connection starts from the disk."""

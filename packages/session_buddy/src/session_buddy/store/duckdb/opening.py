@@ -1,9 +1,13 @@
 """Opening a DuckDB file: ours, new or not at all; another process's lock is waited for, then named."""
 
 import logging
+import os
 import re
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 from typing import Final
 
@@ -46,10 +50,12 @@ def open_file(path: Path, wait_seconds: float, *, known: bool = False) -> tuple[
         StoreLocked: another process holds it, and still did after ``wait_seconds``.
         NotADatabase: the file is something else.
         NewerDatabase: a later version wrote it.
-        StoreUnreadable: permissions, damage.
+        StoreUnreadable: permissions, a full disk, damage.
     """
     look_at(path)
     gap = _gap(path, known=known)
+    if not path.exists():
+        _make(path, gap)
     aside = None
     try:
         database = _connect(path, wait_seconds)
@@ -61,11 +67,36 @@ def open_file(path: Path, wait_seconds: float, *, known: bool = False) -> tuple[
         _migrate(database, path)
         return database, _marked(database, path, gap)
     except BaseException:
-        database.close()
         # What the database could not be told of has to be found again.
+        with suppress(duckdb.Error):
+            database.execute("PRAGMA disable_checkpoint_on_shutdown")
+        database.close()
         if aside is not None and not log_of(path).exists():
             aside.rename(log_of(path))
         raise
+
+
+def _make(path: Path, gap: Gap | None) -> None:
+    """Give a database its name once it is whole: whatever stops that leaves none, and no part of one."""
+    # Of a link the file that it means.
+    file = Path(os.path.realpath(path))
+    try:
+        with TemporaryDirectory(
+            prefix=f".{file.name}.", dir=file.parent, ignore_cleanup_errors=True
+        ) as folder:
+            draft = Path(folder) / file.name
+            with duckdb.connect(str(draft), config=CONFIG) as database:
+                _migrate(database, path)
+                _marked(database, path, gap)
+                # Closing does it too, but does not say when it fails.
+                database.execute("CHECKPOINT")
+            # Another process may have been faster; and where a file can have but one name, the library makes
+            # it in its place when it is opened.
+            with suppress(OSError):
+                os.link(draft, file)
+    except (OSError, duckdb.Error) as error:
+        why = getattr(error, "strerror", None) or line_of(error)
+        raise StoreUnreadable(f"database {path} cannot be made: {why}") from None
 
 
 def _set_aside_log(path: Path, problem: UnreadableLog) -> Path:
@@ -112,12 +143,18 @@ def _marked(database: Cursor, path: Path, gap: Gap | None) -> Gap | None:
     if before is not None:
         together = tuple(dict.fromkeys((*before.sessions, *gap.sessions)))
         gap = Gap(before.reason, together, before.beside or gap.beside)
+    with _writing(database, path) as cursor:
+        mark(cursor, gap)
+    return gap
+
+
+@contextmanager
+def _writing(database: Cursor, path: Path) -> Iterator[Cursor]:
     try:
         with transaction(database) as cursor:
-            mark(cursor, gap)
+            yield cursor
     except duckdb.Error as error:
         raise StoreUnreadable(f"database {path} cannot be written: {line_of(error)}") from None
-    return gap
 
 
 def look_at(path: Path) -> None:
@@ -176,7 +213,7 @@ def _migrate(database: Cursor, path: Path) -> None:
     if found > LATEST:
         raise NewerDatabase(str(path), found, LATEST)
     for number, statements in enumerate(MIGRATIONS[found:], start=found + 1):
-        with transaction(database) as cursor:
+        with _writing(database, path) as cursor:
             cursor.execute(statements)
             _record_step(cursor, number)
 
