@@ -47,8 +47,10 @@ async def main():
 def test_a_session_installed_within_a_running_loop_leaves_the_loop_alone(
     python: Any, folder: Path, loop: str
 ) -> None:
+    # In dev mode a loop complains of what its thread may not do, and also of a machine that is slow.
     code = f"""
-import signal, oneiric
+import logging, signal, oneiric
+logging.getLogger("asyncio").setLevel(logging.ERROR)
 async def main():
     before = [signal.getsignal(number) for number in signal.valid_signals()], signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(before[1])
