@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -181,16 +182,16 @@ def test_an_end_is_on_disk_though_the_outbox_was_removed(journal: Journal) -> No
 
 
 def test_an_end_that_met_a_full_disk_is_written_later_and_once(
-    tmp_path: Path, unmeasured: Mapping[str, str]
+    python: Any, tmp_path: Path, unmeasured: Mapping[str, str]
 ) -> None:
     code = f"""
-import sys, resource, signal
+import resource, signal
 from pathlib import Path
 from oneiric.outbox import Journal
 from oneiric.testing import start_event
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-journal = Journal.create(Path(sys.argv[1]), "{SESSION_ID}", start_event())
+journal = Journal.create(Path({str(tmp_path)!r}), "{SESSION_ID}", start_event())
 resource.setrlimit(resource.RLIMIT_FSIZE, (journal.path.stat().st_size + 10, most))
 try: journal.append_end({END})
 except OSError: print("refused")
@@ -198,34 +199,24 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 journal.append_end({END})
 journal.append_end({END})
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)],
-        env=unmeasured,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = python(code, env=unmeasured)
     assert done.stdout.strip() == "refused", done.stderr
     path = tmp_path / f"{SESSION_ID}.jsonl"
     assert outbox.read(path).events == [START, END]
     assert path.read_bytes().count(b"session_end") == 1
 
 
-def test_a_full_disk_leaves_the_journal_as_it_was(tmp_path: Path, unmeasured: Mapping[str, str]) -> None:
+def test_a_full_disk_leaves_the_journal_as_it_was(
+    python: Any, tmp_path: Path, unmeasured: Mapping[str, str]
+) -> None:
     code = (
-        "import sys, resource, signal; from pathlib import Path; from oneiric.outbox import Journal;"
+        "import resource, signal; from pathlib import Path; from oneiric.outbox import Journal;"
         "from oneiric.testing import start_event; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
-        f"try: Journal.create(Path(sys.argv[1]), '{SESSION_ID}', start_event())\n"
+        f"try: Journal.create(Path({str(tmp_path)!r}), '{SESSION_ID}', start_event())\n"
         "except OSError as error: print('refused')"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)],
-        env=unmeasured,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = python(code, env=unmeasured)
     assert done.stdout.strip() == "refused", done.stderr
     assert list(tmp_path.iterdir()) == []
 

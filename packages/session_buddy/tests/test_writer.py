@@ -119,13 +119,19 @@ def test_who_is_live_follows_what_was_written(writer: Writer, presence: Presence
     assert len(presence) == 0
 
 
-def test_heartbeats_wait_in_memory_until_they_are_flushed(
-    writer: Writer, store: Troubled, presence: Presence
-) -> None:
+def heard(writer: Writer, presence: Presence) -> str:
+    """A session of whose four commands only memory knows."""
     raw = start_event()
     session = session_id_of(raw)
     writer.submit([arrival(raw)]).result()
     presence.hear(beat(heartbeat_event(session, 40, commands=4)), OWNER, 0.0, by_admin=False)
+    return session
+
+
+def test_heartbeats_wait_in_memory_until_they_are_flushed(
+    writer: Writer, store: Troubled, presence: Presence
+) -> None:
+    session = heard(writer, presence)
     assert store.find(session).commands == 0
     writer.flush().result()
     assert store.find(session).commands == 4
@@ -134,12 +140,10 @@ def test_heartbeats_wait_in_memory_until_they_are_flushed(
 
 def test_heartbeats_are_flushed_after_a_while_by_themselves(store: Troubled, presence: Presence) -> None:
     with Writer(store, presence, flush_seconds=0.05) as writer:
-        raw = start_event()
-        writer.submit([arrival(raw)]).result()
-        presence.hear(beat(heartbeat_event(session_id_of(raw), 40, commands=4)), OWNER, 0.0, by_admin=False)
+        session = heard(writer, presence)
         written = threading.Event()
         for _ in range(1000):
-            if store.find(session_id_of(raw)).commands == 4:
+            if store.find(session).commands == 4:
                 written.set()
                 break
             written.wait(0.05)
@@ -147,20 +151,15 @@ def test_heartbeats_are_flushed_after_a_while_by_themselves(store: Troubled, pre
 
 
 def test_heartbeats_are_flushed_at_the_end(store: Troubled, presence: Presence) -> None:
-    raw = start_event()
     with Writer(store, presence) as writer:
-        writer.submit([arrival(raw)]).result()
-        presence.hear(beat(heartbeat_event(session_id_of(raw), 40, commands=4)), OWNER, 0.0, by_admin=False)
-    assert store.find(session_id_of(raw)).commands == 4
+        session = heard(writer, presence)
+    assert store.find(session).commands == 4
 
 
 def test_an_end_takes_the_unwritten_heartbeats_along(
     writer: Writer, store: Troubled, presence: Presence
 ) -> None:
-    raw = start_event()
-    session = session_id_of(raw)
-    writer.submit([arrival(raw)]).result()
-    presence.hear(beat(heartbeat_event(session, 40, commands=4)), OWNER, 0.0, by_admin=False)
+    session = heard(writer, presence)
     (taken,) = writer.submit([arrival(end_event(session, 50))]).result()
     assert taken.verdict == "stored"
     row = store.find(session)
