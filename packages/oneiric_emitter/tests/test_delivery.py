@@ -253,6 +253,15 @@ def test_a_wiped_database_gets_the_start_again(
     session.journal.close()
 
 
+def pass_time(courier: Courier, clock: Clock, session: Session, *pauses: float) -> None:
+    """Seconds that go by between two looks at a session."""
+    for seconds in pauses:
+        assert courier.flush(10)
+        clock.seconds += seconds
+        courier.add(session)
+    assert courier.flush(10)
+
+
 def test_a_server_that_never_knows_the_session_is_told_once(
     environ: Mapping[str, str], folder: Path, courier: Courier, clock: Clock
 ) -> None:
@@ -264,11 +273,7 @@ def test_a_server_that_never_knows_the_session_is_told_once(
     with FakeServer(environ, forget) as server:
         session = begin(folder)
         courier.add(session)
-        for _ in range(3):
-            assert courier.flush(10)
-            clock.seconds += 16
-            courier.add(session)
-        assert courier.flush(10)
+        pass_time(courier, clock, session, 16, 16, 16)
     assert kinds(server.events).count("session_start") == 2
     session.journal.close()
 
@@ -333,11 +338,7 @@ def test_the_server_sets_the_pace(
     with FakeServer(environ, slow) as server:
         session = begin(folder)
         courier.add(session)
-        for seconds in (16, 100, 100):
-            assert courier.flush(10)
-            clock.seconds += seconds
-            courier.add(session)
-        assert courier.flush(10)
+        pass_time(courier, clock, session, 16, 100, 100)
     assert kinds(server.events).count("session_heartbeat") == 2
     session.journal.close()
 

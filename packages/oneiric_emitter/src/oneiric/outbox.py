@@ -16,7 +16,6 @@ import errno
 import json
 import os
 import stat
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -24,17 +23,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from oneiric import compose, contract, facts
-
-if sys.platform != "win32":
-    import fcntl
+from oneiric.descriptors import CLOEXEC, identity, lock, raised, release, try_lock, write
 
 SUFFIX = ".jsonl"
 NEW_SUFFIX = ".new"
 _PULSE_BYTES = 256
 _MAX_JOURNAL_BYTES = 1024 * 1024
-_HIGH_DESCRIPTORS = (700, 200)
-# Missing on Windows, where this module is imported and not used.
-CLOEXEC: int = getattr(os, "O_CLOEXEC", 0)
 # Not blocking: a named pipe in the folder must not hold up whoever looks at it.
 _READ = os.O_RDONLY | CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _CLAIM = os.O_RDWR | (_READ & ~os.O_RDONLY)
@@ -71,7 +65,7 @@ class Journal:
         self._start = start
         self._descriptor = descriptor
         self._size = size
-        self._identity = _identity(descriptor)
+        self._identity = identity(descriptor)
         self._pid = os.getpid()
         self._closed = False
         self._ended = False
@@ -101,7 +95,7 @@ class Journal:
             raise OSError("the journal is closed")
         if not self._is_ours():
             self._reopen()
-        _write(self._descriptor, line, self._size)
+        write(self._descriptor, line, self._size)
         self._size += len(line)
 
     def pulse(self, when: str, activity: Mapping[str, Any]) -> None:
@@ -160,7 +154,7 @@ class Journal:
         except FileNotFoundError:
             # Unlinked, or taken for dead and delivered: begin anew, the start may be a duplicate.
             descriptor, self._size = _write_new(self.path, self._start)
-        self._descriptor, self._identity = descriptor, _identity(descriptor)
+        self._descriptor, self._identity = descriptor, identity(descriptor)
 
 
 def prepare_outbox(folder: Path, home: Path) -> None:
@@ -258,31 +252,15 @@ def claim(path: Path) -> Iterator[int | None]:
         return
     try:
         _require_own_file(descriptor, path)
-        yield descriptor if try_lock(descriptor) and _is_at(path, descriptor) else None
+        yield descriptor if try_lock(descriptor) and identity(path) == identity(descriptor) else None
     finally:
         release(descriptor)
-
-
-def try_lock(descriptor: int) -> bool:
-    """Lock a file, without waiting; returns whether it could be done."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def release(descriptor: int) -> None:
-    """Unlock a file and close it: closing alone would leave the lock to a child that was forked meanwhile."""
-    with suppress(OSError):
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-    os.close(descriptor)
 
 
 def append_end(descriptor: int, entry: Entry, end: Mapping[str, Any]) -> None:
     """Write an end into a claimed journal; a torn line before it is closed first."""
     line = compose.encode(end)
-    _write(descriptor, b"\n" + line if entry.torn else line, os.fstat(descriptor).st_size)
+    write(descriptor, b"\n" + line if entry.torn else line, os.fstat(descriptor).st_size)
 
 
 def owner_gone(entry: Entry) -> bool | None:
@@ -371,8 +349,8 @@ def _write_new(final: Path, start: dict[str, Any]) -> tuple[int, int]:
     content = _pulse_line(start["timestamp"], {}) + compose.encode(start)
     descriptor = _open_new(fresh, final.parent)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _write(descriptor, content, 0)
+        lock(descriptor)
+        write(descriptor, content, 0)
         os.rename(fresh, final)
     except BaseException:
         os.close(descriptor)
@@ -384,9 +362,9 @@ def _write_new(final: Path, start: dict[str, Any]) -> tuple[int, int]:
 
 def _take_up(path: Path) -> tuple[int, int]:
     """Lock a journal that exists; returns its descriptor and its size."""
-    descriptor = _raise_descriptor(os.open(path, os.O_RDWR | CLOEXEC))
+    descriptor = raised(os.open(path, os.O_RDWR | CLOEXEC))
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor)
         return descriptor, os.fstat(descriptor).st_size
     except BaseException:
         os.close(descriptor)
@@ -401,38 +379,4 @@ def _open_new(path: Path, folder: Path) -> int:
         prepare_folder(folder)
         descriptor = os.open(path, flags, 0o600)
     os.fchmod(descriptor, 0o600)
-    return _raise_descriptor(descriptor)
-
-
-def _raise_descriptor(descriptor: int) -> int:
-    """Move a descriptor out of the low numbers, which daemonizing hosts close wholesale."""
-    for high in _HIGH_DESCRIPTORS:
-        try:
-            raised = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, high)
-        except OSError:
-            continue
-        os.close(descriptor)
-        return raised
-    return descriptor
-
-
-def _write(descriptor: int, content: bytes, offset: int) -> None:
-    if os.pwrite(descriptor, content, offset) != len(content):
-        os.ftruncate(descriptor, offset)
-        raise OSError("the disk is full")
-
-
-def _identity(descriptor: int) -> tuple[int, int] | None:
-    try:
-        found = os.fstat(descriptor)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return False
-    return (found.st_dev, found.st_ino) == _identity(descriptor)
+    return raised(descriptor)

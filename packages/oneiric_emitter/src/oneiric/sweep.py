@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from oneiric import compose, contract, log, outbox
+from oneiric import compose, contract, descriptors, log, outbox
 from oneiric.outbox import SUFFIX, CorruptJournal, Entry
 
 Deliver = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
@@ -109,18 +109,18 @@ def _one_at_a_time(folder: Path, now: datetime) -> Iterator[bool]:
     """Whether to sweep; the lock file's time tells when the latest sweep began."""
     lock = folder / "sweep.lock"
     try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | outbox.CLOEXEC, 0o600)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | descriptors.CLOEXEC, 0o600)
     except FileNotFoundError:
         yield False
         return
     try:
         # Its holder may be stopped (Ctrl-Z) for hours; it saves work and guards nothing, so go ahead then.
-        mine = outbox.try_lock(descriptor) or _age(lock, now) > LONGEST_SWEEP
+        mine = descriptors.try_lock(descriptor) or _age(lock, now) > LONGEST_SWEEP
         if mine:
             os.utime(descriptor)
         yield mine
     finally:
-        outbox.release(descriptor)
+        descriptors.release(descriptor)
 
 
 def _ended(folder: Path, report: SweepReport, now: datetime, destination: str) -> Iterator[_Ended]:
@@ -160,7 +160,7 @@ def _surely_dead(path: Path) -> bool:
 
 
 def _with_end(path: Path, entry: Entry) -> Entry:
-    descriptor = os.open(path, os.O_RDWR | outbox.CLOEXEC)
+    descriptor = os.open(path, os.O_RDWR | descriptors.CLOEXEC)
     try:
         outbox.append_end(descriptor, entry, outbox.end_for_orphan(entry))
     finally:

@@ -13,6 +13,7 @@ import duckdb
 
 from oneiric import contract
 from oneiric.contract import Status
+from oneiric.descriptors import identity
 from oneiric.events import parse_event
 from session_buddy.errors import AmbiguousSession, StoreClosed, StoreError, StoreUnreadable, UnknownSession
 from session_buddy.query import Query, nearest
@@ -66,7 +67,7 @@ class DuckDBStore:
     def __init__(self, path: Path, database: Cursor, gap: Gap | None = None) -> None:
         self.gap = gap
         self._path = path
-        self._file = _file_at(path)
+        self._file = identity(path)
         self._database: Cursor | None = database
         self._opening = Lock()
         self._source: int | None = None
@@ -249,7 +250,7 @@ class DuckDBStore:
         """The database, unless what goes into it would be found by nobody."""
         if self._database is None:
             raise StoreClosed(f"database {self._path} was closed")
-        if _file_at(self._path) != self._file:
+        if identity(self._path) != self._file:
             raise StoreUnreadable(
                 f"database {self._path} was removed or exchanged while it is in use; nothing more is written:"
                 " restart the server with: session-buddy mcp restart"
@@ -291,15 +292,6 @@ class DuckDBStore:
         source, self._source = self._source, None
         if source is not None:
             os.close(source)
-
-
-def _file_at(path: Path) -> tuple[int, int] | None:
-    """What names a file whatever its path, ``None`` if there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _take(rows: dict[str, SessionRow], arrival: Arrival) -> Taken:
