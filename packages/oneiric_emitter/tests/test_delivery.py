@@ -2,6 +2,7 @@ import logging
 import os
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,7 @@ def begin(folder: Path, number: int = 0, **changes: Any) -> Session:
 def finish(courier: Courier, session: Session) -> None:
     end = session_end(session.id, NOW, event_id=f"end-of-{session.id[-8:]}", exit_reason="exit")
     session.journal.append_end(end)
-    session.end = end
-    courier.finish(session)
+    courier.finish(session, end)
 
 
 def kinds(events: list[dict[str, Any]]) -> list[str]:
@@ -104,6 +104,37 @@ def test_what_waited_is_delivered_by_the_next_session(
         courier.add(begin(folder, 2))
         assert server.wait_for(lambda events: kinds(events).count("session_start") == 2)
         assert server.wait_for(lambda events: kinds(events).count("session_end") == 1)
+
+
+def test_many_short_sessions_beside_a_slow_delivery_hold_few_descriptors(folder: Path, clock: Clock) -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    def locate() -> Endpoint | None:
+        asked.set()
+        answered.wait(30)
+        return None
+
+    courier = Courier(folder, locate, monotonic=clock, wall=clock.wall)
+    courier.add(begin(folder))
+    assert asked.wait(10)
+    for number in range(1, 301):
+        session = begin(folder, number)
+        courier.add(session)
+        finish(courier, session)
+    held = [link for link in _open_files() if link.startswith(f"{folder}/")]
+    answered.set()
+    assert courier.flush(30)
+    assert len(held) < 100
+    assert len(courier.sessions) == 1
+    assert sum(entry.end is not None for entry in journals(folder)) == 300
+
+
+def _open_files() -> list[str]:
+    found = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            found.append(str(descriptor.readlink()))
+    return found
 
 
 def test_a_server_that_just_failed_is_not_asked_again_at_once(folder: Path, clock: Clock) -> None:

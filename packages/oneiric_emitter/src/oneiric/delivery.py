@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from oneiric import compose, contract, log, transport
+from oneiric.descriptors import sync_folder
 from oneiric.outbox import Journal, session_id_of
 from oneiric.sweep import ACCEPTED, settle, sweep
 from oneiric.transport import Endpoint, Misdirected, TransportError, Unauthorized, Unreachable
@@ -24,6 +25,8 @@ PULSE_SECONDS = 15.0
 SWEEP_SECONDS = 60.0
 CALL_SECONDS = 5.0
 _FIRST_RETRY = 0.5
+# Ended sessions that wait for a slow disk hold no more descriptors of the host's than that.
+_MOST_HELD = 64
 
 
 class Session:
@@ -118,8 +121,12 @@ class Courier:
         self.sessions[session.id] = session
         self._ask()
 
-    def finish(self, session: Session) -> None:
+    def finish(self, session: Session, end: dict[str, Any]) -> None:
         """Deliver the end of a session; it is in the journal already, unless the disk was full."""
+        if len(self.sessions) > _MOST_HELD and session.journal.ended:
+            session.journal.close()
+        # From here on the journal is the thread's alone.
+        session.end = end
         self.sessions[session.id] = session
         self._ask()
 
@@ -207,15 +214,22 @@ class Courier:
             self._contact()
         elif asked:
             # A server that just failed is not asked again at once: each try would take the host's GIL.
-            for session in self._ended():
-                self._let_go(session)
+            self._let_go(self._ended())
 
     def _sync(self) -> None:
-        for session in self._all():
-            if not session.synced:
-                session.synced = True
-                with suppress(OSError):
-                    session.journal.sync()
+        """Have the disk hold the starts; a session that is over by now is delivered, or synced, whole."""
+        fresh = [session for session in self.live() if not session.synced]
+        for session in fresh:
+            session.synced = True
+        self._to_disk(fresh)
+
+    def _to_disk(self, sessions: list[Session]) -> None:
+        for session in sessions:
+            with suppress(OSError):
+                session.journal.sync()
+        if sessions:
+            with suppress(OSError):
+                sync_folder(self.folder)
 
     def _pulse(self) -> str:
         """Write each live session's sign of life; returns its time."""
@@ -243,8 +257,7 @@ class Courier:
             self._failed(str(error), turned_away=isinstance(error, Unauthorized | Misdirected))
         else:
             self._next_contact = self._next_beat
-        for session in ended:
-            self._let_go(session)
+        self._let_go(ended)
 
     def _send(self, endpoint: Endpoint, events: list[dict[str, Any]]) -> None:
         """Deliver events of this process's sessions, in as many calls as they need."""
@@ -321,26 +334,28 @@ class Courier:
             raise _OwnWorkFirst
         return self._call(endpoint, events)
 
-    def _let_go(self, session: Session) -> None:
-        """Settle an ended session; undelivered, it is left to the next sweep, as if its process had gone.
+    def _let_go(self, ended: list[Session]) -> None:
+        """Settle ended sessions; undelivered ones are left to the next sweep, as if their process had gone.
 
         An end that is nowhere but here, on a full disk, is held until there is room for it.
         """
-        try:
-            if session.end is not None:
-                session.journal.append_end(session.end)
-        except OSError:
-            return
-        self.sessions.pop(session.id, None)
-        with suppress(OSError):
-            if session.refused:
-                settle(session.journal.path, "rejected")
-            elif session.delivered:
-                settle(session.journal.path, "done")
+        left = []
+        for session in ended:
+            try:
+                if session.end is not None:
+                    session.journal.append_end(session.end)
+            except OSError:
+                continue
+            self.sessions.pop(session.id, None)
+            if session.refused or session.delivered:
+                with suppress(OSError):
+                    settle(session.journal.path, "rejected" if session.refused else "done")
             else:
-                self._next_sweep = 0.0
-                session.journal.sync()
-        session.journal.close()
+                left.append(session)
+            session.journal.close()
+        if left:
+            self._next_sweep = 0.0
+            self._to_disk(left)
 
     def _failed(self, problem: str, *, turned_away: bool = False) -> None:
         self.connected, self.problem, self.turned_away = False, problem, turned_away
@@ -377,11 +392,13 @@ def _batches(events: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     batch: list[dict[str, Any]] = []
     size = 0
     for event in events:
-        grown = size + len(compose.encode(event))
-        if batch and (grown > contract.EMITTER_BATCH_BYTES or len(batch) == contract.MAX_BATCH_EVENTS):
+        length = len(compose.encode(event))
+        if batch and (
+            len(batch) == contract.MAX_BATCH_EVENTS or size + length > contract.EMITTER_BATCH_BYTES
+        ):
             yield batch
-            batch, grown = [], len(compose.encode(event))
+            batch, size = [], 0
         batch.append(event)
-        size = grown
+        size += length
     if batch:
         yield batch

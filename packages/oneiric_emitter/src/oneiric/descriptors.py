@@ -68,3 +68,16 @@ def write(descriptor: int, content: bytes, offset: int) -> None:
     if os.pwrite(descriptor, content, offset) != len(content):
         os.ftruncate(descriptor, offset)
         raise OSError("the disk is full")
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the disk hold the names in a folder.
+
+    Raises:
+        OSError: it cannot.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -256,14 +256,13 @@ class SessionEventEmitter:
         session_id = contract.session_id_for(
             start["component_name"], datetime.fromisoformat(start["timestamp"]), start["event_id"]
         )
-        courier = couriers.courier_for(paths, self._environ)
+        self._last_courier = courier = couriers.courier_for(paths, self._environ)
         prepare_outbox(courier.folder, paths.home)
         journal = Journal.create(courier.folder, session_id, start, courier.destination)
         self._session = Session(session_id, start, journal)
         self._lineage.announce(session_id)
         # The courier's own exit hook, registered before this one, runs after it: the end is written by then.
         self._take_back = endings.at_exit(self._at_exit)
-        self._last_courier = courier
         self._reason = None
         courier.add(self._session)
         return session_id
@@ -314,9 +313,8 @@ class SessionEventEmitter:
             session.journal.append_end(end)
         finally:
             # Also where the disk is full: a server that is there hears of it all the same.
-            session.end = end
             if self._last_courier is not None:
-                self._last_courier.finish(session)
+                self._last_courier.finish(session, end)
         self._reason = None
         return True
 

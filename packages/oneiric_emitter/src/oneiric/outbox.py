@@ -58,6 +58,9 @@ class Journal:
     """The journal of one live session, held by its owner.
 
     Every write can raise :class:`OSError`; a write that fails leaves the journal as it was.
+
+    Attributes:
+        ended: the end is in it.
     """
 
     def __init__(self, path: Path, start: dict[str, Any], descriptor: int, size: int) -> None:
@@ -68,7 +71,7 @@ class Journal:
         self._identity = identity(descriptor)
         self._pid = os.getpid()
         self._closed = False
-        self._ended = False
+        self.ended = False
 
     def __repr__(self) -> str:
         return f"<Journal {self.path.name} bytes={self._size}>"
@@ -85,9 +88,9 @@ class Journal:
 
     def append_end(self, end: Mapping[str, Any]) -> None:
         """Write the end behind the start, once: safe to call again until it succeeds."""
-        if not self._ended:
+        if not self.ended:
             self.append(compose.encode(end))
-            self._ended = True
+            self.ended = True
 
     def append(self, line: bytes) -> None:
         """Write a line made beforehand; takes no lock, so that a signal handler may call it."""
@@ -101,18 +104,17 @@ class Journal:
     def pulse(self, when: str, activity: Mapping[str, Any]) -> None:
         """Overwrite the sign of life; the journal does not grow."""
         line = _pulse_line(when, activity)
-        if self._is_ours() and len(line) == _PULSE_BYTES:
-            os.pwrite(self._descriptor, line, 0)
+        if len(line) == _PULSE_BYTES:
+            with self._opened() as descriptor:
+                os.pwrite(descriptor, line, 0)
 
     def sync(self) -> None:
-        """Have the disk hold what was written; slow on a network home, so never on the caller's thread."""
-        if self._is_ours():
-            os.fsync(self._descriptor)
-        folder = os.open(self.path.parent, os.O_RDONLY | CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        """Have the disk hold what was written; slow on a network home, so never on the caller's thread.
+
+        Its name is on the disk after :func:`oneiric.descriptors.sync_folder`.
+        """
+        with self._opened() as descriptor:
+            os.fsync(descriptor)
 
     def close(self) -> None:
         """Let go of the journal: its lock is free from here on, unless this is a forked child's copy of it.
@@ -121,6 +123,20 @@ class Journal:
         """
         self._closed = True
         self._drop_descriptor()
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        """A descriptor for another thread than the owner's, who may close his at any moment.
+
+        It holds no lock, and a child that is forked meanwhile gets none.
+        """
+        descriptor = raised(os.open(self.path, _CLAIM))
+        try:
+            if identity(descriptor) != self._identity:
+                raise FileNotFoundError(errno.ENOENT, "another journal is in its place", os.fspath(self.path))
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     def _is_ours(self) -> bool:
         """Whether a write reaches this journal.
