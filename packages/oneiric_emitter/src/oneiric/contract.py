@@ -70,10 +70,9 @@ def session_id_for(component: str, started: datetime, event_id: str) -> str:
     >>> session_id_for("shop", start, "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed")
     'shop-20260102-030405-1b9d6bcd'
     """
-    utc = started.astimezone(UTC)
     # Not strftime: it does not pad the year everywhere, and takes as long as all the rest.
-    day = f"{utc.year:04}{utc.month:02}{utc.day:02}"
-    clock = f"{utc.hour:02}{utc.minute:02}{utc.second:02}"
+    utc = started.astimezone(UTC).isoformat()
+    day, clock = utc[:10].replace("-", ""), utc[11:19].replace(":", "")
     return f"{component}-{day}-{clock}-{event_id.replace('-', '')[:8].lower()}"
 
 

@@ -76,6 +76,8 @@ def _depth(value: object) -> int:
 
 
 def _metadata(value: dict[str, Any]) -> dict[str, Any]:
+    if not value:
+        return value
     try:
         if _depth(value) > contract.MAX_METADATA_DEPTH:
             raise ValueError(f"metadata is nested deeper than {contract.MAX_METADATA_DEPTH} levels")
@@ -191,7 +193,7 @@ class SessionStart(_Model):
     @property
     def session_id(self) -> str:
         """The id that both ends derive alone."""
-        return contract.session_id_for(self.component_name, self.timestamp, str(self.event_id))
+        return contract.session_id_for(self.component_name, self.timestamp, self.event_id.hex)
 
 
 class SessionHeartbeat(_Model):

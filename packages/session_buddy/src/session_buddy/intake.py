@@ -66,7 +66,7 @@ def admit(raw: object, caller: Caller, now: datetime) -> Arrival:
         raise InvalidEvent("", raw, "an object is expected")
     kind = raw.get("event_type")
     try:
-        arrival = Arrival(parse_event(raw), caller.subject, caller.is_admin, now)
+        arrival = Arrival.of(parse_event(raw), caller.subject, now, by_admin=caller.is_admin)
     except (PydanticSerializationError, UnicodeError, RecursionError) as error:
         shown = kind if isinstance(kind, str) else None
         raise InvalidEvent("", shown, f"plain JSON is expected ({error})") from None

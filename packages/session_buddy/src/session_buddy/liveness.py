@@ -211,7 +211,7 @@ class Watch:
         return [live for live in dead if self._swept or clock - self._gone_since[live.session_id] >= longest]
 
     def _conclude(self, ends: Iterable[SessionEnd]) -> None:
-        arrivals = [Arrival(end, SUBJECT, by_admin=True, received_at=self._now()) for end in ends]
+        arrivals = [Arrival.of(end, SUBJECT, self._now(), by_admin=True) for end in ends]
         if not arrivals:
             return
         for arrival, taken in zip(arrivals, self._ingest(arrivals), strict=True):

@@ -1,6 +1,7 @@
 """The server: wires store, writer, liveness, doors and tools together, and takes them down again."""
 
 import asyncio
+import gc
 import json
 import os
 import resource
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from session_buddy.store import Store
     from session_buddy.writer import Writer
 
+# A batch of events makes 30,000 objects: to look for garbage after every 700, as Python does by itself, takes
+# a quarter of the time that they take in all.
+COLLECT_AFTER: Final = 50_000
 _MANY_FILES: Final = 65_536
 _GRACE_SECONDS: Final = 3
 _FIRST_CALL_SECONDS: Final = 30
@@ -81,6 +85,7 @@ def _prepare_process() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = _MANY_FILES if hard == resource.RLIM_INFINITY else hard
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    gc.set_threshold(COLLECT_AFTER)
     # Until the server takes over, a SIGTERM unwinds what was opened so far.
     signal.signal(signal.SIGTERM, _leave)
 

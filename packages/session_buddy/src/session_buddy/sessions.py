@@ -5,9 +5,8 @@ heartbeat state (``last_seen``, ``commands``, ``errors``, ``last_activity``) is 
 taking the larger value.
 """
 
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, Self
 
 from oneiric import contract
 from oneiric.contract import EndStatus, Status
@@ -28,9 +27,8 @@ _INFERRED: Final = frozenset(_WEAKER[1:])
 _CONCLUDES: Final = dict(zip(("operator", "outbox", "liveness", "lease"), _WEAKER, strict=True))
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """One validated event, who brought it and when.
+class Arrival(NamedTuple):
+    """One validated event, who brought it and when; see :meth:`of`.
 
     Attributes:
         event: the event.
@@ -46,14 +44,16 @@ class Arrival:
     subject: str
     by_admin: bool
     received_at: datetime
-    session_id: str = field(init=False)
-    event_id: str = field(init=False)
-    body: str = field(init=False)
+    session_id: str
+    event_id: str
+    body: str
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "session_id", self.event.session_id)
-        object.__setattr__(self, "event_id", str(getattr(self.event, "event_id", "")))
-        object.__setattr__(self, "body", self.event.model_dump_json(exclude_none=True))
+    @classmethod
+    def of(cls, event: Event, subject: str, received_at: datetime, *, by_admin: bool) -> Self:
+        """The arrival of an event, with what follows from the event alone."""
+        event_id = str(getattr(event, "event_id", ""))
+        body = event.model_dump_json(exclude_none=True)
+        return cls(event, subject, by_admin, received_at, event.session_id, event_id, body)
 
     @property
     def size(self) -> int:

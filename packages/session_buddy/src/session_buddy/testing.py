@@ -71,7 +71,7 @@ def heartbeat_event(session_id: str, after: float = 30.0, **activity: Any) -> di
 
 def arrival(raw: dict[str, Any], subject: str = OWNER, *, by_admin: bool = False) -> Arrival:
     """A raw event as it reaches the rules."""
-    return Arrival(parse_event(raw), subject, by_admin, received_at=MOMENT + timedelta(hours=1))
+    return Arrival.of(parse_event(raw), subject, MOMENT + timedelta(hours=1), by_admin=by_admin)
 
 
 def session_id_of(raw: dict[str, Any]) -> str:

@@ -243,4 +243,4 @@ def _arrival_of(beat: Beat) -> Arrival:
         timestamp=beat.last_seen,
         activity=activity,
     )
-    return Arrival(event, subject="", by_admin=True, received_at=beat.last_seen)
+    return Arrival.of(event, "", beat.last_seen, by_admin=True)

@@ -34,11 +34,11 @@ _EMPTY_END: Final[dict[str, Any]] = {
 
 def row_values(row: SessionRow, columns: Sequence[str] = COLUMNS) -> dict[str, Any]:
     """The row as column values: naive UTC times, JSON as text."""
-    values = row._asdict() if columns is COLUMNS else {name: getattr(row, name) for name in columns}
-    for name, form in _TO_VALUE.items():
-        if values.get(name) is not None:
-            values[name] = form(values[name])
-    return values
+    found = row if columns is COLUMNS else [getattr(row, name) for name in columns]
+    return {
+        name: value if value is None or name not in _TO_VALUE else _TO_VALUE[name](value)
+        for name, value in zip(columns, found, strict=True)
+    }
 
 
 def row_from(fetched: Sequence[Any]) -> SessionRow:

@@ -319,5 +319,5 @@ def _folded(cursor: Cursor, parts: int, part: int) -> list[SessionRow]:
     rows: dict[str, SessionRow] = {}
     for body, subject, by_admin, received_at in rows_of(cursor, EVENTS_OF_PART, [parts, part]):
         event = parse_event(json.loads(body))
-        _take(rows, Arrival(event, subject, by_admin, received_at.replace(tzinfo=UTC)))
+        _take(rows, Arrival.of(event, subject, received_at.replace(tzinfo=UTC), by_admin=by_admin))
     return [with_heartbeats(row, old.get(row.session_id)) for row in rows.values()]
