@@ -48,7 +48,8 @@ def main(target: Path) -> int:
 
 def places_of(world: World, folder: str) -> dict[str, str]:
     """Folders of a run, and what a reader calls them."""
-    return {str(world.checkout): "<checkout>", str(world.home): "~", folder: "<machine>"}
+    run = world.environ["XDG_RUNTIME_DIR"]
+    return {str(world.checkout): "<checkout>", str(world.home): "~", run: "<run>", folder: "<machine>"}
 
 
 def without_places(report: str, places: dict[str, str]) -> str:

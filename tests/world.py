@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import weakref
 from collections.abc import Callable
@@ -41,9 +42,9 @@ class World:
         held = held_port()
         weakref.finalize(self, held.close)
         self.port: int = held.getsockname()[1]
-        self.environ = self._environ(folder)
+        self.environ = self._environ(folder / "ipython")
 
-    def _environ(self, folder: Path) -> dict[str, str]:
+    def _environ(self, ipython: Path) -> dict[str, str]:
         # Without what measures coverage: the packages' own tests do that, and it doubles the time of a start.
         inherited = ("LANG", "PYTHONWARNINGS")
         return {name: os.environ[name] for name in inherited if name in os.environ} | {
@@ -53,13 +54,19 @@ class World:
             "TERM": "xterm",
             "LC_ALL": "C.UTF-8",
             "SESSION_BUDDY_PORT": str(self.port),
-            "XDG_RUNTIME_DIR": str(_made(folder / "run")),
+            "XDG_RUNTIME_DIR": str(self._runtime()),
             "PROMPT_TOOLKIT_NO_CPR": "1",
-            "IPYTHONDIR": str(folder / "ipython"),
+            "IPYTHONDIR": str(ipython),
             "COLUMNS": "200",
             # A tenth of a second is short where many tests run at once.
             "ONEIRIC_CONNECT_SECONDS": str(PATIENCE),
         }
+
+    def _runtime(self) -> Path:
+        """A folder for the socket, whose path has at most 100 bytes: a test's own folder is too deep."""
+        folder = Path(tempfile.mkdtemp(prefix="session-buddy-test-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return folder
 
     @property
     def state(self) -> Path:

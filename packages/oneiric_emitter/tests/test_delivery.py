@@ -106,6 +106,22 @@ def test_what_waited_is_delivered_by_the_next_session(
         assert server.wait_for(lambda events: kinds(events).count("session_end") == 1)
 
 
+def test_an_answer_that_makes_no_sense_leaves_what_has_ended_to_the_next_sweep(
+    environ: Mapping[str, str], folder: Path, courier: Courier
+) -> None:
+    def nonsense(events: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"results": [{}] * len(events), "server_instance": "x", "next_heartbeat_seconds": 15.0}
+
+    with FakeServer(environ, nonsense):
+        session = begin(folder)
+        courier.add(session)
+        finish(courier, session)
+        assert courier.flush(10)
+    assert courier.sessions == {}
+    with outbox.claim(session.journal.path) as descriptor:
+        assert descriptor is not None
+
+
 def test_many_short_sessions_beside_a_slow_delivery_hold_few_descriptors(folder: Path, clock: Clock) -> None:
     asked, answered = threading.Event(), threading.Event()
 

@@ -146,6 +146,9 @@ print(os.getpid(), codes, shared.end_session(exit_reason="eof"))
 FORK = "os.fork()"
 # As code in C forks: none of Python's hooks runs, and the child keeps the lock of the journal.
 FORK_BEHIND_PYTHONS_BACK = "ctypes.PyDLL(None).fork()"
+# A child of such a fork stops for good if another thread asked for the interpreter meanwhile: it yields, and
+# nobody is there to take over. So nobody asks.
+NEVER_YIELD = "sys.setswitchinterval(600)"
 
 
 def test_a_session_that_ended_beside_a_child_forked_in_c_is_delivered(
@@ -153,6 +156,7 @@ def test_a_session_that_ended_beside_a_child_forked_in_c_is_delivered(
 ) -> None:
     code = f"""
 import ctypes, os, sys, oneiric
+{NEVER_YIELD}
 emitter = oneiric.install("shop")
 if {FORK_BEHIND_PYTHONS_BACK} == 0:
     sys.stdin.read()
@@ -181,6 +185,7 @@ def test_a_parent_killed_while_its_child_lives_is_seen_as_dead(
 ) -> None:
     code = f"""
 import ctypes, os, sys, oneiric
+{NEVER_YIELD}
 oneiric.install("shop")
 if {fork} == 0:
     os.write(1, b"ready")

@@ -108,6 +108,23 @@ def encode(event: Mapping[str, Any]) -> bytes:
     return json.dumps(event, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
+def batches(events: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Events in lists that fit one call."""
+    batch: list[dict[str, Any]] = []
+    size = 0
+    for event in events:
+        length = len(encode(event))
+        if batch and (
+            len(batch) == contract.MAX_BATCH_EVENTS or size + length > contract.EMITTER_BATCH_BYTES
+        ):
+            yield batch
+            batch, size = [], 0
+        batch.append(event)
+        size += length
+    if batch:
+        yield batch
+
+
 def text(value: object, limit: int) -> str:
     """``value`` as a text of at most ``limit`` characters that any JSON reader takes."""
     try:

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from _thread import LockType, RLock, allocate_lock, start_new_thread
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ PULSE_SECONDS = 15.0
 SWEEP_SECONDS = 60.0
 CALL_SECONDS = 5.0
 _FIRST_RETRY = 0.5
-# Ended sessions that wait for a slow disk hold no more descriptors of the host's than that.
+# With more sessions than that, say because the disk is slow, an ended one holds no descriptor of the host's.
 _MOST_HELD = 64
 
 
@@ -123,12 +123,14 @@ class Courier:
 
     def finish(self, session: Session, end: dict[str, Any]) -> None:
         """Deliver the end of a session; it is in the journal already, unless the disk was full."""
-        if len(self.sessions) > _MOST_HELD and session.journal.ended:
-            session.journal.close()
-        # From here on the journal is the thread's alone.
-        session.end = end
-        self.sessions[session.id] = session
-        self._ask()
+        try:
+            if len(self.sessions) > _MOST_HELD and session.journal.ended:
+                session.journal.try_close()
+        finally:
+            # From here on the journal is the thread's alone.
+            session.end = end
+            self.sessions[session.id] = session
+            self._ask()
 
     def flush(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds until what was asked for is delivered, or cannot be now."""
@@ -217,8 +219,8 @@ class Courier:
             self._let_go(self._ended())
 
     def _sync(self) -> None:
-        """Have the disk hold the starts; a session that is over by now is delivered, or synced, whole."""
-        fresh = [session for session in self.live() if not session.synced]
+        """Have the disk hold the starts; what has ended by now is delivered or synced when it is let go."""
+        fresh = [session for session in self._all() if not (session.synced or session.journal.ended)]
         for session in fresh:
             session.synced = True
         self._to_disk(fresh)
@@ -257,11 +259,12 @@ class Courier:
             self._failed(str(error), turned_away=isinstance(error, Unauthorized | Misdirected))
         else:
             self._next_contact = self._next_beat
-        self._let_go(ended)
+        finally:
+            self._let_go(ended)
 
     def _send(self, endpoint: Endpoint, events: list[dict[str, Any]]) -> None:
         """Deliver events of this process's sessions, in as many calls as they need."""
-        for batch in _batches(events):
+        for batch in compose.batches(events):
             for event, result in zip(batch, self._call(endpoint, batch), strict=True):
                 self._take_answer(event, result)
 
@@ -385,20 +388,3 @@ def _release(lock: LockType) -> None:
     # RuntimeError: somebody has released it before.
     with suppress(RuntimeError):
         lock.release()
-
-
-def _batches(events: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Events in lists that fit one call."""
-    batch: list[dict[str, Any]] = []
-    size = 0
-    for event in events:
-        length = len(compose.encode(event))
-        if batch and (
-            len(batch) == contract.MAX_BATCH_EVENTS or size + length > contract.EMITTER_BATCH_BYTES
-        ):
-            yield batch
-            batch, size = [], 0
-        batch.append(event)
-        size += length
-    if batch:
-        yield batch

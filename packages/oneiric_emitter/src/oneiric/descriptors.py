@@ -1,8 +1,9 @@
-"""Descriptors of files that are locked: told apart, locked, moved out of the way, written, let go."""
+"""Descriptors in somebody else's process: told apart, locked, moved out of the way, written, let go."""
 
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 if sys.platform != "win32":
@@ -59,6 +60,21 @@ def raised(descriptor: int) -> int:
     return descriptor
 
 
+@contextmanager
+def opened(path: Path, flags: int) -> Iterator[int]:
+    """Open a file, or a folder, for a while.
+
+    What the host closed meanwhile is not closed again: the number may be another file's by then.
+    """
+    descriptor = raised(os.open(path, flags | CLOEXEC))
+    file = identity(descriptor)
+    try:
+        yield descriptor
+    finally:
+        if identity(descriptor) == file:
+            os.close(descriptor)
+
+
 def write(descriptor: int, content: bytes, offset: int) -> None:
     """Write at an offset, all or nothing.
 
@@ -76,8 +92,5 @@ def sync_folder(folder: Path) -> None:
     Raises:
         OSError: it cannot.
     """
-    descriptor = os.open(folder, os.O_RDONLY | CLOEXEC)
-    try:
+    with opened(folder, os.O_RDONLY) as descriptor:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -256,9 +256,10 @@ class SessionEventEmitter:
         session_id = contract.session_id_for(
             start["component_name"], datetime.fromisoformat(start["timestamp"]), start["event_id"]
         )
-        self._last_courier = courier = couriers.courier_for(paths, self._environ)
+        courier = couriers.courier_for(paths, self._environ)
         prepare_outbox(courier.folder, paths.home)
         journal = Journal.create(courier.folder, session_id, start, courier.destination)
+        self._last_courier = courier
         self._session = Session(session_id, start, journal)
         self._lineage.announce(session_id)
         # The courier's own exit hook, registered before this one, runs after it: the end is written by then.

@@ -16,6 +16,7 @@ import errno
 import json
 import os
 import stat
+from _thread import allocate_lock
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from oneiric import compose, contract, facts
-from oneiric.descriptors import CLOEXEC, identity, lock, raised, release, try_lock, write
+from oneiric.descriptors import CLOEXEC, identity, lock, opened, raised, release, try_lock, write
 
 SUFFIX = ".jsonl"
 NEW_SUFFIX = ".new"
@@ -70,8 +71,9 @@ class Journal:
         self._size = size
         self._identity = identity(descriptor)
         self._pid = os.getpid()
-        self._closed = False
-        self.ended = False
+        self._closed = self.ended = False
+        # By the delivery thread; no forked child, which may find it taken for good, asks for it.
+        self._in_use = allocate_lock()
 
     def __repr__(self) -> str:
         return f"<Journal {self.path.name} bytes={self._size}>"
@@ -103,17 +105,21 @@ class Journal:
 
     def pulse(self, when: str, activity: Mapping[str, Any]) -> None:
         """Overwrite the sign of life; the journal does not grow."""
-        line = _pulse_line(when, activity)
-        if len(line) == _PULSE_BYTES:
-            with self._opened() as descriptor:
-                os.pwrite(descriptor, line, 0)
+        with self._in_use:
+            line = _pulse_line(when, activity)
+            if self._is_ours() and len(line) == _PULSE_BYTES:
+                os.pwrite(self._descriptor, line, 0)
 
     def sync(self) -> None:
         """Have the disk hold what was written; slow on a network home, so never on the caller's thread.
 
         Its name is on the disk after :func:`oneiric.descriptors.sync_folder`.
         """
-        with self._opened() as descriptor:
+        with self._in_use:
+            if self._is_ours():
+                os.fsync(self._descriptor)
+                return
+        with opened(self.path, os.O_RDONLY) as descriptor:
             os.fsync(descriptor)
 
     def close(self) -> None:
@@ -122,21 +128,17 @@ class Journal:
         Safe to call twice.
         """
         self._closed = True
-        self._drop_descriptor()
+        # A close can fail, on a network home, and has closed all the same.
+        with suppress(OSError):
+            self._drop_descriptor()
 
-    @contextmanager
-    def _opened(self) -> Iterator[int]:
-        """A descriptor for another thread than the owner's, who may close his at any moment.
-
-        It holds no lock, and a child that is forked meanwhile gets none.
-        """
-        descriptor = raised(os.open(self.path, _CLAIM))
-        try:
-            if identity(descriptor) != self._identity:
-                raise FileNotFoundError(errno.ENOENT, "another journal is in its place", os.fspath(self.path))
-            yield descriptor
-        finally:
-            os.close(descriptor)
+    def try_close(self) -> None:
+        """:meth:`close` it beside the delivery thread, unless that is at it."""
+        if self._in_use.acquire(blocking=False):
+            try:
+                self.close()
+            finally:
+                self._in_use.release()
 
     def _is_ours(self) -> bool:
         """Whether a write reaches this journal.

@@ -74,6 +74,8 @@ class FakeServer:
             self._server.shutdown()
             self._server.server_close()
         self._paths.socket.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._paths.socket.parent.rmdir()
 
     def wait_for(self, condition: Callable[[list[dict[str, Any]]], bool], timeout: float = 10.0) -> bool:
         """Wait until ``condition(events)`` holds; ``False`` after ``timeout`` seconds."""

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from session_buddy.store import Store
     from session_buddy.writer import Writer
 
-# A batch of events makes 30,000 objects: to look for garbage after every 700, as Python does by itself, takes
-# a quarter of the time that they take in all.
+# A batch of events makes 30,000 objects: to look for garbage as often as Python does by itself, after every
+# 700 or 2,000, takes a quarter of the time that they take in all.
 COLLECT_AFTER: Final = 50_000
 _MANY_FILES: Final = 65_536
 _GRACE_SECONDS: Final = 3
