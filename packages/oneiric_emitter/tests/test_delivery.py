@@ -1,7 +1,7 @@
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,10 +15,12 @@ from oneiric.delivery import Courier, Session
 from oneiric.outbox import Journal
 from oneiric.paths import user_paths
 from oneiric.sweep import count
-from oneiric.testing import FakeServer, journals, start_event
+from oneiric.testing import Answer, FakeServer, journals, start_event
 from oneiric.transport import Endpoint, read_server_file
 
 NOW = datetime(2026, 1, 2, 4, 0, tzinfo=UTC)
+STORED = {"status": "stored", "error": None}
+REFUSED = {"status": "forbidden", "error": "not yours"}
 
 
 class Clock:
@@ -60,6 +62,15 @@ def finish(courier: Courier, session: Session) -> None:
     end = session_end(session.id, NOW, event_id=f"end-of-{session.id[-8:]}", exit_reason="exit")
     session.journal.append_end(end)
     courier.finish(session, end)
+
+
+def answering(judge: Callable[[dict[str, Any]], dict[str, Any]], pace: float = 15.0) -> Answer:
+    """The answers of a server that judges each event so."""
+    return lambda events: {
+        "results": [judge(event) for event in events],
+        "server_instance": "x",
+        "next_heartbeat_seconds": pace,
+    }
 
 
 def kinds(events: list[dict[str, Any]]) -> list[str]:
@@ -109,10 +120,7 @@ def test_what_waited_is_delivered_by_the_next_session(
 def test_an_answer_that_makes_no_sense_leaves_what_has_ended_to_the_next_sweep(
     environ: Mapping[str, str], folder: Path, courier: Courier
 ) -> None:
-    def nonsense(events: list[dict[str, Any]]) -> dict[str, Any]:
-        return {"results": [{}] * len(events), "server_instance": "x", "next_heartbeat_seconds": 15.0}
-
-    with FakeServer(environ, nonsense):
+    with FakeServer(environ, answering(lambda _event: {})):
         session = begin(folder)
         courier.add(session)
         finish(courier, session)
@@ -312,12 +320,11 @@ def pass_time(courier: Courier, clock: Clock, session: Session, *pauses: float) 
 def test_a_server_that_never_knows_the_session_is_told_once(
     environ: Mapping[str, str], folder: Path, courier: Courier, clock: Clock
 ) -> None:
-    def forget(events: list[dict[str, Any]]) -> dict[str, Any]:
+    def forget(event: dict[str, Any]) -> dict[str, Any]:
         status = {"session_start": "stored", "session_heartbeat": "not_found"}
-        results = [{"status": status[event["event_type"]], "error": None} for event in events]
-        return {"results": results, "server_instance": "amnesia", "next_heartbeat_seconds": 15}
+        return {"status": status[event["event_type"]], "error": None}
 
-    with FakeServer(environ, forget) as server:
+    with FakeServer(environ, answering(forget)) as server:
         session = begin(folder)
         courier.add(session)
         pass_time(courier, clock, session, 16, 16, 16)
@@ -328,17 +335,13 @@ def test_a_server_that_never_knows_the_session_is_told_once(
 def test_a_host_whose_logging_raises_is_served_all_the_same(
     environ: Mapping[str, str], folder: Path, courier: Courier
 ) -> None:
-    def refuse(events: list[dict[str, Any]]) -> dict[str, Any]:
-        results = [{"status": "forbidden", "error": "not yours"} for _ in events]
-        return {"results": results, "server_instance": "x", "next_heartbeat_seconds": 15}
-
     def fail(_record: logging.LogRecord) -> bool:
         raise AttributeError("set on this host's own threads alone")
 
     logger = logging.getLogger("oneiric")
     logger.addFilter(fail)
     try:
-        with FakeServer(environ, refuse):
+        with FakeServer(environ, answering(lambda _event: REFUSED)):
             session = begin(folder)
             courier.add(session)
             finish(courier, session)
@@ -350,11 +353,7 @@ def test_a_host_whose_logging_raises_is_served_all_the_same(
 
 
 def test_a_refused_session_is_kept_apart(environ: Mapping[str, str], folder: Path, courier: Courier) -> None:
-    def refuse(events: list[dict[str, Any]]) -> dict[str, Any]:
-        results = [{"status": "forbidden", "error": "not yours"} for _ in events]
-        return {"results": results, "server_instance": "x", "next_heartbeat_seconds": 15}
-
-    with FakeServer(environ, refuse):
+    with FakeServer(environ, answering(lambda _event: REFUSED)):
         session = begin(folder)
         courier.add(session)
         finish(courier, session)
@@ -378,11 +377,7 @@ def test_an_answer_that_is_none_leaves_the_journal(
 def test_the_server_sets_the_pace(
     environ: Mapping[str, str], folder: Path, courier: Courier, clock: Clock
 ) -> None:
-    def slow(events: list[dict[str, Any]]) -> dict[str, Any]:
-        results = [{"status": "stored", "error": None} for _ in events]
-        return {"results": results, "server_instance": "x", "next_heartbeat_seconds": 200}
-
-    with FakeServer(environ, slow) as server:
+    with FakeServer(environ, answering(lambda _event: STORED, pace=200)) as server:
         session = begin(folder)
         courier.add(session)
         pass_time(courier, clock, session, 16, 100, 100)
