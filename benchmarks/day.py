@@ -20,14 +20,14 @@ from typing import Any, NamedTuple
 import psutil
 
 from oneiric.testing import start_event
-from session_buddy.app import build_app
-from session_buddy.doors import Doorkeeper
-from session_buddy.liveness import Watch
-from session_buddy.presence import CALLS_PER_SECOND, Presence
-from session_buddy.register import Register
+from session_buddy.access.callers import local_caller
+from session_buddy.intake.liveness import Watch
+from session_buddy.intake.presence import CALLS_PER_SECOND, Presence
+from session_buddy.intake.writer import FLUSH_SECONDS, Writer
+from session_buddy.server.app import build_app
+from session_buddy.server.gate import Doorkeeper
+from session_buddy.server.register import Register
 from session_buddy.store import Store, open_store
-from session_buddy.tokens import local_caller
-from session_buddy.writer import FLUSH_SECONDS, Writer
 
 SESSIONS = 10_000
 HOUR = 3600

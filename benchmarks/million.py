@@ -9,7 +9,7 @@ import duckdb
 from benchmarks.measure import Effort, Row, duration, median, pairs, seconds
 from benchmarks.population import populate
 from benchmarks.starts import command
-from session_buddy.query import Query
+from session_buddy.history.query import Query
 from session_buddy.store import open_store
 from session_buddy.store.duckdb.opening import CONFIG
 from session_buddy.store.duckdb.statements import Cursor, find_by_query

@@ -9,10 +9,10 @@ from typing import Any
 import duckdb
 
 from oneiric.testing import start_event
-from session_buddy.intake import deliver
-from session_buddy.query import Query
+from session_buddy.access.callers import local_caller
+from session_buddy.history.query import Query
+from session_buddy.intake.admission import deliver
 from session_buddy.store import open_store
-from session_buddy.tokens import local_caller
 
 LIVE = 200
 START_ID, END_ID = "6f1e0d5c-1111-4a4a-8b8b-0123456789ab", "7a2f1e6d-2222-4b4b-9c9c-0123456789ab"

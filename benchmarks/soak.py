@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from benchmarks.day import SESSIONS, Day
 from benchmarks.measure import MEGABYTE, Effort, Row, number
-from session_buddy.writer import FLUSH_SECONDS
+from session_buddy.intake.writer import FLUSH_SECONDS
 from tests.world import ROOT, World
 
 LARGEST = 100 * MEGABYTE

@@ -20,20 +20,20 @@ from fastmcp import FastMCP
 from benchmarks.measure import Effort, Row, pairs
 from oneiric.testing import start_event
 from oneiric.transport import PROTOCOL_VERSION
-from session_buddy.app import build_app
-from session_buddy.doors import Doorkeeper, Doors
-from session_buddy.intake import deliver
-from session_buddy.presence import Presence
-from session_buddy.register import Register
-from session_buddy.server import COLLECT_AFTER
-from session_buddy.sessions import fold
+from session_buddy.access.callers import local_caller
+from session_buddy.history.fold import fold
+from session_buddy.intake.admission import deliver
+from session_buddy.intake.presence import Presence
+from session_buddy.intake.writer import Writer
+from session_buddy.server.app import build_app
+from session_buddy.server.gate import Doorkeeper, Doors
+from session_buddy.server.mcp.tools import Tools
+from session_buddy.server.register import Register
+from session_buddy.server.wiring import COLLECT_AFTER
 from session_buddy.store import open_store
+from session_buddy.store.duckdb.schema import MIGRATIONS
 from session_buddy.store.duckdb.statements import EVENT_TYPES, ROW_TYPES, insert, transaction
 from session_buddy.store.rows import event_values, row_values
-from session_buddy.store.schema import MIGRATIONS
-from session_buddy.tokens import local_caller
-from session_buddy.tools import Tools
-from session_buddy.writer import Writer
 from tests.world import World
 
 BATCH = 500

@@ -15,8 +15,8 @@ import pytest
 
 from oneiric.paths import user_paths
 from oneiric.transport import call_tool, read_server_file
-from session_buddy import restore
-from session_buddy.process import only_one
+from session_buddy.host.process import only_one
+from session_buddy.keep import restore
 from session_buddy.store import open_store
 from session_buddy.testing import arrival, end_event, session_id_of, start_event
 from tests.faults import kill_server
@@ -233,7 +233,7 @@ def exchange_and_leave(world: World, last: str) -> None:
         "import os, sys\n"
         "from datetime import UTC, datetime\n"
         "from oneiric.paths import user_paths\n"
-        "from session_buddy import restore\n"
+        "from session_buddy.keep import restore\n"
         f"{last} = lambda *_: os._exit(9)\n"
         "restore.restore('duckdb:///' + sys.argv[1], 'latest', user_paths(), datetime.now(UTC))\n"
     )
@@ -267,7 +267,7 @@ def test_whoever_takes_the_database_after_a_restore_does_not_make_it_a_failure(w
         "import subprocess, sys\n"
         "from datetime import UTC, datetime\n"
         "from oneiric.paths import user_paths\n"
-        "from session_buddy import restore\n"
+        "from session_buddy.keep import restore\n"
         "hold = 'import duckdb, sys; d = duckdb.connect(sys.argv[1]); print(flush=True); sys.stdin.read()'\n"
         "real = restore.open_known\n"
         "def opened(url, paths):\n"

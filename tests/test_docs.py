@@ -43,7 +43,7 @@ def test_every_variable_of_the_emitter_is_documented() -> None:
 
 
 def test_no_page_invents_a_variable() -> None:
-    from session_buddy.settings import Settings
+    from session_buddy.host.settings import Settings
 
     settings = {f"SESSION_BUDDY_{name.upper()}" for name in Settings.model_fields}
     known = names(SOURCES) | settings | {"SESSION_BUDDY_PATH"}

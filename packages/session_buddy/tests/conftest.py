@@ -13,7 +13,7 @@ import pytest
 
 from oneiric.paths import Paths, user_paths
 from oneiric.transport import ServerInfo, read_server_file
-from session_buddy import process
+from session_buddy.host import process
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 _OURS = ("ONEIRIC_", "SESSION_BUDDY_", "XDG_", "SUDO_", "SSH_")

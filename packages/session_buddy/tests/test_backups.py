@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from session_buddy import backups as module
-from session_buddy.backups import Backup, Backups, Keeper
 from session_buddy.errors import StoreUnreadable, UnknownBackup
-from session_buddy.presence import Presence
-from session_buddy.query import Query
+from session_buddy.history.query import Query
+from session_buddy.intake.presence import Presence
+from session_buddy.intake.writer import Writer
+from session_buddy.keep import backups as module
+from session_buddy.keep.backups import Backup, Backups
+from session_buddy.keep.keeper import Keeper
 from session_buddy.store import open_store
 from session_buddy.testing import arrival, end_event, start_event
-from session_buddy.writer import Writer
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

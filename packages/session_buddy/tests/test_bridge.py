@@ -24,8 +24,8 @@ from mcp.client.stdio import stdio_client
 from oneiric.paths import Paths
 from oneiric.testing import start_event
 from oneiric.transport import ServerInfo
-from session_buddy import process
-from session_buddy.bridge import Bridge, Message
+from session_buddy.client.bridge import Bridge, Message
+from session_buddy.host import process
 
 BRIDGE = ["-P", "-m", "session_buddy", "mcp", "start", "--transport", "stdio"]
 META = {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}

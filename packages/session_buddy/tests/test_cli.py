@@ -9,7 +9,7 @@ import pytest
 from oneiric.paths import Paths
 
 Cli = Callable[..., Any]
-BREAK = "import session_buddy.process as p\ndef running(paths): raise {error}\np.running = running\n"
+BREAK = "import session_buddy.host.process as p\ndef running(paths): raise {error}\np.running = running\n"
 RUN = "from session_buddy.cli import main\nmain()"
 
 

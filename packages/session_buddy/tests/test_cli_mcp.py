@@ -18,9 +18,9 @@ import pytest
 
 from oneiric.paths import Paths
 from oneiric.transport import Endpoint, ServerInfo, call_tool, read_server_file
-from session_buddy import process
 from session_buddy.cli import facts
-from session_buddy.location import file_of
+from session_buddy.host import process
+from session_buddy.host.places import file_of
 
 Cli = Callable[..., Any]
 Shell = Callable[..., str]

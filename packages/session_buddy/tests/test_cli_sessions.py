@@ -18,16 +18,17 @@ import pytest
 
 from oneiric.paths import Paths
 from oneiric.transport import ServerInfo
-from session_buddy import process
-from session_buddy.query import MAX_LIMIT
+from session_buddy.history.query import MAX_LIMIT
+from session_buddy.host import process
 
 Cli = Callable[..., Any]
 Shell = Callable[..., str]
 COMMAND = [sys.executable, "-P", "-m", "session_buddy"]
 # Waits for a database that others hold for as long as a busy machine may take to let go of it.
+_WITH = "from session_buddy.cli import main; from session_buddy.client import ask; ask.{}; main()"
 PATIENT = [
     *(sys.executable, "-P", "-c"),
-    "from session_buddy import cli, client; client.LOCK_SECONDS = 50; cli.main()",
+    _WITH.format("LOCK_SECONDS = 50"),
 ]
 UNPAID = ("fastmcp", "mcp", "duckdb", "structlog", "pydantic_settings", "rich", "psutil", "http.client")
 
@@ -365,7 +366,7 @@ def test_a_server_that_leaves_while_it_is_asked_is_followed_by_the_file(
 
 
 def test_a_server_that_hangs_up_again_and_again_is_one_line(home: Path, paths: Paths) -> None:
-    code = "from session_buddy import cli, client; client.LOCK_SECONDS = 0.5; cli.main()"
+    code = _WITH.format("LOCK_SECONDS = 0.5")
     with _posing(paths, _hang_up):
         failed = subprocess.run(
             [sys.executable, "-P", "-c", code, "list-sessions"],
@@ -384,7 +385,7 @@ def test_a_server_that_hangs_is_asked_once(home: Path, paths: Paths) -> None:
             while True:
                 came.append(listener.accept()[0])
 
-    code = "from session_buddy import cli, client; client._CALL_SECONDS = 0.5; cli.main()"
+    code = _WITH.format("_CALL_SECONDS = 0.5")
     with _posing(paths, hang):
         failed = subprocess.run(
             [sys.executable, "-P", "-c", code, "list-sessions"],
@@ -431,7 +432,7 @@ def test_asking_a_server_needs_none_of_the_servers_libraries(cli: Cli, server: S
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     imported = {line.rpartition("|")[2].strip() for line in traced.stderr.splitlines()}
-    assert "session_buddy.client" in imported
+    assert "session_buddy.client.ask" in imported
     assert imported.isdisjoint(UNPAID)
 
 

@@ -10,21 +10,23 @@ import pytest
 
 from oneiric.paths import user_paths
 from oneiric.transport import Endpoint, ServerInfo, call_tool
-from session_buddy import tokens
+from session_buddy.access.callers import SCOPES, Caller, local_subject
+from session_buddy.access.secret import load_secret
+from session_buddy.access.tokens import verify
 from session_buddy.cli.token import Scope
-from session_buddy.settings import load_settings
+from session_buddy.host.settings import load_settings
 
 Cli = Callable[..., Any]
 
 
-def _caller(token: str) -> tokens.Caller:
-    caller = tokens.verify(tokens.load_secret(load_settings(), user_paths()), token)
+def _caller(token: str) -> Caller:
+    caller = verify(load_secret(load_settings(), user_paths()), token)
     assert caller is not None
     return caller
 
 
 def test_scopes_are_those_of_the_rights_table() -> None:
-    assert {scope.value for scope in Scope} == set(tokens.SCOPES)
+    assert {scope.value for scope in Scope} == set(SCOPES)
 
 
 def test_show_prints_a_token_of_this_user_and_nothing_else(cli: Cli) -> None:
@@ -32,7 +34,7 @@ def test_show_prints_a_token_of_this_user_and_nothing_else(cli: Cli) -> None:
     assert shown.stderr == ""
     assert shown.stdout.count("\n") == 1
     caller = _caller(shown.stdout.strip())
-    assert caller.subject == tokens.local_subject()
+    assert caller.subject == local_subject()
     assert caller.scopes == {"track", "read"}
 
 
@@ -104,4 +106,4 @@ def test_two_first_tokens_at_once_are_signed_with_one_secret(home: Path) -> None
     made = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     for child in made:
         token, _ = child.communicate(timeout=60)
-        assert _caller(token.strip()).subject == tokens.local_subject()
+        assert _caller(token.strip()).subject == local_subject()

@@ -6,13 +6,13 @@ from pathlib import Path
 import anyio
 from starlette.requests import Request
 
-from session_buddy.doors import Doorkeeper
-from session_buddy.presence import Presence
-from session_buddy.register import Register
+from session_buddy.access.tokens import issue
+from session_buddy.intake.presence import Presence
+from session_buddy.intake.writer import Writer
+from session_buddy.server.gate import Doorkeeper
+from session_buddy.server.register import Register
+from session_buddy.server.web.health import Health
 from session_buddy.store import open_store
-from session_buddy.tokens import issue
-from session_buddy.web.health import Health
-from session_buddy.writer import Writer
 
 
 def request(authorization: str = "") -> Request:

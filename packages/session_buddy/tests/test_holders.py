@@ -8,7 +8,7 @@ import sys
 import psutil
 import pytest
 
-from session_buddy.holders import listener_on, program_of
+from session_buddy.host.holders import listener_on, program_of
 
 
 def test_a_program_is_named_by_its_command_line() -> None:

@@ -16,9 +16,10 @@ from structlog.testing import capture_logs
 
 from oneiric import facts
 from oneiric.contract import DEFAULT_LEASE_SECONDS, UNKNOWN
-from session_buddy.liveness import Here, Watch, end_of, expired, gone, life_in_table, life_since
-from session_buddy.presence import Presence
-from session_buddy.sessions import Arrival, Taken
+from session_buddy.access.callers import local_subject
+from session_buddy.history.model import Arrival, Taken
+from session_buddy.intake.liveness import Here, Watch, end_of, expired, gone, life_in_table, life_since
+from session_buddy.intake.presence import Presence
 from session_buddy.store import Store, open_store
 from session_buddy.testing import (
     MOMENT,
@@ -29,7 +30,6 @@ from session_buddy.testing import (
     session_id_of,
     start_event,
 )
-from session_buddy.tokens import local_subject
 
 NOW = MOMENT + timedelta(minutes=1)
 SLEEPER = [sys.executable, "-c", "import sys; print('up', flush=True); sys.stdin.read()"]

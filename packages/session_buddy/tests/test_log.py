@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 
 from oneiric.paths import Paths
 from session_buddy.errors import ConfigurationError
-from session_buddy.log import log_file, set_up_logging
+from session_buddy.host.log import log_file, set_up_logging
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +98,7 @@ def test_somebody_who_hangs_up_is_not_told(home: Path, error: Exception, told: b
 
 
 def test_the_file_rotates(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("session_buddy.log.MAX_BYTES", 500)
+    monkeypatch.setattr("session_buddy.host.log.MAX_BYTES", 500)
     set_up_logging(home / "x.log", "info")
     for number in range(100):
         structlog.stdlib.get_logger("ours").info("one of many", number=number)

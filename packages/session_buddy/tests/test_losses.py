@@ -12,19 +12,20 @@ from pathlib import Path
 import pytest
 
 from oneiric.paths import Paths
-from session_buddy import server
-from session_buddy.backups import Backups, Keeper
 from session_buddy.errors import StoreUnreadable
-from session_buddy.handover import hand_over
-from session_buddy.intake import locally
-from session_buddy.losses import Losses, count
-from session_buddy.presence import Presence
-from session_buddy.sessions import Arrival, Taken
+from session_buddy.history.model import Arrival, Taken
+from session_buddy.intake.admission import locally
+from session_buddy.intake.outbox import hand_over
+from session_buddy.intake.presence import Presence
+from session_buddy.intake.writer import Writer
+from session_buddy.keep.backups import Backups
+from session_buddy.keep.keeper import Keeper
+from session_buddy.keep.losses import Losses, count
+from session_buddy.server import wiring
 from session_buddy.store import open_store
 from session_buddy.store.duckdb import DuckDBStore
 from session_buddy.store.duckdb.wal import log_of, sessions_named_in
 from session_buddy.testing import MOMENT, arrival, end_event, session_id_of, start_event
-from session_buddy.writer import Writer
 
 
 class Troubled(DuckDBStore):
@@ -157,7 +158,7 @@ def test_a_server_that_cannot_make_up_for_a_gap_tries_again(paths: Paths, shell:
     troubled.full = True
     backups = Backups(paths.data / "x.duckdb")
     with Writer(troubled, Presence()) as writer:
-        sweep = partial(server._sweep, troubled, writer, paths, Keeper(backups, pytest.fail, timedelta(0)))
+        sweep = partial(wiring._sweep, troubled, writer, paths, Keeper(backups, pytest.fail, timedelta(0)))
         with pytest.raises(StoreUnreadable, match="no space left"):
             sweep()
         assert (bool(troubled.gap), list(troubled.statuses())) == (True, [])

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from session_buddy.store.newest import Newest
+from session_buddy.store.duckdb.newest import Newest
 
 IDS = st.builds(
     lambda component, second, event: f"{component}-20260102-0304{second:02}-{event:08x}",

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from oneiric.paths import Paths
-from session_buddy.offline import answer
+from session_buddy.client.offline import answer
 
 
 def leave() -> str:

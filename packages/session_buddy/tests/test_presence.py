@@ -4,8 +4,9 @@ from datetime import timedelta
 
 from oneiric.contract import DEFAULT_LEASE_SECONDS
 from oneiric.events import SessionHeartbeat, parse_event
-from session_buddy.presence import Presence
-from session_buddy.sessions import SessionRow, fold
+from session_buddy.history.fold import fold
+from session_buddy.history.model import SessionRow
+from session_buddy.intake.presence import Presence
 from session_buddy.testing import (
     MOMENT,
     OWNER,

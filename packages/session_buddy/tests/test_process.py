@@ -10,8 +10,8 @@ import pytest
 
 from oneiric.paths import Paths
 from oneiric.transport import ServerInfo
-from session_buddy import process
 from session_buddy.errors import AlreadyRunning, ServerFailed
+from session_buddy.host import process
 
 
 @pytest.fixture

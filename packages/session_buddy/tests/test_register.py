@@ -6,13 +6,13 @@ from pathlib import Path
 import anyio
 import pytest
 
-from session_buddy.presence import Presence
-from session_buddy.query import Query
-from session_buddy.register import Register
+from session_buddy.access.callers import Caller
+from session_buddy.history.query import Query
+from session_buddy.intake.presence import Presence
+from session_buddy.intake.writer import Writer
+from session_buddy.server.register import Register
 from session_buddy.store import open_store
 from session_buddy.testing import MOMENT, heartbeat_event, session_id_of, start_event
-from session_buddy.tokens import Caller
-from session_buddy.writer import Writer
 
 ANN = Caller("ann", frozenset({"track", "read"}))
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from session_buddy import render
-from session_buddy.records import SessionRecord
-from session_buddy.render import Format
+from session_buddy.cli import render
+from session_buddy.cli.render import Format
+from session_buddy.cli.text import hanging, human_duration, local_time
+from session_buddy.history.record import SessionRecord
 
 
 def _record(**changes: Any) -> dict[str, Any]:
@@ -109,7 +110,7 @@ def test_one_session_piped_is_a_field_a_line_with_dotted_names() -> None:
     ],
 )
 def test_durations_read_in_their_two_largest_units(seconds: float, text: str) -> None:
-    assert render.human_duration(seconds) == text
+    assert human_duration(seconds) == text
 
 
 def test_local_time_names_its_zone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,29 +119,29 @@ def test_local_time_names_its_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
     time.tzset()
     try:
-        assert render.local_time("2026-01-02T03:04:05+00:00") == "2026-01-02 04:04:05 CET"
+        assert local_time("2026-01-02T03:04:05+00:00") == "2026-01-02 04:04:05 CET"
     finally:
         monkeypatch.undo()
         time.tzset()
 
 
 def test_csv_has_the_fields_of_a_record_in_order() -> None:
-    assert tuple(SessionRecord.__annotations__) == render.FIELDS
-    assert _rows("csv") == _one("csv", {}).splitlines(keepends=True)[0] == ",".join(render.FIELDS) + "\n"
+    header = ",".join(SessionRecord.__annotations__) + "\n"
+    assert _rows("csv") == _one("csv", {}).splitlines(keepends=True)[0] == header
 
 
 @pytest.mark.parametrize("width", [30, 40, 60])
 def test_long_values_go_on_behind_an_indent_and_break_between_words(width: int) -> None:
     words = ["a", "track_session_start,", "of-the_list,", "", "and", "so", "on"]
-    lines = render.hanging(" ".join(words), 9, width)
+    lines = hanging(" ".join(words), 9, width)
     assert all(len(line) + (9 if at == 0 else 0) <= width for at, line in enumerate(lines))
     assert all(line.startswith(" " * 9) and line[9] != " " for line in lines[1:])
     assert " ".join(lines).split() == " ".join(words).split()
 
 
 def test_a_word_longer_than_a_line_stays_whole() -> None:
-    assert render.hanging("see " + "x" * 50, 4, 24) == ["see", "    " + "x" * 50]
-    assert render.hanging("", 4, 24) == [""]
+    assert hanging("see " + "x" * 50, 4, 24) == ["see", "    " + "x" * 50]
+    assert hanging("", 4, 24) == [""]
 
 
 def _others(form: Format | None) -> str:

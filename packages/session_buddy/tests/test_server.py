@@ -16,11 +16,13 @@ import pytest
 
 from oneiric.paths import Paths
 from oneiric.transport import CallRefused, Endpoint, ServerInfo, call_tool
-from session_buddy import process
-from session_buddy.settings import load_settings
+from session_buddy.access.callers import RIGHTS
+from session_buddy.access.secret import own_secret
+from session_buddy.access.tokens import issue
+from session_buddy.host import process
+from session_buddy.host.settings import load_settings
 from session_buddy.store import open_store
 from session_buddy.testing import ServerProcess, heartbeat_event, session_id_of, start_event
-from session_buddy.tokens import RIGHTS, issue, own_secret
 
 Launch = Callable[..., ServerProcess]
 HALF_A_CALL = b"""\

@@ -10,7 +10,7 @@ import yaml
 from pydantic import SecretStr
 
 from session_buddy.errors import ConfigurationError
-from session_buddy.settings import FOLDER_KEYS, BackupSettings, Settings, load_settings
+from session_buddy.host.settings import FOLDER_KEYS, BackupSettings, Settings, load_settings
 
 SHIPPED = Path(__file__).parents[3] / "settings" / "session-buddy.yaml"
 

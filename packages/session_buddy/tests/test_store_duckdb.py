@@ -28,12 +28,12 @@ from session_buddy.errors import (
     StoreUnreadable,
     UnknownSession,
 )
-from session_buddy.query import Query
-from session_buddy.sessions import Beat
+from session_buddy.history.model import Beat
+from session_buddy.history.query import Query
 from session_buddy.store import Gap, Store, open_store
 from session_buddy.store.duckdb import DuckDBStore, opening, statements, wal
+from session_buddy.store.duckdb.schema import LATEST
 from session_buddy.store.known import open_known
-from session_buddy.store.schema import LATEST
 from session_buddy.testing import MOMENT, arrival, end_event, heartbeat_event, session_id_of, start_event
 
 
@@ -647,7 +647,7 @@ def test_a_closed_store_says_so(store: Store) -> None:
 FULL_DISK = """
 import resource, sys
 from session_buddy.errors import StoreUnreadable
-from session_buddy.query import Query
+from session_buddy.history.query import Query
 from session_buddy.store import open_store
 from session_buddy.testing import arrival, start_event
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from session_buddy import table
+from session_buddy.cli import table
 
 LONG_ID = "c" * 64 + "-20260102-030405-1b9d6bcd"
 

@@ -11,18 +11,11 @@ import pytest
 from pydantic import SecretStr
 
 from oneiric.paths import Paths
+from session_buddy.access.callers import RIGHTS, SCOPES, Caller, local_caller, local_subject
+from session_buddy.access.secret import load_secret
+from session_buddy.access.tokens import issue, verify
 from session_buddy.errors import ConfigurationError, Forbidden
-from session_buddy.settings import Settings
-from session_buddy.tokens import (
-    RIGHTS,
-    SCOPES,
-    Caller,
-    issue,
-    load_secret,
-    local_caller,
-    local_subject,
-    verify,
-)
+from session_buddy.host.settings import Settings
 
 SECRET = "s" * 40
 

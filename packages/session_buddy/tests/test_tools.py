@@ -23,8 +23,9 @@ from fastmcp.client.transports import StreamableHttpTransport
 from oneiric import facts
 from oneiric.paths import user_paths
 from oneiric.transport import CallRefused, Endpoint, ServerInfo, Unauthorized, call_tool
+from session_buddy.access.callers import RIGHTS, Scope
+from session_buddy.access.tokens import issue
 from session_buddy.testing import ServerProcess, end_event, heartbeat_event, session_id_of, start_event
-from session_buddy.tokens import RIGHTS, Scope, issue
 
 SECRET = "tests-only-" + uuid.uuid4().hex
 

@@ -9,9 +9,10 @@ import pytest
 
 from oneiric.paths import Paths
 from oneiric.transport import ServerInfo
-from session_buddy.client import post
+from session_buddy.access.secret import own_secret
+from session_buddy.access.tokens import issue
+from session_buddy.client.ask import post
 from session_buddy.errors import ServerFailed
-from session_buddy.tokens import issue, own_secret
 
 
 def over_tcp(server: ServerInfo, token: str | None) -> tuple[int, dict[str, str]]:

@@ -11,9 +11,10 @@ import pytest
 
 from oneiric.events import SessionHeartbeat, parse_event
 from session_buddy.errors import StoreClosed, StoreError, StoreUnreadable
-from session_buddy.presence import Presence
-from session_buddy.query import Query
-from session_buddy.sessions import Arrival, Beat, Taken
+from session_buddy.history.model import Arrival, Beat, Taken
+from session_buddy.history.query import Query
+from session_buddy.intake.presence import Presence
+from session_buddy.intake.writer import Writer
 from session_buddy.store.duckdb import DuckDBStore
 from session_buddy.testing import (
     MOMENT,
@@ -24,7 +25,6 @@ from session_buddy.testing import (
     session_id_of,
     start_event,
 )
-from session_buddy.writer import Writer
 
 TROUBLES = {
     "known": StoreError("cannot be converted"),

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 from oneiric.events import SessionStart, parse_event
 from oneiric.paths import user_paths
 from oneiric.transport import ServerInfo, read_server_file
-from session_buddy.sessions import Arrival
+from session_buddy.history.model import Arrival
 
 MOMENT: Final = datetime(2026, 1, 2, 3, 4, 5, 123456, tzinfo=UTC)
 OWNER: Final = "local:1000"
@@ -20,8 +20,8 @@ OWNER: Final = "local:1000"
 _SERVE: Final = """
 import sys
 from session_buddy.errors import SessionBuddyError
-from session_buddy.server import serve
-from session_buddy.settings import load_settings
+from session_buddy.server.wiring import serve
+from session_buddy.host.settings import load_settings
 try:
     serve(load_settings(), lambda line: print(line, flush=True))
 except SessionBuddyError as error:

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from oneiric.paths import user_paths
-from session_buddy import client, process, render
-from session_buddy.backups import LATEST, Backup, Backups
-from session_buddy.cli import edge, facts
+from session_buddy.cli import edge, facts, render
 from session_buddy.cli.mcp import Database
 from session_buddy.cli.sessions import FormatOption
+from session_buddy.client import ask
 from session_buddy.errors import SessionBuddyError
-from session_buddy.location import file_of
+from session_buddy.host import process
+from session_buddy.host.places import file_of
+from session_buddy.keep.backups import LATEST, Backup, Backups
 
 if TYPE_CHECKING:
-    from session_buddy.restore import Restored
+    from session_buddy.keep.restore import Restored
 
 FIELDS: Final = ("name", "made_at", "bytes", "path")
 
@@ -48,8 +49,8 @@ Examples:
 def create(db: Database = None) -> None:
     """Make a backup now, with a server running or not."""
     facts.tell_named("this command backs up the local database only")
-    server = client.local_server(_named(db))
-    path = client.post(server, "/api/backup")["path"] if server is not None else _make(db).path
+    server = ask.local_server(_named(db))
+    path = ask.post(server, "/api/backup")["path"] if server is not None else _make(db).path
     edge.say(f"Backup {path}")
 
 
@@ -90,13 +91,13 @@ def restore(
     The present database is set aside. A server has to be stopped first. Which database it is, the
     settings say, or --db: that of the server, if it was started with one.
     """
-    from session_buddy.restore import restore as put_back  # the database's library
+    from session_buddy.keep.restore import restore as put_back  # the database's library
 
     edge.say(_in_words(put_back(_url(db), name, user_paths(), datetime.now(UTC))))
 
 
 def _in_words(done: "Restored") -> str:
-    from session_buddy.losses import counted
+    from session_buddy.keep.losses import counted
 
     lines = [
         f"Restored {done.backup.name} into {done.database}: {counted(done.sessions)}.",
@@ -121,7 +122,7 @@ def _row(backup: Backup) -> dict[str, Any]:
 
 
 def _url(db: str | None) -> str:
-    from session_buddy.settings import load_settings  # 0.3 s
+    from session_buddy.host.settings import load_settings  # 0.3 s
 
     return load_settings(db=db).database_url()
 
@@ -133,17 +134,17 @@ def _named(db: str | None) -> str | None:
 def _backups(db: str | None) -> Backups:
     """Those of the database that is named, else of the server's, else of the one that the settings name."""
     named = _named(db)
-    server = client.local_server() if named is None else None
+    server = ask.local_server() if named is None else None
     return Backups(file_of(server.database if server is not None else named or _url(None)))
 
 
 def _make(db: str | None) -> Backup:
-    from session_buddy.offline import opened  # the database's library
-    from session_buddy.settings import load_settings
+    from session_buddy.client.offline import opened  # the database's library
+    from session_buddy.host.settings import load_settings
     from session_buddy.store.known import open_known
 
     now, paths, settings = datetime.now(UTC), user_paths(), load_settings(db=db)
-    url, seconds = settings.database_url(), client.LOCK_SECONDS
+    url, seconds = settings.database_url(), ask.LOCK_SECONDS
     # What waits in the outbox is for the server, if one runs that keeps another database.
     apart = process.running(paths) is not None
     opening = closing(open_known(url, paths, wait_seconds=seconds)) if apart else opened(url, now, seconds)

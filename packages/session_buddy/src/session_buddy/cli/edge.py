@@ -11,8 +11,8 @@ from typing import Any, Final, NoReturn, TextIO
 import typer
 
 from oneiric.transport import TransportError
+from session_buddy.cli.text import visible
 from session_buddy.errors import SessionBuddyError
-from session_buddy.render import visible
 
 DEBUG_VARIABLE: Final = "SESSION_BUDDY_DEBUG"
 INTERRUPTED: Final = 130
@@ -42,7 +42,7 @@ def run(app: Callable[..., Any]) -> None:
 def _logged(error: Exception) -> str:
     """Put an error's traceback into the log; returns where that is."""
     from oneiric.paths import user_paths
-    from session_buddy.log import log_file, set_up_logging
+    from session_buddy.host.log import log_file, set_up_logging
 
     path = log_file(user_paths())
     try:

@@ -6,15 +6,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from oneiric.transport import CallRefused, ServerInfo
-from session_buddy import client
-from session_buddy.backups import Backups
 from session_buddy.cli import edge
+from session_buddy.cli.text import hanging, human_duration, local_time, visible
+from session_buddy.client import ask
 from session_buddy.errors import ServerFailed, SessionBuddyError
-from session_buddy.location import file_of
-from session_buddy.render import hanging, human_duration, local_time, visible
+from session_buddy.host.places import file_of
+from session_buddy.keep.backups import Backups
 
 if TYPE_CHECKING:
-    from session_buddy.holders import Door
+    from session_buddy.host.holders import Door
 
 ANSWER_SECONDS: Final = 5.0
 _ANY: Final = 10_000
@@ -22,7 +22,7 @@ _INDENT: Final = 20
 
 
 def _joined(listens_on: Sequence[Mapping[str, Any]]) -> str:
-    from session_buddy.holders import Door  # 30 ms of psutil
+    from session_buddy.host.holders import Door  # 30 ms of psutil
 
     return ", ".join(str(Door(**door)) for door in listens_on)
 
@@ -56,7 +56,7 @@ def of_server(info: ServerInfo | None) -> dict[str, Any]:
         return {"running": False}
     known = {"pid": info.pid, "version": info.version, "address": info.url, "log": info.log}
     try:
-        health = client.call(info.endpoint, "health_check", {}, timeout=ANSWER_SECONDS)
+        health = ask.call(info.endpoint, "health_check", {}, timeout=ANSWER_SECONDS)
     except (ServerFailed, CallRefused) as error:
         return {"running": False, **known, "error": str(error)}
     told = {name: health[name] for name in ("uptime_seconds", "database", "live_sessions", "tools")}
@@ -81,14 +81,14 @@ def _last_backup(info: ServerInfo) -> dict[str, str | None]:
 
 def tell_named(this: str) -> None:
     """Where the environment names another server, say so, and what ``this`` command does all the same."""
-    address = client.named_address()
+    address = ask.named_address()
     if address is not None:
         edge.tell(f"SESSION_BUDDY_MCP_ENDPOINT names another server, {address}; {this}.")
 
 
 def doors_of(pid: int) -> list["Door"]:
     """Where a server listens on TCP; nothing where the system does not tell."""
-    from session_buddy import holders  # 30 ms of psutil
+    from session_buddy.host import holders  # 30 ms of psutil
 
     return holders.doors_of(pid)
 

@@ -12,10 +12,11 @@ import typer
 
 from oneiric.paths import user_paths
 from oneiric.transport import Endpoint, ServerInfo
-from session_buddy import client, process
 from session_buddy.cli import edge, facts, token
+from session_buddy.client import ask
 from session_buddy.errors import AlreadyRunning, ConfigurationError, ServerFailed
-from session_buddy.location import file_of
+from session_buddy.host import process
+from session_buddy.host.places import file_of
 
 NOT_RUNNING: Final = 3
 _RIVAL_SECONDS: Final = 1.0
@@ -101,7 +102,7 @@ def restart(host: Host = None, port: Port = None, db: Database = None, log_level
     It starts with the settings as they are now, also if none ran; if those are not valid, the one that
     runs is left alone.
     """
-    from session_buddy.settings import load_settings  # 0.3 s
+    from session_buddy.host.settings import load_settings  # 0.3 s
 
     flags: dict[str, Any] = {"host": host, "port": port, "db": db, "log_level": log_level}
     file_of(load_settings(**flags).database_url())
@@ -140,10 +141,10 @@ def health() -> None:
     A real MCP call with a token, to the server that SESSION_BUDDY_MCP_ENDPOINT names, else to this user's
     own. Exit code 0 or 1.
     """
-    named = client.named_server()
+    named = ask.named_server()
     server = named or _tcp_door()
-    hint = client.IF_REFUSED if named else _IF_REFUSED
-    answer = client.call(server, "health_check", {}, if_refused=hint, timeout=facts.ANSWER_SECONDS)
+    hint = ask.IF_REFUSED if named else _IF_REFUSED
+    answer = ask.call(server, "health_check", {}, if_refused=hint, timeout=facts.ANSWER_SECONDS)
     edge.say(
         f"Healthy: {server.url} answers, database {answer['database']} is readable,"
         f" {answer['live_sessions']} live sessions."
@@ -168,8 +169,8 @@ def _start_background(flags: dict[str, Any]) -> None:
 
 
 def _serve(flags: dict[str, Any]) -> None:
-    from session_buddy.server import serve  # 2 s that only the server needs
-    from session_buddy.settings import load_settings  # 0.3 s
+    from session_buddy.host.settings import load_settings  # 0.3 s
+    from session_buddy.server.wiring import serve  # 2 s that only the server needs
 
     settings = load_settings(**flags)
     deadline = time.monotonic() + process.START_SECONDS
@@ -204,7 +205,7 @@ def _announcer() -> Callable[[str], None]:
 
 
 def _bridge(flags: dict[str, Any]) -> None:
-    from session_buddy.bridge import Bridge  # 60 ms of http.client
+    from session_buddy.client.bridge import Bridge  # 60 ms of http.client
 
     if sys.stdin is None or sys.stdout is None:
         raise ConfigurationError(

@@ -1,19 +1,15 @@
 """``list-sessions`` and ``show-session``."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 import typer
 
-from session_buddy import client, render
-from session_buddy.cli import edge
+from session_buddy.cli import edge, render
+from session_buddy.cli.render import Format
+from session_buddy.client import ask
 from session_buddy.errors import InvalidQuery, UnknownSession
-from session_buddy.render import Format
-
-StatusFilter = Literal["active", "ended", "crashed", "lost", "unreachable"]
-
-# session_buddy.sessions has the same: that module costs 0.2 s, and a test compares.
-MAX_LIMIT: Final = 10_000
+from session_buddy.history.query import DEFAULT_LIMIT, MAX_LIMIT, StatusFilter, parse_since
 
 LIST_EXAMPLES: Final = """\b
 To a terminal: a table. Piped: tab-separated rows, newest first, without a header; the fields are
@@ -41,8 +37,6 @@ def _absolute(since: str | None) -> str | None:
     """A time as it was typed, made one that means the same on a server in another time zone."""
     if since is None:
         return None
-    from session_buddy.query import parse_since
-
     try:
         return parse_since(since, datetime.now(UTC)).isoformat()
     except InvalidQuery as error:
@@ -69,11 +63,11 @@ def list_sessions(
     ] = None,
     limit: Annotated[
         int, typer.Option(min=1, max=MAX_LIMIT, metavar="N", help="At most so many, the newest.")
-    ] = 50,
+    ] = DEFAULT_LIMIT,
     form: FormatOption = None,
 ) -> None:
     """List sessions, newest first."""
-    records = client.list_sessions(
+    records = ask.list_sessions(
         session_type=session_type, component=component, username=user, status=status, since=since, limit=limit
     )
     if not records and form is None and edge.on_terminal():
@@ -84,7 +78,7 @@ def list_sessions(
 
 
 def _complete_id(incomplete: str) -> list[str]:
-    return client.recent_ids(incomplete)
+    return ask.recent_ids(incomplete)
 
 
 def _not_empty(session_id: str) -> str:
@@ -107,7 +101,7 @@ def show_session(
 ) -> None:
     """Show every field of one session."""
     try:
-        record = client.get_session(session_id)
+        record = ask.get_session(session_id)
     except UnknownSession as error:
         if error.nearest:
             raise

@@ -9,8 +9,8 @@ from typing import Annotated, Final, Literal
 import typer
 
 from oneiric.paths import user_paths
-from session_buddy import process
 from session_buddy.cli import edge
+from session_buddy.host import process
 
 app = typer.Typer(
     name="token", help="Tokens for MCP clients, other users and other hosts.", no_args_is_help=True
@@ -79,10 +79,12 @@ def sign_own(scopes: Sequence[Literal["track", "read", "admin"]], ttl_seconds: f
     Raises:
         ConfigurationError: the secret cannot be used.
     """
-    from session_buddy import tokens  # signing: 0.2 s that few commands need
+    from session_buddy.access.callers import local_subject
+    from session_buddy.access.secret import own_secret
+    from session_buddy.access.tokens import issue  # signing: 0.2 s that few commands need
 
-    secret = tokens.own_secret(user_paths())
-    return tokens.issue(secret, tokens.local_subject(), scopes, ttl_seconds)
+    secret = own_secret(user_paths())
+    return issue(secret, local_subject(), scopes, ttl_seconds)
 
 
 def sign(subject: str, scopes: Sequence[Literal["track", "read", "admin"]], ttl_seconds: float) -> str:
@@ -91,10 +93,11 @@ def sign(subject: str, scopes: Sequence[Literal["track", "read", "admin"]], ttl_
     Raises:
         ConfigurationError: the settings or the secret cannot be used, or the subject is not allowed.
     """
-    from session_buddy import tokens  # settings and signing: 0.4 s that few commands need
-    from session_buddy.settings import load_settings
+    from session_buddy.access.secret import load_secret
+    from session_buddy.access.tokens import issue  # settings and signing: 0.4 s that few commands need
+    from session_buddy.host.settings import load_settings
 
-    return tokens.issue(tokens.load_secret(load_settings(), user_paths()), subject, scopes, ttl_seconds)
+    return issue(load_secret(load_settings(), user_paths()), subject, scopes, ttl_seconds)
 
 
 def _seconds(text: str) -> float:
@@ -105,7 +108,7 @@ def _seconds(text: str) -> float:
 
 
 def _client_entry(token: str) -> dict[str, object]:
-    from session_buddy.settings import load_settings
+    from session_buddy.host.settings import load_settings
 
     info, settings = process.running(user_paths()), load_settings()
     url = info.url if info is not None else settings.url(settings.port)

@@ -1,6 +1,6 @@
 """Where the history lies on disk: one seam, opened by URL."""
 
-from session_buddy.location import file_of
+from session_buddy.host.places import file_of
 from session_buddy.store.protocol import Gap, Store
 
 __all__ = ["Gap", "Store", "open_store"]

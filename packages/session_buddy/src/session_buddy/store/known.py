@@ -18,7 +18,7 @@ def open_known(url: str, paths: Paths, *, wait_seconds: float = 5.0) -> Store:
     a line; where that cannot be read or written, every database that is not there counts as new.
 
     Args:
-        url: the database, as :meth:`session_buddy.settings.Settings.database_url` gives it.
+        url: the database, as :meth:`session_buddy.host.settings.Settings.database_url` gives it.
         paths: this user's folders.
         wait_seconds: how long to wait for another process to let go of it.
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from oneiric.contract import Status
-from session_buddy.query import Query
-from session_buddy.sessions import Arrival, Beat, SessionRow, Taken
+from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
+from session_buddy.history.query import Query
 
 
 class Gap(NamedTuple):

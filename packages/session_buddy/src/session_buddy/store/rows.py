@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 
-from session_buddy.sessions import Arrival, Beat, End, SessionRow
+from session_buddy.history.model import Arrival, Beat, End, SessionRow
 
 COLUMNS: Final = SessionRow._fields
 

@@ -1,5 +1,5 @@
 """The embedded store, in one file."""
 
-from session_buddy.store.duckdb.history import DuckDBStore
+from session_buddy.store.duckdb.store import DuckDBStore
 
 __all__ = ["DuckDBStore"]

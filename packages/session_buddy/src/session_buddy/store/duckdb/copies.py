@@ -17,6 +17,7 @@ import duckdb
 
 from session_buddy.errors import NewerDatabase, NotADatabase, StoreUnreadable
 from session_buddy.store.duckdb.opening import CONFIG, line_of, look_at, schema_of
+from session_buddy.store.duckdb.schema import LATEST
 from session_buddy.store.duckdb.statements import (
     COUNT_STARTED,
     RENEW,
@@ -28,7 +29,6 @@ from session_buddy.store.duckdb.statements import (
     transaction,
 )
 from session_buddy.store.protocol import Gap
-from session_buddy.store.schema import LATEST
 
 _CHUNK_BYTES: Final = 1024 * 1024
 # Reading a large file whole must not make a server large.

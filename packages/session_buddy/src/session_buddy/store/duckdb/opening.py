@@ -14,11 +14,11 @@ from typing import Final
 import duckdb
 
 from session_buddy.errors import NewerDatabase, NotADatabase, StoreLocked, StoreUnreadable
-from session_buddy.holders import program_of
+from session_buddy.host.holders import program_of
+from session_buddy.store.duckdb.schema import LATEST, MIGRATIONS
 from session_buddy.store.duckdb.statements import Cursor, gap_of, mark, one, rows_of, transaction
 from session_buddy.store.duckdb.wal import aside_of, is_unclean, log_of, sessions_named_in, set_aside
 from session_buddy.store.protocol import Gap
-from session_buddy.store.schema import LATEST, MIGRATIONS
 
 # threads: two were slower than one for rows this small. Extensions: a file of another kind must not make the
 # library look for a reader on the network.

@@ -11,9 +11,9 @@ import duckdb
 from pydantic_core import to_json
 
 from oneiric import contract
-from session_buddy.query import Query
-from session_buddy.sessions import Beat, SessionRow
-from session_buddy.store.newest import second_of
+from session_buddy.history.model import Beat, SessionRow
+from session_buddy.history.query import Query
+from session_buddy.store.duckdb.newest import second_of
 from session_buddy.store.protocol import Gap
 from session_buddy.store.rows import BEAT_COLUMNS, COLUMNS, MUTABLE, beat_values, naive, row_from, row_values
 

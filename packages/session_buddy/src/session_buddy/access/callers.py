@@ -1,0 +1,58 @@
+"""Who calls, and what each may do; standard library only."""
+
+import os
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from session_buddy.errors import Forbidden
+
+Scope = Literal["track", "read", "admin"]
+SCOPES: Final[tuple[Scope, ...]] = ("track", "read", "admin")
+
+# What each tool asks for; None: any valid token. ``admin`` stands for every right.
+RIGHTS: Final[dict[str, Scope | None]] = {
+    "track_session_start": "track",
+    "track_session_end": "track",
+    "track_events": "track",
+    "list_sessions": "read",
+    "get_session": "read",
+    "health_check": None,
+}
+
+LOCAL: Final = "local:"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whom a token names and what it allows."""
+
+    subject: str
+    scopes: frozenset[Scope]
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether this caller may do everything, and to anybody's sessions."""
+        return "admin" in self.scopes
+
+    def require(self, tool: str) -> None:
+        """Refuse what the rights do not allow.
+
+        Raises:
+            Forbidden: names the scope that is missing.
+        """
+        needed = RIGHTS.get(tool, "admin")
+        if needed is not None and needed not in self.scopes and not self.is_admin:
+            raise Forbidden(
+                f"{tool} needs a token with scope {needed}; this one ({self.subject}) has"
+                f" {' '.join(sorted(self.scopes)) or 'none'}"
+            )
+
+
+def local_subject() -> str:
+    """``local:<uid>``: this user, on this machine."""
+    return f"{LOCAL}{os.geteuid()}"
+
+
+def local_caller() -> Caller:
+    """This user, with all rights."""
+    return Caller(local_subject(), frozenset(SCOPES))

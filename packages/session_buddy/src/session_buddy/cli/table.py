@@ -1,0 +1,159 @@
+"""Session records as tables for people: they fit the terminal, and a session id is never cut."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final, TextIO
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from session_buddy.cli.text import (
+    MISSING,
+    Record,
+    flatten,
+    hanging,
+    human_duration,
+    local,
+    local_time,
+    visible,
+)
+
+_GAP: Final = 2
+_ANY: Final = 10_000
+_TITLES: Final = ("session id", "component", "user@host", "type", "status", "started", "duration", "idle")
+# On a narrow terminal first the reasons leave, then columns in this order: the id itself tells
+# the component, and since when is what a list is for.
+_LEAVING: Final = ("type", "component", "idle", "duration", "user@host", "status", "started")
+_COLOURS: Final = {"active": "green", "crashed": "red", "lost": "yellow", "unreachable": "yellow"}
+_TIMES: Final = ("start_time", "end_time", "last_seen", "last_activity")
+# The contract's words that tell little by themselves; the package's README explains both.
+_REASONS: Final = {
+    "outbox_recovered": "found later",
+    "process_gone": "process gone",
+    "lease_expired": "not heard from",
+}
+# Activity comes with heartbeats, 15 s apart at the least: what is below says nothing.
+_IDLE_SECONDS: Final = 30
+
+Row = Mapping[str, str]
+
+
+def write_rows(records: Sequence[Record], stream: TextIO) -> None:
+    """Write a table of sessions: as many columns as the width of ``stream``'s terminal holds."""
+    now = datetime.now(UTC)
+    console = _console(stream)
+    rows: list[Row] = [_row(record, now) for record in records]
+    titles, hidden = _fit(_widths(rows), console.width)
+    told = [{**row, "status": _with_reason(record)} for row, record in zip(rows, records, strict=True)]
+    if "status" in titles and told != rows:
+        if _needed({title: _widths(told)[title] for title in titles}) <= console.width:
+            rows = list(told)
+        else:
+            hidden = ["reason", *hidden]
+    _print(console, rows, titles)
+    if hidden:
+        line = f"Too narrow for: {', '.join(hidden)}; session-buddy show-session ID shows all of one"
+        console.print(Text("\n".join(hanging(line, 0, console.width)), style="dim"), soft_wrap=True)
+
+
+def write_record(record: Record, stream: TextIO) -> None:
+    """Write one session, a field a line; long values go on below, but no word of theirs, no id, is cut."""
+    fields = [(visible(key), _shown(key, value)) for key, value in flatten(record)]
+    console = _console(stream)
+    indent = max(cell_len(key) for key, _ in fields) + _GAP
+    for key, value in fields:
+        text = "\n".join(hanging(value, indent, console.width))
+        line = Text.assemble((key.ljust(indent), "bold"), (text, _style(key, value)))
+        console.print(line, soft_wrap=True)
+
+
+def _console(stream: TextIO) -> Console:
+    """A terminal has its width; a file takes lines of any length."""
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else _ANY)
+
+
+def _print(console: Console, rows: Sequence[Row], titles: Sequence[str]) -> None:
+    widths = _widths(rows)
+    console.print(_line([(title, widths[title], "bold") for title in titles]), soft_wrap=True)
+    for row in rows:
+        cells = [(row[title], widths[title], _style(title, row[title])) for title in titles]
+        console.print(_line(cells), soft_wrap=True)
+
+
+def _line(cells: Sequence[tuple[str, int, str]]) -> Text:
+    """Texts, each padded to its width and in its style; nothing behind the last."""
+    line = Text()
+    for text, width, style in cells:
+        line.append(text, style)
+        line.append(" " * (width + _GAP - cell_len(text)))
+    line.rstrip()
+    return line
+
+
+def _row(record: Record, now: datetime) -> Row:
+    return {
+        "session id": visible(record["session_id"]),
+        "component": visible(record["component"]),
+        "user@host": f"{visible(record.get('username'))}@{visible(record.get('hostname'))}",
+        "type": visible(record.get("session_type")),
+        "status": "unreachable" if record.get("unreachable") else visible(record["status"]),
+        "started": _started(record["start_time"], now),
+        "duration": human_duration(record.get("duration_seconds") or 0.0),
+        "idle": _idle(record, now),
+    }
+
+
+def _with_reason(record: Record) -> str:
+    reason = record.get("exit_reason")
+    detail = "unreachable" if record.get("unreachable") else _REASONS.get(reason or "", reason)
+    return f"{visible(record['status'])} ({visible(detail)})" if detail else visible(record["status"])
+
+
+def _started(iso: str, now: datetime) -> str:
+    """A start in local time, as short as today allows: no date today, no year this year."""
+    start, today = local(iso), now.astimezone()
+    if start.date() == today.date():
+        return local_time(iso, "%H:%M")
+    return local_time(iso, "%m-%d %H:%M" if start.year == today.year else "%Y-%m-%d %H:%M")
+
+
+def _idle(record: Record, now: datetime) -> str:
+    if record["status"] != "active":
+        return MISSING
+    since = datetime.fromisoformat(record.get("last_activity") or record["start_time"])
+    # Clocks of two machines differ: nobody was idle for longer than the session lasts.
+    idle = min((now - since).total_seconds(), record.get("duration_seconds") or 0.0)
+    return human_duration(idle) if idle >= _IDLE_SECONDS else f"<{_IDLE_SECONDS}s"
+
+
+def _style(title: str, text: str) -> str:
+    return _COLOURS.get(text.partition(" ")[0], "") if title == "status" else ""
+
+
+def _widths(rows: Sequence[Row]) -> dict[str, int]:
+    return {title: max([cell_len(title), *(cell_len(row[title]) for row in rows)]) for title in _TITLES}
+
+
+def _needed(widths: Mapping[str, int]) -> int:
+    return sum(widths.values()) + _GAP * (len(widths) - 1)
+
+
+def _fit(widths: Mapping[str, int], width: int) -> tuple[list[str], list[str]]:
+    """The titles that fit into ``width`` cells, and those that had to leave."""
+    shown = dict(widths)
+    hidden = []
+    for title in _LEAVING:
+        if _needed(shown) <= width:
+            break
+        del shown[title]
+        hidden.append(title)
+    return list(shown), hidden
+
+
+def _shown(key: str, value: object) -> str:
+    if key in _TIMES and isinstance(value, str):
+        return local_time(value)
+    if key == "duration_seconds" and isinstance(value, int | float):
+        return f"{value:.3f} ({human_duration(value)})"
+    return visible(value)

@@ -1,0 +1,110 @@
+"""Values as text: what a terminal may be shown, lengths of time, local times, lines that fit.
+
+Values come from other people's machines, so no control character of theirs reaches a terminal.
+"""
+
+import json
+import re
+import textwrap
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+Record = Mapping[str, Any]
+
+MISSING: Final = "-"
+_MIN_WRAP: Final = 20
+
+# Control and invisible characters, line separators, the marks that turn the direction of writing, surrogates.
+_UNPRINTABLE: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]",
+)
+
+
+def visible(value: object) -> str:
+    r"""``value`` as one line in which nothing acts on the terminal.
+
+    >>> visible("red\x1b[31m\talert")
+    'red\\x1b[31m\\talert'
+    >>> visible(None)
+    '-'
+    """
+    text = MISSING if value is None or value == "" else value if isinstance(value, str) else _plain(value)
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def human_duration(seconds: float) -> str:
+    """A length of time in its two largest units.
+
+    >>> [human_duration(length) for length in (0.4, 12, 312, 3720, 273600)]
+    ['0s', '12s', '5m 12s', '1h 02m', '3d 04h']
+    """
+    minutes, rest = divmod(int(max(seconds, 0)), 60)
+    hours, minutes_left = divmod(minutes, 60)
+    days, hours_left = divmod(hours, 24)
+    if days:
+        return f"{days}d {hours_left:02}h"
+    if hours:
+        return f"{hours}h {minutes_left:02}m"
+    return f"{minutes}m {rest:02}s" if minutes else f"{rest}s"
+
+
+def local_time(iso: str, layout: str = "%Y-%m-%d %H:%M:%S %Z") -> str:
+    """An ISO 8601 time in this machine's zone, the zone named."""
+    return local(iso).strftime(layout)
+
+
+def local(iso: str) -> datetime:
+    """An ISO 8601 time in this machine's zone; as it is where the zone would lead out of the calendar."""
+    time = datetime.fromisoformat(iso)
+    try:
+        return time.astimezone()
+    except OverflowError:
+        return time
+
+
+def hanging(text: str, indent: int, width: int) -> list[str]:
+    """``text`` as lines of at most ``width``, broken between words, all but the first behind an indent.
+
+    The first line's own indent is the caller's. A word longer than a line stays whole, for the terminal to
+    break, so that a copied id or path stays whole too.
+
+    >>> hanging("track_events, list_sessions, get_session", 2, 30)
+    ['track_events, list_sessions,', '  get_session']
+    """
+    room = max(width - indent, _MIN_WRAP)
+    lines = textwrap.wrap(
+        text,
+        room,
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+        expand_tabs=False,
+    )
+    return [line if at == 0 else " " * indent + line for at, line in enumerate(lines or [""])]
+
+
+def flatten(record: Record, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """The fields of a record, those of nested objects under dotted names.
+
+    >>> list(flatten({"pid": 7, "metadata": {"adapters": ["a", "b"], "deep": {}}}))
+    [('pid', 7), ('metadata.adapters', ['a', 'b']), ('metadata.deep', None)]
+    """
+    for key, value in record.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", None if isinstance(value, Mapping) else value
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
+        return ", ".join(str(item) for item in value) or MISSING
+    return value if isinstance(value, str) else as_json(value)
+
+
+def as_json(value: object, indent: int | None = None) -> str:
+    """``value`` as JSON in which nothing acts on a terminal."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    # Line feeds that are left stand between values; inside a string JSON has escaped them already.
+    return _UNPRINTABLE.sub(lambda match: match[0] if match[0] == "\n" else f"\\u{ord(match[0]):04x}", text)

@@ -1,0 +1,247 @@
+"""How the command line asks: the server that the environment names, else this user's server, else the file.
+
+Only what a running server needs is imported here; :mod:`session_buddy.client.offline` brings the database.
+"""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final
+
+from oneiric.config import InvalidEndpoint, named_endpoint
+from oneiric.paths import user_paths
+from oneiric.transport import (
+    CallRefused,
+    Endpoint,
+    ServerInfo,
+    TransportError,
+    Unauthorized,
+    Unreachable,
+    call_tool,
+)
+from session_buddy.errors import (
+    ConfigurationError,
+    ServerFailed,
+    SessionBuddyError,
+    StoreLocked,
+    UnknownSession,
+)
+from session_buddy.host import process
+from session_buddy.intake.outbox import hand_over
+
+Record = dict[str, Any]
+
+LOCK_SECONDS: Final = 5.0
+IF_REFUSED: Final = "put one that `session-buddy token create` made there into SESSION_BUDDY_TOKEN"
+_LOOK_SECONDS: Final = 0.5
+_CALL_SECONDS: Final = 30.0
+_POST_SECONDS: Final = 600.0
+_PAUSE_SECONDS: Final = 0.02
+_DATABASE_VARIABLES: Final = ("SESSION_BUDDY_STORAGE_URL", "SESSION_BUDDY_DB_PATH")
+
+
+class _HungUp(ServerFailed):
+    """The server's door was closed, or closed while we stood in it."""
+
+
+def list_sessions(**filters: Any) -> list[Record]:  # noqa: ANN401 - the filters of the tool
+    """The sessions that fit, newest first; ``filters`` are those of the ``list_sessions`` tool.
+
+    Raises:
+        CallRefused: the server did not accept a filter.
+        SessionBuddyError: nobody could answer, and why.
+    """
+    given = {
+        name: _typed(value) if isinstance(value, str) else value
+        for name, value in filters.items()
+        if value is not None
+    }
+    records: list[Record] = _part(answer("list_sessions", given), "sessions", list)
+    return records
+
+
+def get_session(ref: str) -> Record:
+    """The one session that a full id, an 8-hex suffix or a unique prefix means.
+
+    Raises:
+        UnknownSession: there is none, and none near.
+        CallRefused: the server knows none, but some near, or several.
+        SessionBuddyError: the file likewise, or nobody could answer.
+    """
+    typed = _typed(ref)
+    try:
+        record: Record = _part(answer("get_session", {"session_id": typed}), "session", dict)
+    except CallRefused as refused:
+        nothing_near = UnknownSession(typed)
+        raise (nothing_near if str(refused) == str(nothing_near) else refused) from None
+    return record
+
+
+def recent_ids(prefix: str) -> list[str]:
+    """Ids for a shell's completion: quick, so only what a running server gives, and never an error."""
+    try:
+        server = named_server() or _local_endpoint()
+        sessions = _part(call(server, "list_sessions", {}), "sessions", list) if server else []
+    except (SessionBuddyError, TransportError):
+        return []
+    return [record["session_id"] for record in sessions if record["session_id"].startswith(prefix)]
+
+
+def answer(tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A tool's answer, from a server where there is one, else from the file.
+
+    A file that is locked, or a server that hangs up, is one that comes up or leaves: both are looked at again
+    for 5 s.
+    """
+    named = named_server()
+    if named is not None:
+        return call(named, tool, arguments)
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return _ask_locally(tool, arguments)
+        except (StoreLocked, _HungUp):
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _ask_locally(tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    server = _local_endpoint()
+    if server is not None:
+        hand_over(user_paths().outbox, partial(_deliver, server), datetime.now(UTC))
+        return call(server, tool, arguments)
+    # Not at the top: 0.6 s of libraries that a running server saves.
+    from session_buddy.client import offline
+
+    return offline.answer(tool, arguments, _LOOK_SECONDS)
+
+
+def call(
+    server: Endpoint,
+    tool: str,
+    arguments: Mapping[str, Any],
+    *,
+    if_refused: str = IF_REFUSED,
+    timeout: float = _CALL_SECONDS,
+) -> dict[str, Any]:
+    """One tool call to a server that was found.
+
+    Args:
+        server: which one.
+        tool: the tool's name.
+        arguments: its arguments.
+        if_refused: what to do when the token is not accepted.
+        timeout: seconds for the whole call.
+
+    Raises:
+        ServerFailed: it went away, or wants another token.
+        CallRefused: the tool's own complaint.
+    """
+    try:
+        return call_tool(server, tool, arguments, timeout)
+    except Unauthorized as error:
+        raise ServerFailed(f"{error}; {if_refused}") from None
+    except Unreachable as error:
+        hung_up = isinstance(error.__cause__, (ConnectionError, FileNotFoundError))
+        raise (_HungUp if hung_up else ServerFailed)(f"Session-Buddy does not answer: {error}") from None
+
+
+def _part(answer: Mapping[str, Any], name: str, kind: type) -> Any:  # noqa: ANN401 - of that kind
+    """One part of an answer.
+
+    Raises:
+        ServerFailed: it is not there; whatever answered is no Session-Buddy.
+    """
+    part = answer.get(name)
+    if not isinstance(part, kind):
+        raise ServerFailed(f"what answers is no Session-Buddy: its answer has no {name}")
+    return part
+
+
+def post(server: ServerInfo, path: str) -> dict[str, Any]:
+    """Ask this user's server, through its socket, for something that is no tool, and wait for it.
+
+    Args:
+        server: which one.
+        path: what is asked for, e.g. ``/api/backup``.
+
+    Raises:
+        ServerFailed: it went away, knows no such thing, or its own complaint.
+    """
+    import http.client  # 60 ms, and rarely needed
+
+    from session_buddy.client.bridge import UnixConnection
+
+    connection = UnixConnection(server.socket, _POST_SECONDS)
+    try:
+        connection.request("POST", path, headers={"Content-Length": "0"})
+        response = connection.getresponse()
+        if response.status == http.client.NOT_FOUND:
+            raise ServerFailed(
+                f"the running server knows no {path} (version {server.version}): session-buddy mcp restart"
+            )
+        answer: dict[str, Any] = json.loads(response.read())
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise ServerFailed(f"Session-Buddy does not answer: {error}") from None
+    finally:
+        connection.close()
+    if response.status != http.client.CREATED:
+        raise ServerFailed(str(answer.get("error", f"Session-Buddy answered HTTP {response.status}")))
+    return answer
+
+
+def local_server(database: str | None = None) -> ServerInfo | None:
+    """This user's running server, ``None`` where the file is to be opened instead.
+
+    Args:
+        database: the one that it has to keep, by its URL; if not given, the one that the environment names.
+    """
+    info = process.running(user_paths())
+    if info is None or database is not None:
+        return info if info is not None and info.database == database else None
+    return info if _has_our_database(info) else None
+
+
+def _local_endpoint() -> Endpoint | None:
+    info = local_server()
+    return info.endpoint if info is not None else None
+
+
+def named_server() -> Endpoint | None:
+    """The server that ``SESSION_BUDDY_MCP_ENDPOINT`` names, with its token.
+
+    Raises:
+        ConfigurationError: the address or the token's file cannot be used.
+    """
+    try:
+        return named_endpoint(os.environ)
+    except InvalidEndpoint as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def named_address() -> str | None:
+    """The address that ``SESSION_BUDDY_MCP_ENDPOINT`` names, as it stands there."""
+    return os.environ.get("SESSION_BUDDY_MCP_ENDPOINT") or None
+
+
+def _typed(text: str) -> str:
+    """What was typed, without bytes that are no text in the terminal's encoding: JSON cannot carry them."""
+    return text.encode(errors="replace").decode()
+
+
+def _deliver(server: Endpoint, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    results: list[dict[str, Any]] = _part(call(server, "track_events", {"events": events}), "results", list)
+    return results
+
+
+def _has_our_database(info: ServerInfo) -> bool:
+    """Whether the running server keeps the database that the environment names, if it names one."""
+    if not any(os.environ.get(name) for name in _DATABASE_VARIABLES):
+        return True
+    from session_buddy.host.settings import load_settings  # 0.3 s, and rarely needed
+
+    return load_settings().database_url() == info.database

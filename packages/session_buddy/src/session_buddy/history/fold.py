@@ -1,0 +1,159 @@
+"""The rules: what a set of events says about a session. Events in, rows out, no I/O, no clock of its own.
+
+A session is a pure function of its events: in any order, however often repeated, the same row. Only the
+heartbeat state (``last_seen``, ``commands``, ``errors``, ``last_activity``) is state; it is merged by
+taking the larger value.
+"""
+
+from typing import Final
+
+from oneiric import contract
+from oneiric.events import Activity, SessionEnd, SessionHeartbeat, SessionStart
+from session_buddy.history.model import Arrival, Beat, End, SessionRow, Taken, Verdict, later
+
+# Of ends alike only the last can be believed; the few before it are kept to be known when they come again.
+ENDS_ALIKE: Final = 8
+
+
+def fold(row: SessionRow | None, arrival: Arrival) -> Taken:
+    """Take one event into a session's row (``None``: the session is unknown so far)."""
+    event = arrival.event
+    if isinstance(event, SessionStart):
+        return _fold_start(row, event, arrival)
+    if isinstance(event, SessionEnd):
+        return _fold_end(row, event, arrival)
+    return _fold_heartbeat(row, event, arrival)
+
+
+def _fold_start(row: SessionRow | None, event: SessionStart, arrival: Arrival) -> Taken:
+    fresh = _started(event, arrival)
+    if row is None:
+        return Taken("stored", fresh.session_id, fresh, kept=True)
+    if row.start_event_id == fresh.start_event_id:
+        return Taken("duplicate", row.session_id, row)
+    if row.started:
+        known = f"session {row.session_id} has another start event"
+        error = f"event_id: '{arrival.event_id}' is not valid: {known}"
+        return Taken("invalid", row.session_id, row, field="event_id", error=error)
+    ends = tuple(end for end in row.ends if _counts(end.subject, end.by_admin, arrival.subject))
+    return Taken("stored", row.session_id, _settled(fresh._replace(ends=ends)), kept=True)
+
+
+def _fold_end(row: SessionRow | None, event: SessionEnd, arrival: Arrival) -> Taken:
+    row = row or SessionRow(session_id=event.session_id, start_time=contract.start_time_of(event.session_id))
+    end = _end(event, arrival)
+    if row.started and not _counts(end.subject, end.by_admin, row.subject):
+        return _forbidden(row, arrival)
+    ends = _with_end(row.ends, end)
+    verdict: Verdict = "stored" if row.started else "not_found"
+    if ends == row.ends:
+        return Taken("duplicate" if row.started else verdict, row.session_id, row)
+    return Taken(verdict, row.session_id, _settled(row._replace(ends=ends)), kept=True)
+
+
+def _with_end(ends: tuple[End, ...], end: End) -> tuple[End, ...]:
+    """The ends with one more: of each source the latest few, so that they are the same in any order."""
+    if not ends or end in ends:
+        return ends or (end,)
+    ordered = sorted((*ends, end), key=lambda one: one.order)
+    alike = [one for one in ordered if one.source == end.source]
+    return tuple(one for one in ordered if one not in alike[:-ENDS_ALIKE])
+
+
+def _fold_heartbeat(row: SessionRow | None, event: SessionHeartbeat, arrival: Arrival) -> Taken:
+    if row is None or not row.started:
+        return Taken("not_found", event.session_id, row)
+    if not _counts(arrival.subject, arrival.by_admin, row.subject):
+        return _forbidden(row, arrival)
+    seen = row._replace(last_seen=later(row.last_seen, event.timestamp))
+    return Taken("stored", row.session_id, _settled(_with_activity(seen, event.activity)))
+
+
+def with_heartbeats(row: SessionRow, old: SessionRow | None) -> SessionRow:
+    """A row folded from the history alone, with the heartbeat state that an older row had."""
+    if old is None or not row.started or not old.started:
+        return row
+    seen = row._replace(last_seen=later(row.last_seen, old.last_seen))
+    activity = Activity(commands=old.commands, errors=old.errors, last_activity=old.last_activity)
+    return _settled(_with_activity(seen, activity))
+
+
+def refreshed(row: SessionRow, beat: Beat | None) -> SessionRow:
+    """A stored row with the heartbeat state that is not stored yet."""
+    if beat is None or row.status != "active":
+        return row
+    activity = Activity(commands=beat.commands, errors=beat.errors, last_activity=beat.last_activity)
+    return _with_activity(row._replace(last_seen=later(row.last_seen, beat.last_seen)), activity)
+
+
+def _with_activity(row: SessionRow, activity: Activity) -> SessionRow:
+    return row._replace(
+        commands=max(row.commands, activity.commands),
+        errors=max(row.errors, activity.errors),
+        last_activity=later(row.last_activity, activity.last_activity),
+    )
+
+
+def _counts(subject: str, by_admin: bool, owner: str | None) -> bool:  # noqa: FBT001 - a fact about the subject
+    return by_admin or subject == owner
+
+
+def _forbidden(row: SessionRow, arrival: Arrival) -> Taken:
+    error = f"session {row.session_id} was started by {row.subject}; {arrival.subject} may not speak for it"
+    return Taken("forbidden", row.session_id, row, error=error)
+
+
+def _settled(row: SessionRow) -> SessionRow:
+    """The row with what follows from the rest of it."""
+    end = row.believed_end if row.started else None
+    if end is None:
+        return row._replace(status="active" if row.started else None, exit_reason=None, end_time=None)
+    return row._replace(status=end.makes, exit_reason=end.exit_reason, end_time=end.timestamp)
+
+
+def _started(event: SessionStart, arrival: Arrival) -> SessionRow:
+    process = event.process
+    return SessionRow(
+        session_id=arrival.session_id,
+        start_time=event.timestamp,
+        start_event_id=arrival.event_id,
+        subject=arrival.subject,
+        component=event.component_name,
+        session_type=event.session_type,
+        shell_type=event.shell_type,
+        username=event.user.username,
+        hostname=event.hostname,
+        pid=event.pid,
+        boot_id=process.boot_id if process else None,
+        pid_namespace=process.pid_namespace if process else None,
+        process_started_at=process.started_at if process else None,
+        python_version=event.environment.python_version,
+        platform=event.environment.platform,
+        cwd=event.environment.cwd,
+        origin=event.origin.model_dump(mode="json", exclude_none=True) if event.origin else None,
+        parent_session_id=event.parent_session_id,
+        reason=event.reason,
+        actor=event.actor,
+        metadata=event.metadata,
+        last_seen=event.timestamp,
+        status="active",
+    )
+
+
+def _end(event: SessionEnd, arrival: Arrival) -> End:
+    activity = event.activity or Activity()
+    return End(
+        event_id=arrival.event_id,
+        timestamp=event.timestamp,
+        status=event.status,
+        exit_reason=event.exit_reason,
+        exit_code=event.exit_code,
+        signal=event.signal,
+        detected_by=event.detected_by,
+        subject=arrival.subject,
+        by_admin=arrival.by_admin,
+        commands=activity.commands,
+        errors=activity.errors,
+        last_activity=activity.last_activity,
+        metadata=event.metadata,
+    )

@@ -1,0 +1,203 @@
+"""What the rules speak of: an event that came in, a session's row, its ends, its heartbeat state."""
+
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal, NamedTuple, Self
+
+from oneiric.contract import EndStatus, Status
+from oneiric.events import Process, SessionEnd, SessionHeartbeat, SessionStart
+
+Event = SessionStart | SessionHeartbeat | SessionEnd
+Verdict = Literal["stored", "duplicate", "not_found", "forbidden", "invalid"]
+
+# An inferred end is dated by a file's time, which comes from a coarser clock than a heartbeat's own.
+REFUTES_AFTER: Final = timedelta(seconds=1)
+
+# What is believed about an end, the strongest first; an emitter's own word is stronger than all.
+_WEAKER: Final = ("operator", "outbox_recovered", "process_gone", "lease_expired")
+_INFERRED: Final = frozenset(_WEAKER[1:])
+_CONCLUDES: Final = dict(zip(("operator", "outbox", "liveness", "lease"), _WEAKER, strict=True))
+
+
+class Arrival(NamedTuple):
+    """One validated event, who brought it and when; see :meth:`of`.
+
+    Attributes:
+        event: the event.
+        subject: whom the caller's token names, e.g. ``local:1000``.
+        by_admin: whether the caller may end anybody's session.
+        received_at: when it came in, UTC.
+        session_id: the session that the event is about.
+        event_id: the event's own id, ``""`` for a heartbeat.
+        body: the whole event as JSON, unknown fields included.
+    """
+
+    event: Event
+    subject: str
+    by_admin: bool
+    received_at: datetime
+    session_id: str
+    event_id: str
+    body: str
+
+    @classmethod
+    def of(cls, event: Event, subject: str, received_at: datetime, *, by_admin: bool) -> Self:
+        """The arrival of an event, with what follows from the event alone."""
+        event_id = str(getattr(event, "event_id", ""))
+        body = event.model_dump_json(exclude_none=True)
+        return cls(event, subject, by_admin, received_at, event.session_id, event_id, body)
+
+    @property
+    def size(self) -> int:
+        """Bytes that the event takes."""
+        return len(self.body.encode())
+
+
+class End(NamedTuple):
+    """One end that was reported for a session; several may be."""
+
+    event_id: str
+    timestamp: datetime
+    status: EndStatus
+    exit_reason: str | None
+    exit_code: int | None
+    signal: int | None
+    detected_by: str
+    subject: str
+    by_admin: bool
+    commands: int
+    errors: int
+    last_activity: datetime | None
+    metadata: dict[str, Any]
+
+    @property
+    def inferred(self) -> bool:
+        """Whether somebody concluded this end, so that a later sign of life refutes it."""
+        return self._concluded_as in _INFERRED
+
+    @property
+    def makes(self) -> EndStatus | Literal["lost"]:
+        """The status of a session that ended so."""
+        return "lost" if self._concluded_as == "lease_expired" else self.status
+
+    @property
+    def weight(self) -> tuple[int, datetime, str]:
+        """Of several ends the one of the greatest weight is believed."""
+        concluded = self._concluded_as
+        strength = -_WEAKER.index(concluded) if concluded in _WEAKER else 1
+        return strength, self.timestamp, self.event_id
+
+    @property
+    def source(self) -> tuple[int, str, bool]:
+        """What sort of end it is, and who reported it; of ends alike in this the latest is believed."""
+        return self.weight[0], self.subject, self.by_admin
+
+    @property
+    def order(self) -> tuple[datetime, str, str, str]:
+        """A place among all ends, also among those that share an id."""
+        return self.timestamp, self.event_id, self.subject, repr(self)
+
+    @property
+    def _concluded_as(self) -> str | None:
+        """What counts is who says it: the finder of a free lock, say, also concludes an ``exec``.
+
+        The emitter is also named where nobody is: then the reason tells.
+        """
+        return _CONCLUDES.get(self.detected_by, self.exit_reason)
+
+
+class SessionRow(NamedTuple):
+    """A session as stores keep it; times are UTC.
+
+    While only an end is known, ``start_event_id`` and ``status`` are ``None``, and ``start_time`` is the one
+    in the id; such a row is joined when its start comes, and shown to nobody before.
+    """
+
+    session_id: str
+    start_time: datetime
+    start_event_id: str | None = None
+    subject: str | None = None
+    component: str | None = None
+    session_type: str | None = None
+    shell_type: str | None = None
+    username: str | None = None
+    hostname: str | None = None
+    pid: int | None = None
+    boot_id: str | None = None
+    pid_namespace: str | None = None
+    process_started_at: int | None = None
+    python_version: str | None = None
+    platform: str | None = None
+    cwd: str | None = None
+    origin: dict[str, Any] | None = None
+    parent_session_id: str | None = None
+    reason: str | None = None
+    actor: str | None = None
+    metadata: dict[str, Any] | None = None
+    last_seen: datetime | None = None
+    commands: int = 0
+    errors: int = 0
+    last_activity: datetime | None = None
+    ends: tuple[End, ...] = ()
+    status: Status | None = None
+    exit_reason: str | None = None
+    end_time: datetime | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether the session's start is known."""
+        return self.start_event_id is not None
+
+    @property
+    def process(self) -> Process | None:
+        """What names the session's process for good, ``None`` where its emitter could not tell."""
+        if self.boot_id is None or self.pid_namespace is None or self.process_started_at is None:
+            return None
+        return Process(
+            boot_id=self.boot_id, pid_namespace=self.pid_namespace, started_at=self.process_started_at
+        )
+
+    @property
+    def believed_end(self) -> End | None:
+        """The end that counts, ``None`` while the session lives."""
+        return max(filter(self._stands, self.ends), key=lambda end: end.weight, default=None)
+
+    def _stands(self, end: End) -> bool:
+        if not end.inferred or self.last_seen is None or self.last_seen <= self.start_time:
+            return True
+        return self.last_seen <= end.timestamp + REFUTES_AFTER
+
+
+class Taken(NamedTuple):
+    """What became of one arrival.
+
+    Attributes:
+        verdict: ``stored``, ``duplicate`` (it says nothing new), ``not_found`` (an end is kept until its
+            start comes), ``forbidden``, ``invalid``.
+        session_id: the session that the event is about.
+        row: the session as it then stands, ``None`` if nothing is known of it.
+        kept: whether the event is new to the history.
+        field: for ``invalid``, the offending field.
+        error: for ``forbidden`` and ``invalid``, one line that says what is allowed.
+    """
+
+    verdict: Verdict
+    session_id: str
+    row: SessionRow | None
+    kept: bool = False
+    field: str | None = None
+    error: str | None = None
+
+
+class Beat(NamedTuple):
+    """The heartbeat state of one live session, as it is written now and then."""
+
+    session_id: str
+    last_seen: datetime
+    commands: int
+    errors: int
+    last_activity: datetime | None
+
+
+def later(one: datetime | None, other: datetime | None) -> datetime | None:
+    """The later of two times, as far as they are known."""
+    return max((time for time in (one, other) if time is not None), default=None)

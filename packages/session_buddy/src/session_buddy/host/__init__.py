@@ -1,0 +1,1 @@
+"""This machine: its processes, folders, settings and the log."""

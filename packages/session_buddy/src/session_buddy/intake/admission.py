@@ -1,0 +1,165 @@
+"""Taking events in, as plain dictionaries: validated one by one, folded, answered one by one.
+
+Whatever brings them: a call at one of the doors, or this user's outbox, swept with or without a server.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from pydantic_core import PydanticSerializationError
+from typing_extensions import TypedDict
+
+from oneiric.contract import MAX_BATCH_BYTES, MAX_BATCH_EVENTS
+from oneiric.events import InvalidEvent, parse_event
+from oneiric.paths import Paths
+from oneiric.sweep import Deliver, SweepReport, replay, sweep
+from session_buddy.access.callers import Caller, local_caller
+from session_buddy.errors import BatchTooLarge
+from session_buddy.history.model import Arrival, Taken, Verdict
+
+MAX_EVENT_BYTES: Final = 64 * 1024
+
+# Not structlog: without a server nothing sets it up, and it would print among the rows.
+log = logging.getLogger("session_buddy.intake.admission")
+
+Ingest = Callable[[Sequence[Arrival]], Sequence[Taken]]
+
+
+class EventResult(TypedDict):
+    """What became of one event."""
+
+    status: Verdict
+    session_id: str | None
+    field: str | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A batch after validation: what is to be stored, and the answers that are known already.
+
+    Attributes:
+        arrivals: the valid events, in order.
+        answers: one for each event of the batch; ``None`` where the store has to speak.
+    """
+
+    arrivals: list[Arrival]
+    answers: list[EventResult | None]
+
+    def results(self, taken: Sequence[Taken]) -> list[EventResult]:
+        """The answers, completed by what became of :attr:`arrivals`."""
+        stored = iter(taken)
+        return [result_of(next(stored)) if answer is None else answer for answer in self.answers]
+
+
+def admit(raw: object, caller: Caller, now: datetime) -> Arrival:
+    """Validate one event, unknown fields included.
+
+    Raises:
+        InvalidEvent: names the field, its value and what is allowed.
+    """
+    if not isinstance(raw, Mapping):
+        raise InvalidEvent("", raw, "an object is expected")
+    kind = raw.get("event_type")
+    try:
+        arrival = Arrival.of(parse_event(raw), caller.subject, now, by_admin=caller.is_admin)
+    except (PydanticSerializationError, UnicodeError, RecursionError) as error:
+        shown = kind if isinstance(kind, str) else None
+        raise InvalidEvent("", shown, f"plain JSON is expected ({error})") from None
+    if arrival.size > MAX_EVENT_BYTES:
+        allowed = f"it takes {arrival.size} bytes; {MAX_EVENT_BYTES} are allowed"
+        raise InvalidEvent("", kind, allowed)
+    return arrival
+
+
+def deliver(batch: Sequence[object], caller: Caller, now: datetime) -> Delivery:
+    """Validate a batch that came in one call, each event by itself.
+
+    Raises:
+        BatchTooLarge: more than one call may carry; names the size and what is allowed.
+    """
+    if len(batch) > MAX_BATCH_EVENTS:
+        raise BatchTooLarge(f"events: {len(batch)} in one call; {MAX_BATCH_EVENTS} are allowed")
+    delivery = _validated(batch, caller, now)
+    refused = [raw for raw, answer in zip(batch, delivery.answers, strict=True) if answer is not None]
+    size = sum(arrival.size for arrival in delivery.arrivals) + sum(map(_size, refused))
+    if size > MAX_BATCH_BYTES:
+        raise BatchTooLarge(f"events: {size} bytes in one call; {MAX_BATCH_BYTES} are allowed")
+    return delivery
+
+
+def _validated(batch: Sequence[object], caller: Caller, now: datetime) -> Delivery:
+    arrivals: list[Arrival] = []
+    answers: list[EventResult | None] = []
+    for raw in batch:
+        try:
+            arrivals.append(admit(raw, caller, now))
+            answers.append(None)
+        except InvalidEvent as error:
+            refusal = EventResult(status="invalid", session_id=None, field=error.field, error=str(error))
+            answers.append(refusal)
+    return Delivery(arrivals, answers)
+
+
+def _size(raw: object) -> int:
+    """Bytes that an event took which is not valid, whatever it holds."""
+    try:
+        return len(json.dumps(raw, ensure_ascii=False, default=str).encode(errors="surrogatepass"))
+    except RecursionError:
+        return 0
+
+
+def result_of(taken: Taken) -> EventResult:
+    """The answer for one event that a store has judged."""
+    return EventResult(
+        status=taken.verdict, session_id=taken.session_id, field=taken.field, error=taken.error
+    )
+
+
+def sweep_into(ingest: Ingest, paths: Paths, now: datetime) -> SweepReport:
+    """Deliver every journal that waits on this machine, and end those whose shell is gone."""
+    return sweep(paths.outbox, locally(ingest, now), now=now)
+
+
+def heal(ingest: Ingest, paths: Paths, now: datetime, gap: str) -> int:
+    """Take in again what this user's shells were told is safe, where a history may have lost it.
+
+    Args:
+        ingest: stores events.
+        paths: this user's folders.
+        now: the time.
+        gap: why the history may be incomplete, see :class:`session_buddy.store.Gap`.
+
+    Returns:
+        How many events came back. What was reported from other machines is not in this outbox.
+    """
+    back = 0
+
+    def counted(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        nonlocal back
+        results = locally(ingest, now)(batch)
+        back += sum(result["status"] == "stored" for result in results)
+        return results
+
+    journals = replay(paths.outbox, counted)
+    if journals:
+        log.info("%s: of %d delivered journals, %d events were missing and are back", gap, journals, back)
+    return back
+
+
+def locally(ingest: Ingest, now: datetime) -> Deliver:
+    """Delivery straight into a store, as this user; answers as ``track_events`` does.
+
+    No batch is too large, since it is no call: an event that is, is refused by itself, and its journal set
+    aside, where a refused batch would keep all that waits behind it from ever coming in.
+    """
+
+    def take(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        delivery = _validated(batch, local_caller(), now)
+        return [dict(result) for result in delivery.results(ingest(delivery.arrivals))]
+
+    return take

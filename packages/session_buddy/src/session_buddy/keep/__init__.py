@@ -1,0 +1,1 @@
+"""What is kept safe: backups, the way back to one, what was lost."""

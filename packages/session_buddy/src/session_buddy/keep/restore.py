@@ -1,0 +1,225 @@
+"""Putting a backup in the database's place, and what has come since on top of it."""
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from time import monotonic, sleep
+from typing import IO, Final, NamedTuple
+
+from oneiric.contract import Status
+from oneiric.paths import Paths
+from session_buddy.errors import (
+    AlreadyRunning,
+    NewerDatabase,
+    NotADatabase,
+    RestoreRefused,
+    StoreError,
+    StoreLocked,
+    StoreUnreadable,
+)
+from session_buddy.history.query import Query
+from session_buddy.host.places import file_of
+from session_buddy.host.process import only_one, running
+from session_buddy.keep import losses
+from session_buddy.keep.backups import Backup, Backups, sync
+from session_buddy.keep.losses import Losses
+from session_buddy.store import Gap, open_store
+from session_buddy.store.duckdb.copies import copy_whole, renew, sessions_in
+from session_buddy.store.duckdb.wal import aside_of, is_unclean, log_of
+from session_buddy.store.known import open_known
+
+_WAIT_SECONDS: Final = 5.0
+_RETRY_SECONDS: Final = 0.1
+
+
+class Restored(NamedTuple):
+    """What a restore did.
+
+    Attributes:
+        backup: which was put in place.
+        database: where.
+        sessions: how many sessions are in it.
+        back: how many came back from the journals on top of those.
+        aside: where the database is that was there before, ``None`` if there was none.
+        losses: which of that one's sessions are not there, ``None`` if there was none, or it cannot be told.
+        unknown: why it cannot be told.
+    """
+
+    backup: Backup
+    database: Path
+    sessions: int
+    back: int
+    aside: Path | None
+    losses: Losses | None
+    unknown: str
+
+
+def restore(url: str, name: str, paths: Paths, now: datetime) -> Restored:
+    """Put a backup in the place of the database, which is set aside under a name that says when.
+
+    The backup stays. At each moment there is either the one database or the other; the new one is marked, so
+    that what is in the journals comes back even if this process does not live to do it.
+
+    Args:
+        url: the database.
+        name: the backup's, ``latest``, or a path; see :meth:`Backups.find`.
+        paths: this user's folders.
+        now: the time.
+
+    Raises:
+        UnknownBackup: lists those that there are.
+        RestoreRefused: a server runs, or another restore; or it is no backup that can be used.
+        StoreLocked: another process holds the database.
+        StoreError: the backup is not valid, or the disk is full; its text says so if it is in place already.
+    """
+    database = file_of(url)
+    backup = Backups(database).find(name, now)
+    with _alone(url, paths):
+        sessions = _sessions_in(backup)
+        before, named, unknown = _held(url, database)
+        aside = _put_in_place(backup, database)
+        try:
+            with closing(open_known(url, paths)) as store:
+                losses.make_up(store, store.ingest, paths, now)
+                held = list({*before, *named})
+                lost = losses.count(store, held, aside, before) if aside and not unknown else None
+                back = len(store.statuses()) - sessions
+                store.forget_gap()
+        except StoreError as error:
+            raise StoreUnreadable(
+                f"{backup.name} is in place, but what came since could not be taken in: {error};"
+                " the next command or server tries again"
+            ) from None
+        return Restored(backup, database, sessions, back, aside, lost, unknown)
+
+
+@contextmanager
+def _alone(url: str, paths: Paths) -> Iterator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(only_one(paths))
+        except AlreadyRunning as error:
+            if error.pid is None:
+                raise RestoreRefused(f"{error}; wait for it, or stop it: session-buddy mcp stop") from None
+            info = running(paths)
+            other = f", with the database {file_of(info.database)}" if info and info.database != url else ""
+            raise RestoreRefused(
+                f"the server runs (pid {error.pid}{other}); stop it first: session-buddy mcp stop"
+            ) from None
+        yield
+
+
+def _sessions_in(backup: Backup) -> int:
+    if is_unclean(backup.path):
+        raise RestoreRefused(
+            f"{backup.path} is no backup: it was not closed, its log is {log_of(backup.path)}"
+        )
+    try:
+        return sessions_in(backup.path)
+    except (NotADatabase, NewerDatabase) as error:
+        raise RestoreRefused(f"{error.fact}; name another backup: session-buddy backup list") from None
+
+
+def _held(url: str, database: Path) -> tuple[Mapping[str, Status], tuple[str, ...], str]:
+    """The sessions of the present database, its log included, which is then a part of it; or why not.
+
+    With their status those that it has; by id those that it may have lost.
+
+    Raises:
+        StoreLocked: another process holds it.
+    """
+    if not database.exists():
+        return {}, (), ""
+    try:
+        with closing(open_store(url)) as store:
+            named = store.gap.sessions if store.gap else ()
+            return store.statuses(), named, ""
+    except StoreLocked:
+        raise
+    except StoreError as error:
+        return {}, (), str(error)
+
+
+def _put_in_place(backup: Backup, database: Path) -> Path | None:
+    """Exchange the database for a copy of the backup; returns where it is now, if there was one."""
+    # Of a link the file that it means: the link stays, and the file on its disk.
+    file = Path(os.path.realpath(database))
+    draft = file.with_name(f".{file.name}.restoring")
+    try:
+        _clear(draft)
+        with backup.path.open("rb") as source:
+            copy_whole(source.fileno(), draft)
+        renew(draft, Gap(f"restored from the backup of {backup.made_at:%Y-%m-%d %H:%M:%S} UTC"))
+        _try_out(draft, backup)
+        sync(draft)
+        aside = _exchange(draft, file, log_of(database))
+        sync(file.parent)
+    except OSError as error:
+        raise StoreUnreadable(f"{backup.name} cannot be put in place: {error.strerror or error}") from None
+    finally:
+        with suppress(OSError):
+            _clear(draft)
+    return aside
+
+
+def _try_out(draft: Path, backup: Backup) -> None:
+    """Do what every command will: what can be read whole may still lack a table's column, or a name."""
+    try:
+        with closing(open_store(f"duckdb:///{draft}")) as store:
+            store.select(Query(limit=1))
+    except StoreError as error:
+        raise RestoreRefused(
+            f"{backup.path} is no history that can be used, nothing was changed: its copy, {error}"
+        ) from None
+
+
+def _exchange(draft: Path, database: Path, log: Path) -> Path | None:
+    """Let the draft have the database's name; what was there, and its log, has a second name by then."""
+    aside = aside_of(database)
+    there = database.exists()
+    with ExitStack() as stack:
+        stack.enter_context(_locked(draft))
+        if there:
+            stack.enter_context(_locked(database))
+            os.link(database, aside)
+        # A log is left only of a database that cannot be opened, or is gone. It lies beside the name by
+        # which that was opened, a link's for example.
+        if log.exists():
+            os.link(log, log.with_name(log_of(aside).name))
+        if there:
+            draft.replace(database)
+        else:
+            # Not replaced: a command may have made a new one meanwhile.
+            os.link(draft, database)
+        # Nobody can have opened the new one yet. A log that is left, by a kill, does not fit it: it is set
+        # aside when it is opened.
+        log.unlink(missing_ok=True)
+    return aside if there else None
+
+
+@contextmanager
+def _locked(database: Path) -> Iterator[None]:
+    """Hold the lock that DuckDB takes, so that no command opens what is about to change its name."""
+    deadline = monotonic() + _WAIT_SECONDS
+    with database.open("r+b") as file:
+        while not _lock(file):
+            if monotonic() >= deadline:
+                raise StoreLocked(str(database))
+            sleep(_RETRY_SECONDS)
+        yield
+
+
+def _lock(file: IO[bytes]) -> bool:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _clear(draft: Path) -> None:
+    draft.unlink(missing_ok=True)
+    log_of(draft).unlink(missing_ok=True)

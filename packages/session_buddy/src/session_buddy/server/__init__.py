@@ -1,0 +1,1 @@
+"""The server: the application behind both listeners, and the wiring of all of it."""

@@ -1,0 +1,66 @@
+"""The application behind both doors: MCP tools at ``/mcp``, and the pages beside them."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from fastmcp import FastMCP
+from starlette.types import ASGIApp
+
+from session_buddy import __version__
+from session_buddy.host.settings import APP
+from session_buddy.keep.backups import Backup
+from session_buddy.server.gate import Doorkeeper
+from session_buddy.server.mcp.tools import add_tools
+from session_buddy.server.register import Register
+from session_buddy.server.web.backup import BACKUP_PATH, BackupDoor
+from session_buddy.server.web.health import Health
+
+MCP_PATH: Final = "/mcp"
+
+INSTRUCTIONS: Final = (
+    "The history of admin shell sessions: who is, or was, in which shell on which machine, since when,"
+    " how long, and how it ended. Shells report themselves with the track_ tools; list_sessions and"
+    " get_session read the history."
+)
+
+
+def build_app(
+    register: Register,
+    doorkeeper: Doorkeeper,
+    allowed_hosts: list[str],
+    make_backup: Callable[[], Backup] | None = None,
+) -> tuple[ASGIApp, list[str]]:
+    """The application, and the names of its tools.
+
+    Args:
+        register: does the work.
+        doorkeeper: knows callers by their tokens.
+        allowed_hosts: names beside the loopback's that a request's Host header may carry.
+        make_backup: makes a backup of the database; ``None`` where that is not this application's business.
+    """
+    mcp: FastMCP[Any] = FastMCP(
+        APP,
+        instructions=INSTRUCTIONS,
+        version=__version__,
+        auth=doorkeeper,
+        mask_error_details=True,
+        # Inlining every definition again for each call costs three times the call.
+        dereference_schemas=False,
+    )
+    tools = add_tools(mcp, register)
+    # Asked for the schema before every call, to compare headers that it may ask for. None of ours does, and
+    # the library's own way to find out lists all tools each time: a third of the call.
+    mcp._mcp_server.get_tool_input_schema = lambda _name: None  # noqa: SLF001 - FastMCP hands it on nowhere
+    mcp.custom_route("/health", methods=["GET"])(Health(register, doorkeeper.caller_of).__call__)
+    if make_backup is not None:
+        mcp.custom_route(BACKUP_PATH, methods=["POST"])(
+            BackupDoor(make_backup, doorkeeper.caller_of).__call__
+        )
+    app = mcp.http_app(
+        path=MCP_PATH,
+        json_response=True,
+        stateless_http=True,
+        host_origin_protection=True,
+        allowed_hosts=allowed_hosts,
+    )
+    return app, tools

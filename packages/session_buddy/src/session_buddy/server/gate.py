@@ -1,0 +1,107 @@
+"""The two doors to one application: this user's Unix socket, and TCP, where every caller shows a token."""
+
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from fastmcp.server.auth import AccessToken, TokenVerifier
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from session_buddy.access import tokens
+from session_buddy.access.callers import Caller, local_caller
+
+MAX_BODY_BYTES: Final = 4 * 1024 * 1024
+_ANSWER_SECONDS: Final = 1.0
+
+
+class Doorkeeper(TokenVerifier):
+    """Knows callers by their tokens; what comes through the socket is given one that only this process has.
+
+    That one is a random text, no signed token: it needs no secret, never expires, and nobody outside can
+    make it.
+    """
+
+    def __init__(self, accepted: Sequence[str]) -> None:
+        super().__init__()
+        self._accepted = accepted
+        self.local_token: Final = secrets.token_urlsafe(32)
+
+    def caller(self, token: str) -> Caller | None:
+        """Whom a token names, ``None`` if it is not valid."""
+        if secrets.compare_digest(token.encode(errors="replace"), self.local_token.encode()):
+            return local_caller()
+        callers = (tokens.verify(secret, token) for secret in self._accepted)
+        return next(filter(None, callers), None)
+
+    def caller_of(self, request: Request) -> Caller | None:
+        """Whom the bearer token of a request names, ``None`` if there is none, or it is not valid."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        return self.caller(token) if scheme.lower() == "bearer" else None
+
+    async def verify_token(self, token: str) -> AccessToken | None:
+        """The same, as the MCP library asks it."""
+        caller = self.caller(token)
+        if caller is None:
+            return None
+        return AccessToken(token=token, client_id=caller.subject, scopes=sorted(caller.scopes))
+
+
+class BodyTooLarge(Exception):  # noqa: N818 - reads as the fact it states
+    """A body without an announced size grew past the limit."""
+
+
+class Doors:
+    """ASGI: says at which door a request came in, and bounds its body.
+
+    A request is local only if its connection's own address is our socket's path, which no TCP connection can
+    have; the peer's address would not do, since a peer that has hung up has none.
+    """
+
+    def __init__(self, app: ASGIApp, socket_path: Path, local_token: str) -> None:
+        self._app = app
+        self._local = (os.fspath(socket_path), None)
+        self._token = b"Bearer " + local_token.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if tuple(scope.get("server") or ()) == self._local:
+            others = [(name, value) for name, value in scope["headers"] if name != b"authorization"]
+            scope = {**scope, "headers": [*others, (b"authorization", self._token)]}
+        await self._bounded(scope, receive, send)
+
+    async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if _announced_size(scope) > MAX_BODY_BYTES:
+            await _refuse(send)
+            return
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > MAX_BODY_BYTES:
+                raise BodyTooLarge
+            return message
+
+        try:
+            await self._app(scope, counted, send)
+        except BodyTooLarge:
+            await _refuse(send)
+
+
+def _announced_size(scope: Scope) -> int:
+    sizes = [value for name, value in scope["headers"] if name == b"content-length" and value.isdigit()]
+    return max(map(int, sizes), default=0)
+
+
+async def _refuse(send: Send) -> None:
+    body = f"a request carries at most {MAX_BODY_BYTES} bytes\n".encode()
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

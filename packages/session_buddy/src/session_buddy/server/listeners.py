@@ -1,0 +1,88 @@
+"""Where the server listens: this user's Unix socket, and TCP."""
+
+import errno
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import Final
+
+from session_buddy.errors import AlreadyRunning, ConfigurationError, PortTaken
+from session_buddy.host.holders import listener_on, program_of
+
+_ANSWER_SECONDS: Final = 1.0
+
+
+def open_tcp(host: str, port: int) -> socket.socket:
+    """A socket that listens on ``host`` and ``port`` (0: any free one).
+
+    Raises:
+        PortTaken: another program listens there.
+        ConfigurationError: the host is not this machine's, or the port not ours to take.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        door = socket.socket(family, kind, protocol)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "no name of a host"
+        raise ConfigurationError(f"host: {host!r} is not valid: {why} (SESSION_BUDDY_HOST)") from None
+    try:
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        door.bind(address)
+        door.listen(socket.SOMAXCONN)
+    except OSError as error:
+        door.close()
+        raise _refused(host, port, error) from None
+    return door
+
+
+def _refused(host: str, port: int, error: OSError) -> ConfigurationError:
+    if error.errno == errno.EADDRINUSE:
+        pid = listener_on(port)
+        return PortTaken(port, pid, program_of(pid) if pid else None)
+    if error.errno == errno.EACCES:
+        return ConfigurationError(f"port: {port} is not ours to take: {error.strerror} (SESSION_BUDDY_PORT)")
+    return ConfigurationError(f"host: {host!r} is not valid: {error.strerror} (SESSION_BUDDY_HOST)")
+
+
+def open_unix(path: Path) -> socket.socket:
+    """A socket at ``path``, in a folder that only this user may enter; one that nobody answers is replaced.
+
+    Raises:
+        AlreadyRunning: somebody answers there.
+        ConfigurationError: the folder is another's, or the socket cannot be made.
+    """
+    try:
+        _own_folder(path.parent)
+        if _answers(path):
+            raise AlreadyRunning
+        path.unlink(missing_ok=True)
+        door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        door.bind(os.fspath(path))
+        path.chmod(0o600)
+        door.listen(socket.SOMAXCONN)
+    except OSError as error:
+        raise ConfigurationError(f"socket {path}: {error.strerror or error}") from None
+    return door
+
+
+def _own_folder(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = folder.lstat()
+    if status.st_uid != os.geteuid() or not stat.S_ISDIR(status.st_mode):
+        raise ConfigurationError(
+            f"socket folder {folder} is a link, or another user's; remove it or set XDG_RUNTIME_DIR"
+        )
+    folder.chmod(0o700)
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_ANSWER_SECONDS)
+        try:
+            probe.connect(os.fspath(path))
+        except TimeoutError:
+            return True
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,243 @@
+"""The MCP tools: what each takes and gives; the work is done by the register."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from functools import wraps
+from typing import Annotated, Any, Final, Literal, ParamSpec, TypeVar
+
+import structlog
+from fastmcp import FastMCP
+from fastmcp.exceptions import ToolError, ValidationError
+from fastmcp.server.dependencies import get_access_token
+from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
+from mcp_types import ToolAnnotations
+from pydantic import UUID4, AfterValidator, Field, StringConstraints
+from pydantic import ValidationError as PydanticError
+
+from oneiric import contract
+from oneiric.contract import Actor, Detector, EndStatus, ExitReason
+from oneiric.events import (
+    Activity,
+    ComponentName,
+    Environment,
+    EventVersion,
+    Hostname,
+    Metadata,
+    Origin,
+    Pid,
+    Process,
+    Reason,
+    SessionId,
+    SessionType,
+    ShellType,
+    Timestamp,
+    User,
+    invalid_event,
+)
+from session_buddy.access.callers import RIGHTS, SCOPES, Caller
+from session_buddy.errors import Forbidden, SessionBuddyError
+from session_buddy.history.query import DEFAULT_LIMIT, MAX_LIMIT, Query
+from session_buddy.server.register import (
+    EndAnswer,
+    EventsAnswer,
+    HealthAnswer,
+    Register,
+    SessionAnswer,
+    SessionsAnswer,
+    StartAnswer,
+)
+
+log = structlog.stdlib.get_logger("session_buddy.server.mcp.tools")
+
+_MAX_WORDS: Final = 200
+# What somebody looks for; longer ones would only fill the log. JSON can carry what is no text.
+Words = Annotated[
+    str, StringConstraints(max_length=_MAX_WORDS), AfterValidator(lambda text: text.encode() and text)
+]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+TITLES: Final = {
+    "track_session_start": "Report that a session started",
+    "track_session_end": "Report that a session ended",
+    "track_events": "Report a batch of session events",
+    "list_sessions": "List sessions, newest first",
+    "get_session": "Show one session",
+    "health_check": "Check the server and its database",
+}
+
+
+def current_caller() -> Caller:
+    """Whom the current call's token names.
+
+    Raises:
+        Forbidden: the call came without one.
+    """
+    token = get_access_token()
+    if token is None:
+        raise Forbidden("a token is needed; make one with: session-buddy token create")
+    return Caller(token.client_id, frozenset(scope for scope in SCOPES if scope in token.scopes))
+
+
+def _refusal(tool: str, reason: str) -> ToolError:
+    log.info("call refused", tool=tool, reason=reason)
+    return ToolError(reason, log_level=logging.INFO)
+
+
+def _guarded(method: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
+    """Check the caller's right to a tool, and tell known errors as what they are: one line."""
+
+    @wraps(method)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            current_caller().require(method.__name__)
+            return await method(*args, **kwargs)
+        except SessionBuddyError as error:
+            raise _refusal(method.__name__, str(error)) from None
+
+    return call
+
+
+class Tools:
+    """One method a tool."""
+
+    def __init__(self, register: Register) -> None:
+        self._register = register
+
+    @_guarded
+    async def track_session_start(
+        self,
+        *,
+        event_version: EventVersion,
+        event_id: UUID4,
+        event_type: Literal["session_start"],
+        component_name: ComponentName,
+        shell_type: ShellType,
+        timestamp: Timestamp,
+        pid: Pid,
+        user: User,
+        hostname: Hostname,
+        environment: Environment,
+        metadata: Metadata | None = None,
+        session_type: SessionType = contract.DEFAULT_SESSION_TYPE,
+        process: Process | None = None,
+        parent_session_id: SessionId | None = None,
+        reason: Reason | None = None,
+        actor: Actor | None = None,
+        origin: Origin | None = None,
+    ) -> StartAnswer:
+        """Report that a shell session started.
+
+        The session's id is derived: {component}-{YYYYMMDD-HHMMSS in UTC}-{first 8 hex of event_id}. Reporting
+        the same event again changes nothing.
+        """
+        return await self._register.start(_event(locals()), current_caller())
+
+    @_guarded
+    async def track_session_end(
+        self,
+        *,
+        session_id: SessionId,
+        timestamp: Timestamp,
+        event_type: Literal["session_end"] = "session_end",
+        metadata: Metadata | None = None,
+        event_id: Annotated[str | None, Field(max_length=36)] = None,
+        status: EndStatus = "ended",
+        exit_reason: ExitReason | None = None,
+        exit_code: int | None = None,
+        signal: Annotated[int | None, Field(ge=1, le=64)] = None,
+        detected_by: Detector = "emitter",
+        activity: Activity | None = None,
+    ) -> EndAnswer:
+        """Report that a session ended, and how.
+
+        An end that arrives before its start answers not_found, is kept, and counts once the start arrives.
+        Only the subject that started a session, or an admin, may end it.
+        """
+        return await self._register.end(_event(locals()), current_caller())
+
+    @_guarded
+    async def track_events(self, events: list[dict[str, Any]]) -> EventsAnswer:
+        """Report up to 500 session_start, session_heartbeat and session_end events, 1 MiB at most.
+
+        Each event is answered by itself, in order: stored, duplicate, not_found, forbidden, or invalid with
+        the field and what is allowed. What is answered stored is on disk.
+        """
+        return await self._register.track(events, current_caller())
+
+    @_guarded
+    async def list_sessions(
+        self,
+        *,
+        session_type: Words | None = None,
+        component: Words | None = None,
+        username: Words | None = None,
+        status: Annotated[
+            Words | None, Field(description="active, ended, crashed, lost or unreachable")
+        ] = None,
+        since: Annotated[
+            Words | None, Field(description="started since: 30m, 2h, 7d ago, or an ISO 8601 date or time")
+        ] = None,
+        limit: Annotated[int, Field(description=f"at most so many, 1 to {MAX_LIMIT}")] = DEFAULT_LIMIT,
+    ) -> SessionsAnswer:
+        """List sessions, newest first: who, on which machine, since when, how long, and how it ended."""
+        query = Query.parse(
+            now=datetime.now(UTC),
+            session_type=session_type,
+            component=component,
+            username=username,
+            status=status,
+            since=since,
+            limit=limit,
+        )
+        return await self._register.sessions(query)
+
+    @_guarded
+    async def get_session(
+        self,
+        session_id: Annotated[
+            Words, Field(description="an id, its 8-hex suffix, or a unique prefix of either")
+        ],
+    ) -> SessionAnswer:
+        """Show one session with everything that is known of it."""
+        return await self._register.session(session_id)
+
+    @_guarded
+    async def health_check(self) -> HealthAnswer:
+        """Check that the server answers and its database can be read: version, uptime, live sessions."""
+        return await self._register.health()
+
+
+class OneLine(Middleware):
+    """Arguments that do not fit a tool's schema are refused in one line that names the field."""
+
+    async def on_call_tool(self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]) -> Any:  # noqa: ANN401, D102
+        try:
+            return await call_next(context)
+        except ValidationError as error:
+            cause = error.__cause__
+            text = str(invalid_event(cause)) if isinstance(cause, PydanticError) else str(error)
+            raise _refusal(context.message.name, text) from None
+
+
+def add_tools(mcp: FastMCP[Any], register: Register) -> list[str]:
+    """Register every tool of the rights table with a server; returns their names."""
+    tools = Tools(register)
+    for name, scope in RIGHTS.items():
+        annotations = ToolAnnotations(
+            title=TITLES[name],
+            read_only_hint=scope in ("read", None),
+            destructive_hint=False,
+            idempotent_hint=True,
+            open_world_hint=False,
+        )
+        mcp.tool(getattr(tools, name), name=name, title=TITLES[name], annotations=annotations)
+    mcp.add_middleware(OneLine())
+    return list(RIGHTS)
+
+
+def _event(arguments: dict[str, Any]) -> dict[str, Any]:
+    """A tool's arguments as the event that they are."""
+    return {name: value for name, value in arguments.items() if value is not None and name != "self"}

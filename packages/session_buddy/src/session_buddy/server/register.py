@@ -1,0 +1,218 @@
+"""The register of sessions as the doors use it: report, end, list, look up, ask how it is.
+
+Sits between whoever carries calls (MCP tools, web pages) and writer, presence and store.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from typing_extensions import TypedDict
+
+from oneiric.events import SessionHeartbeat
+from session_buddy import __version__
+from session_buddy.access.callers import RIGHTS, Caller
+from session_buddy.errors import EventRefused, Forbidden
+from session_buddy.history.fold import refreshed
+from session_buddy.history.model import Arrival, SessionRow, Taken
+from session_buddy.history.query import Query
+from session_buddy.history.record import SessionRecord, to_record
+from session_buddy.intake.admission import EventResult, deliver
+from session_buddy.intake.presence import Presence
+from session_buddy.intake.writer import Writer
+from session_buddy.store import Store
+
+
+class Paced(TypedDict):
+    """What every answer to an emitter carries."""
+
+    server_instance: str
+    next_heartbeat_seconds: float
+
+
+class EventsAnswer(Paced):
+    """One result for each event, in order."""
+
+    results: list[EventResult]
+
+
+class StartAnswer(Paced):
+    """A session is tracked."""
+
+    session_id: str
+    status: Literal["tracked"]
+    error: str | None
+
+
+class EndAnswer(Paced):
+    """A session has ended, or its start has not arrived yet (the end is kept until it does)."""
+
+    session_id: str
+    status: Literal["ended", "not_found"]
+    error: str | None
+
+
+class SessionsAnswer(TypedDict):
+    """Sessions, newest first."""
+
+    sessions: list[SessionRecord]
+
+
+class SessionAnswer(TypedDict):
+    """One session."""
+
+    session: SessionRecord
+
+
+class HealthAnswer(Paced):
+    """How the server is; given after a read of the database."""
+
+    status: Literal["ok"]
+    version: str
+    database: str
+    uptime_seconds: float
+    live_sessions: int
+    tools: list[str]
+
+
+class Register:
+    """Answers calls; every method may run on any event loop, and none blocks it."""
+
+    def __init__(
+        self,
+        store: Store,
+        writer: Writer,
+        presence: Presence,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._store = store
+        self._writer = writer
+        self._presence = presence
+        self._clock = clock
+        self._now = now
+        self._began = clock()
+
+    def __repr__(self) -> str:
+        return f"<Register({self._store!r}, live={len(self._presence)})>"
+
+    async def track(self, batch: Sequence[object], caller: Caller) -> EventsAnswer:
+        """Take a batch of raw events; each is answered by itself.
+
+        Raises:
+            BatchTooLarge: more than 500 events or 1 MiB.
+            StoreError: the database cannot be written; the events may be sent again.
+        """
+        delivery = deliver(batch, caller, self._now())
+        taken = await self._take(delivery.arrivals)
+        return EventsAnswer(results=delivery.results(taken), **self._paced())
+
+    async def start(self, raw: Mapping[str, Any], caller: Caller) -> StartAnswer:
+        """Take one start.
+
+        Raises:
+            EventRefused: names the field.
+            StoreError: the database cannot be written.
+        """
+        result = await self._take_one(raw, caller)
+        return StartAnswer(
+            session_id=result["session_id"] or "", status="tracked", error=None, **self._paced()
+        )
+
+    async def end(self, raw: Mapping[str, Any], caller: Caller) -> EndAnswer:
+        """Take one end.
+
+        Raises:
+            EventRefused: names the field.
+            Forbidden: the session was started by another subject.
+            StoreError: the database cannot be written.
+        """
+        result = await self._take_one(raw, caller)
+        known = result["status"] != "not_found"
+        error = None if known else "no such session so far; the end is kept until its start arrives"
+        return EndAnswer(
+            session_id=result["session_id"] or "",
+            status="ended" if known else "not_found",
+            error=error,
+            **self._paced(),
+        )
+
+    async def sessions(self, query: Query) -> SessionsAnswer:
+        """The sessions that fit, newest first."""
+        if query.status == "unreachable":
+            # Whom the store has not heard of may have been heard of since it was last written.
+            await asyncio.wrap_future(self._writer.flush())
+        query = replace(query, silent=self._presence.silent(self._clock()))
+        rows = await asyncio.to_thread(self._store.select, query)
+        return SessionsAnswer(sessions=self._records(rows))
+
+    async def session(self, ref: str) -> SessionAnswer:
+        """One session, by id, 8-hex suffix or unique prefix.
+
+        Raises:
+            UnknownSession: names the nearest ids.
+            AmbiguousSession: lists those that fit.
+        """
+        row = await asyncio.to_thread(self._store.find, ref)
+        (record,) = self._records([row])
+        return SessionAnswer(session=record)
+
+    async def health(self) -> HealthAnswer:
+        """How the server is, from a real read of the database.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        live = await asyncio.to_thread(self._store.count_live)
+        return HealthAnswer(
+            status="ok",
+            version=__version__,
+            database=self._store.url,
+            uptime_seconds=round(self._clock() - self._began, 3),
+            live_sessions=live,
+            tools=sorted(RIGHTS),
+            **self._paced(),
+        )
+
+    async def _take_one(self, raw: Mapping[str, Any], caller: Caller) -> EventResult:
+        delivery = deliver([raw], caller, self._now())
+        (result,) = delivery.results(await self._take(delivery.arrivals))
+        if result["status"] == "invalid":
+            raise EventRefused(result["error"])
+        if result["status"] == "forbidden":
+            raise Forbidden(result["error"])
+        return result
+
+    async def _take(self, arrivals: Sequence[Arrival]) -> list[Taken]:
+        """Heartbeats of live sessions go to memory; everything else to disk before it is answered."""
+        heard = [self._hear(arrival) for arrival in arrivals]
+        rest = [arrival for arrival, taken in zip(arrivals, heard, strict=True) if taken is None]
+        stored = iter(await self._written(rest))
+        return [next(stored) if taken is None else taken for taken in heard]
+
+    async def _written(self, arrivals: Sequence[Arrival]) -> list[Taken]:
+        return await asyncio.wrap_future(self._writer.submit(arrivals)) if arrivals else []
+
+    def _hear(self, arrival: Arrival) -> Taken | None:
+        event = arrival.event
+        if not isinstance(event, SessionHeartbeat):
+            return None
+        heard = self._presence.hear(event, arrival.subject, self._clock(), by_admin=arrival.by_admin)
+        return Taken("stored", event.session_id, None) if heard else None
+
+    def _records(self, rows: Sequence[SessionRow]) -> list[SessionRecord]:
+        now, silent = self._now(), self._presence.silent(self._clock())
+        beats = self._presence.state(row.session_id for row in rows)
+        return [
+            to_record(refreshed(row, beats.get(row.session_id)), now, silent=row.session_id in silent)
+            for row in rows
+        ]
+
+    def _paced(self) -> Paced:
+        return Paced(
+            server_instance=self._store.instance, next_heartbeat_seconds=self._presence.heartbeat_seconds
+        )

@@ -1,0 +1,455 @@
+"""The rules: a session is a pure function of its events."""
+
+import itertools
+from datetime import UTC, datetime, timedelta
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oneiric import contract
+from session_buddy.errors import InvalidQuery
+from session_buddy.history.fold import ENDS_ALIKE, fold, refreshed, with_heartbeats
+from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
+from session_buddy.history.query import Query, nearest, parse_since
+from session_buddy.history.record import to_record
+from session_buddy.testing import (
+    MOMENT,
+    OWNER,
+    arrival,
+    end_event,
+    heartbeat_event,
+    session_id_of,
+    start_event,
+)
+
+START = start_event()
+ID = session_id_of(START)
+NOW = MOMENT + timedelta(minutes=10)
+
+
+def folded(*arrivals: Arrival, onto: SessionRow | None = None) -> SessionRow:
+    row = onto
+    for one in arrivals:
+        row = fold(row, one).row
+    assert row is not None
+    return row
+
+
+def last(*arrivals: Arrival) -> Taken:
+    *earlier, final = arrivals
+    return fold(folded(*earlier) if earlier else None, final)
+
+
+def ended(after: float = 60.0, **changes: Any) -> Arrival:
+    return arrival(end_event(ID, after, **changes))
+
+
+# --- one event
+
+
+def test_a_start_makes_an_active_session() -> None:
+    taken = last(arrival(START))
+    assert (taken.verdict, taken.kept) == ("stored", True)
+    record = to_record(folded(arrival(START)), NOW)
+    assert record["session_id"] == ID
+    assert (record["status"], record["username"], record["reported_by"]) == ("active", "ann", OWNER)
+    assert record["start_time"] == "2026-01-02T03:04:05.123456+00:00"
+    assert record["duration_seconds"] == 600.0
+    assert record["metadata"] == {"version": "1.2", "adapters": ["a", "b"]}
+    assert record["end_time"] is None
+
+
+def test_every_field_of_a_start_reaches_the_record() -> None:
+    raw = start_event(
+        session_type="repl",
+        parent_session_id="mother-20260101-000000-0123abcd",
+        reason="TICKET-1",
+        actor="agent",
+        origin={"tty": "/dev/pts/1", "sudo_user": "bob"},
+        process={"boot_id": "b", "pid_namespace": "pid:[1]", "started_at": 77},
+    )
+    row = folded(arrival(raw))
+    record = to_record(row, NOW)
+    assert record["origin"] == {"tty": "/dev/pts/1", "sudo_user": "bob"}
+    assert (record["session_type"], record["reason"], record["actor"]) == ("repl", "TICKET-1", "agent")
+    assert record["parent_session_id"] == "mother-20260101-000000-0123abcd"
+    assert row.process is not None
+    assert row.process.started_at == 77
+
+
+def test_an_end_ends_it() -> None:
+    row = folded(arrival(START), ended(exit_code=3, metadata={"adapters": 2, "why": "done"}))
+    record = to_record(row, NOW)
+    assert (record["status"], record["exit_reason"], record["exit_code"]) == ("ended", "exit", 3)
+    assert record["duration_seconds"] == 60.0
+    assert record["metadata"] == {"version": "1.2", "adapters": 2, "why": "done"}
+    assert record["detected_by"] == "emitter"
+    assert record["last_seen"] == record["end_time"]
+
+
+def test_the_end_brings_its_counts() -> None:
+    activity = {"commands": 9, "errors": 2, "last_activity": MOMENT.isoformat()}
+    record = to_record(folded(arrival(START), ended(activity=activity)), NOW)
+    assert (record["commands"], record["errors"]) == (9, 2)
+    assert record["last_activity"] == MOMENT.isoformat()
+
+
+def test_an_end_before_its_start_by_the_clock_is_marked() -> None:
+    record = to_record(folded(arrival(START), ended(-5)), NOW)
+    assert (record["clock_skew"], record["duration_seconds"], record["status"]) == (True, 0.0, "ended")
+
+
+# --- order and repeats
+
+
+def test_an_end_before_its_start_is_kept_and_joined() -> None:
+    early = last(ended())
+    assert (early.verdict, early.kept) == ("not_found", True)
+    assert early.row is not None
+    assert early.row.status is None
+    assert folded(ended(), arrival(START)).status == "ended"
+
+
+def test_a_repeated_end_before_its_start_is_still_not_found_and_kept_once() -> None:
+    end = ended()
+    again = last(end, end)
+    assert (again.verdict, again.kept) == ("not_found", False)
+
+
+@pytest.mark.parametrize("make", [lambda: arrival(START), ended])
+def test_a_repeat_is_a_duplicate(make: Any) -> None:
+    event = make()
+    taken = last(arrival(START), event, event)
+    assert (taken.verdict, taken.kept) == ("duplicate", False)
+
+
+def test_the_same_id_with_another_event_id_is_refused() -> None:
+    other = START["event_id"][:8] + "-0000-4000-8000-000000000000"
+    taken = last(arrival(START), arrival(START | {"event_id": other}))
+    assert (taken.verdict, taken.field, taken.kept) == ("invalid", "event_id", False)
+    assert other in (taken.error or "")
+
+
+def test_a_session_that_is_lost_and_wakes_for_ever_can_still_be_ended() -> None:
+    row = folded(arrival(START))
+    for number in range(10 * ENDS_ALIKE):
+        lost = ended(100 * number, **KINDS["lease_expired"])
+        taken = fold(row, lost)
+        assert (taken.verdict, taken.kept) == ("stored", True)
+        row = folded(*(arrival(START), arrival(heartbeat_event(ID, 100 * number + 50))), onto=taken.row)
+        assert row.status == "active"
+    assert len(row.ends) == ENDS_ALIKE
+    assert fold(row, ended(0, **KINDS["lease_expired"])).verdict == "duplicate"
+    final = fold(row, ended(60))
+    assert (final.verdict, folded(ended(60), onto=row).exit_reason) == ("stored", "exit")
+
+
+@pytest.mark.parametrize("kind", ["exit", "operator"])
+def test_nobodys_own_word_is_refused_however_many_there_are(kind: str) -> None:
+    row = folded(arrival(START))
+    for number in range(100):
+        taken = fold(row, ended(number, **KINDS[kind]))
+        assert taken.verdict == "stored"
+        row = folded(onto=taken.row)
+    assert (len(row.ends), row.end_time) == (ENDS_ALIKE, MOMENT + timedelta(seconds=99))
+
+
+def test_a_strangers_many_ends_displace_no_other_while_the_start_is_missing() -> None:
+    forged = [arrival(end_event(ID, 1000 + number), "mallory") for number in range(3 * ENDS_ALIKE)]
+    row = folded(ended(50), *forged, arrival(START))
+    assert (row.end_time, len(row.ends)) == (MOMENT + timedelta(seconds=50), 1)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_of_two_ends_with_one_id_the_later_is_believed_in_any_order(order: tuple[int, ...]) -> None:
+    found = [
+        ended(10, **KINDS["outbox_recovered"], event_id="one-orphan"),
+        ended(100, **KINDS["outbox_recovered"], event_id="one-orphan"),
+        arrival(heartbeat_event(ID, 50)),
+    ]
+    row = folded(arrival(START), *(found[index] for index in order))
+    assert (row.status, row.end_time) == ("crashed", MOMENT + timedelta(seconds=100))
+
+
+# --- which end counts
+
+KINDS: dict[str, dict[str, Any]] = {
+    "exit": {"exit_reason": "exit"},
+    "operator": {"exit_reason": "operator", "detected_by": "operator"},
+    "outbox_recovered": {"exit_reason": "outbox_recovered", "status": "crashed", "detected_by": "outbox"},
+    "process_gone": {"exit_reason": "process_gone", "status": "crashed", "detected_by": "liveness"},
+    "lease_expired": {"exit_reason": "lease_expired", "status": "crashed", "detected_by": "lease"},
+}
+
+
+@pytest.mark.parametrize(("strong", "weak"), list(itertools.combinations(KINDS, 2)))
+def test_the_stronger_end_is_believed_whatever_its_time(strong: str, weak: str) -> None:
+    row = folded(arrival(START), ended(10, **KINDS[strong]), ended(20, **KINDS[weak]))
+    assert row.exit_reason == strong
+
+
+def test_an_exec_that_a_finder_concluded_is_no_stronger_than_its_other_finds() -> None:
+    found = ended(30, exit_reason="exec", detected_by="outbox")
+    for kind in ("exit", "operator"):
+        assert folded(arrival(START), found, ended(10, **KINDS[kind])).exit_reason == kind
+    assert folded(arrival(START), found, ended(60, **KINDS["process_gone"])).exit_reason == "exec"
+    assert folded(arrival(START), found, arrival(heartbeat_event(ID, 45))).status == "active"
+    own = ended(30, exit_reason="exec")
+    assert folded(arrival(START), own, arrival(heartbeat_event(ID, 45))).exit_reason == "exec"
+
+
+@pytest.mark.parametrize(
+    ("by", "kind"),
+    [
+        ("operator", "operator"),
+        ("outbox", "outbox_recovered"),
+        ("liveness", "process_gone"),
+        ("lease", "lease_expired"),
+    ],
+)
+@pytest.mark.parametrize("reason", [None, "exit", "sigterm"])
+def test_who_says_it_counts_whatever_the_reason(by: str, kind: str, reason: str | None) -> None:
+    said = ended(30, detected_by=by, exit_reason=reason, status="crashed")
+    kinds = list(KINDS)
+    for other in kinds[: kinds.index(kind)]:
+        assert folded(arrival(START), said, ended(10, **KINDS[other])).exit_reason == other
+    for other in kinds[kinds.index(kind) + 1 :]:
+        assert folded(arrival(START), said, ended(60, **KINDS[other])).exit_reason == reason
+    woken = folded(arrival(START), said, arrival(heartbeat_event(ID, 45)))
+    assert (woken.status == "active") is (kind != "operator")
+    assert (folded(arrival(START), said).status == "lost") is (kind == "lease_expired")
+
+
+def test_of_two_alike_the_later_is_believed() -> None:
+    assert folded(arrival(START), ended(20), ended(10)).end_time == MOMENT + timedelta(seconds=20)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("exit", "ended"),
+        ("outbox_recovered", "crashed"),
+        ("process_gone", "crashed"),
+        ("lease_expired", "lost"),
+    ],
+)
+def test_the_end_decides_the_status(kind: str, status: str) -> None:
+    assert folded(arrival(START), ended(**KINDS[kind])).status == status
+
+
+# --- heartbeats
+
+
+def test_a_heartbeat_raises_the_state() -> None:
+    first = heartbeat_event(ID, 30, commands=4, errors=1, last_activity=MOMENT.isoformat())
+    late = heartbeat_event(ID, 15, commands=2)
+    row = folded(arrival(START), arrival(first), arrival(late))
+    assert (row.commands, row.errors, row.last_activity) == (4, 1, MOMENT)
+    assert row.last_seen == MOMENT + timedelta(seconds=30)
+
+
+def test_a_heartbeat_is_no_part_of_the_history() -> None:
+    assert not last(arrival(START), arrival(heartbeat_event(ID))).kept
+
+
+@pytest.mark.parametrize("earlier", [[], [ended()]])
+def test_a_heartbeat_of_an_unknown_session_is_not_found(earlier: list[Arrival]) -> None:
+    taken = last(*earlier, arrival(heartbeat_event(ID)))
+    assert (taken.verdict, taken.kept) == ("not_found", False)
+
+
+@pytest.mark.parametrize("kind", ["outbox_recovered", "process_gone", "lease_expired"])
+def test_a_later_heartbeat_refutes_an_inferred_end(kind: str) -> None:
+    row = folded(arrival(START), ended(60, **KINDS[kind]), arrival(heartbeat_event(ID, 75)))
+    assert (row.status, row.end_time) == ("active", None)
+
+
+@pytest.mark.parametrize("kind", ["exit", "operator"])
+def test_a_later_heartbeat_refutes_nobodys_word(kind: str) -> None:
+    row = folded(arrival(START), ended(60, **KINDS[kind]), arrival(heartbeat_event(ID, 75)))
+    assert row.status == "ended"
+
+
+def test_a_coarse_clock_does_not_refute_an_inferred_end() -> None:
+    row = folded(
+        arrival(START), arrival(heartbeat_event(ID, 60.003)), ended(60.0, **KINDS["outbox_recovered"])
+    )
+    assert row.status == "crashed"
+
+
+def test_an_inferred_end_before_the_start_stands() -> None:
+    assert folded(arrival(START), ended(-2, **KINDS["outbox_recovered"])).status == "crashed"
+
+
+# --- who may
+
+
+def test_a_stranger_may_not_end_a_session() -> None:
+    taken = last(arrival(START), arrival(end_event(ID), "mallory"))
+    assert (taken.verdict, taken.kept) == ("forbidden", False)
+    assert "mallory" in (taken.error or "")
+
+
+def test_a_stranger_may_not_keep_it_alive() -> None:
+    assert last(arrival(START), arrival(heartbeat_event(ID), "mallory")).verdict == "forbidden"
+
+
+def test_an_admin_may() -> None:
+    assert folded(arrival(START), arrival(end_event(ID), "root", by_admin=True)).status == "ended"
+
+
+def test_a_strangers_end_that_came_first_does_not_count_and_hides_no_other() -> None:
+    true_end = end_event(ID, 50)
+    forged = true_end | {"timestamp": MOMENT.isoformat()}
+    row = folded(arrival(forged, "mallory"), arrival(true_end), arrival(START))
+    assert row.end_time == MOMENT + timedelta(seconds=50)
+    assert [end.subject for end in row.ends] == [OWNER]
+
+
+# --- the whole, in any order
+
+ENDS = st.builds(
+    lambda by, reason, status, after, code, number, source: arrival(
+        end_event(
+            ID,
+            after,
+            detected_by=by,
+            exit_reason=reason,
+            status=status,
+            exit_code=code,
+            event_id=f"end-{number}",
+        ),
+        source[0],
+        by_admin=source[1],
+    ),
+    by=st.sampled_from(get_args(contract.Detector)),
+    reason=st.sampled_from([None, *get_args(contract.ExitReason)]),
+    status=st.sampled_from(get_args(contract.EndStatus)),
+    # Before the start too: clocks differ.
+    after=st.integers(-20, 60),
+    code=st.sampled_from([0, 1]),
+    # Few ids, so that many events share one.
+    number=st.integers(0, 3),
+    source=st.sampled_from([(OWNER, False), ("mallory", False), ("root", True)]),
+)
+BEATS = st.builds(
+    lambda after, commands, source: arrival(
+        heartbeat_event(ID, after, commands=commands), source[0], by_admin=source[1]
+    ),
+    after=st.integers(-20, 60),
+    commands=st.integers(0, 9),
+    source=st.sampled_from([(OWNER, False), ("mallory", False), ("root", True)]),
+)
+STARTED = arrival(START)
+
+
+def told(events: list[Arrival], row: SessionRow | None = None) -> tuple[SessionRow | None, list[Arrival]]:
+    """The row after some events, and those of them that the history keeps."""
+    kept = []
+    for event in events:
+        taken = fold(row, event)
+        row = taken.row
+        kept += [event] if taken.kept else []
+    return row, kept
+
+
+@given(ends=st.lists(ENDS, max_size=3 * ENDS_ALIKE), data=st.data())
+def test_any_order_and_any_repeats_give_the_same_row(ends: list[Arrival], data: st.DataObject) -> None:
+    repeats = data.draw(st.lists(st.sampled_from([STARTED, *ends]), max_size=10))
+    shuffled = data.draw(st.permutations([STARTED, *ends, *repeats]))
+    row, history = told(shuffled)
+    assert row == told([STARTED, *ends])[0]
+    assert told(data.draw(st.permutations(history)))[0] == row, "a rebuild differs"
+
+
+@given(events=st.lists(ENDS | BEATS, max_size=3 * ENDS_ALIKE), data=st.data())
+def test_heartbeats_in_any_order_too_and_a_rebuild_gives_the_same(
+    events: list[Arrival], data: st.DataObject
+) -> None:
+    # Some events are lost, some come twice; heartbeats before the start are answered not_found.
+    came = data.draw(st.lists(st.sampled_from(events), max_size=20)) if events else []
+    row, history = told([STARTED, *came])
+    again, _ = told(data.draw(st.permutations([*came, *came, STARTED])), STARTED_ROW)
+    assert again == row
+    rebuilt, _ = told(data.draw(st.permutations(history)))
+    assert rebuilt is not None
+    assert row is not None
+    assert with_heartbeats(rebuilt, row) == row
+
+
+STARTED_ROW = folded(STARTED)
+
+
+# --- state that is not stored yet
+
+
+def test_state_in_memory_refreshes_a_live_row_only() -> None:
+    beat = Beat(ID, MOMENT + timedelta(seconds=40), 5, 1, MOMENT)
+    live = refreshed(folded(arrival(START)), beat)
+    assert (live.commands, live.last_seen) == (5, MOMENT + timedelta(seconds=40))
+    over = folded(arrival(START), ended())
+    assert refreshed(over, beat) is over
+    assert refreshed(live, None) is live
+
+
+def test_a_row_of_which_only_an_end_is_known_keeps_no_heartbeats() -> None:
+    row = folded(ended())
+    assert with_heartbeats(row, folded(arrival(START))) is row
+
+
+# --- asking
+
+
+def test_only_an_active_session_is_unreachable() -> None:
+    assert to_record(folded(arrival(START)), NOW, silent=True)["unreachable"]
+    assert not to_record(folded(arrival(START)), NOW)["unreachable"]
+    assert not to_record(folded(arrival(START), ended()), NOW, silent=True)["unreachable"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("90s", NOW - timedelta(seconds=90)),
+        ("30m", NOW - timedelta(minutes=30)),
+        ("2h", NOW - timedelta(hours=2)),
+        (" 7 d ", NOW - timedelta(days=7)),
+        ("2w", NOW - timedelta(weeks=2)),
+        ("2026-01-01T10:00:00+02:00", datetime(2026, 1, 1, 8, tzinfo=UTC)),
+        ("2026-01-01", datetime(2026, 1, 1).astimezone(UTC)),
+    ],
+)
+def test_since_takes_a_time_ago_or_iso(text: str, expected: datetime) -> None:
+    assert parse_since(text, NOW) == expected
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2 fortnights", "-3h", "999999w", "2026-13-01"])
+def test_since_refuses_the_rest(text: str) -> None:
+    with pytest.raises(InvalidQuery, match=r"since: .* is not valid: a time like 30m"):
+        parse_since(text, NOW)
+
+
+def test_a_query_takes_filters_as_users_write_them() -> None:
+    query = Query.parse(now=NOW, component="shop", status="unreachable", since="1h", limit=3)
+    assert query == Query(component="shop", status="unreachable", since=NOW - timedelta(hours=1), limit=3)
+
+
+@pytest.mark.parametrize(
+    ("filters", "complaint"),
+    [
+        ({"status": "dead"}, "status: 'dead' is not valid: one of active, ended, crashed, lost, unreachable"),
+        ({"limit": 0}, "limit: 0 is not valid: a number from 1 to 10000"),
+        ({"limit": 10_001}, "limit: 10001"),
+    ],
+)
+def test_a_query_names_what_is_wrong(filters: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(InvalidQuery, match=complaint):
+        Query.parse(now=NOW, **filters)
+
+
+def test_the_nearest_ids_are_named_once_each() -> None:
+    ids = ["shop-20260102-030405-1b9d6bcd", "bank-20260101-000000-ffff0000"]
+    assert nearest("1b9d6bce", ids) == ids[:1]
+    assert nearest("shop-20260102-030405-1b9d6bce", ids)[0] == ids[0]
+    assert nearest("zzz", ids) == []
