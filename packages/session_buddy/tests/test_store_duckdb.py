@@ -25,7 +25,7 @@ from session_buddy.errors import (
     StoreClosed,
     StoreError,
     StoreLocked,
-    StoreUnreadable,
+    StoreUnavailable,
     UnknownSession,
 )
 from session_buddy.history.model import Beat
@@ -121,12 +121,12 @@ def test_a_kill_at_any_moment_of_the_making_leaves_a_database_that_knows_what_is
 
 FULL_AT_FIRST = """
 import resource, sys
-from session_buddy.errors import StoreUnreadable
+from session_buddy.errors import StoreUnavailable
 from session_buddy.store import open_store
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
 try:
     open_store(sys.argv[1])
-except StoreUnreadable as error:
+except StoreUnavailable as error:
     print(error)
 """
 
@@ -252,7 +252,7 @@ def test_a_folder_in_the_databases_place_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_made_is_named() -> None:
-    with pytest.raises(StoreUnreadable, match="folder /proc/nowhere cannot be made"):
+    with pytest.raises(StoreUnavailable, match="folder /proc/nowhere cannot be made"):
         open_store("duckdb:////proc/nowhere/x.duckdb")
 
 
@@ -261,7 +261,7 @@ def test_a_damaged_file_is_refused(path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * 8192)
-    with pytest.raises(StoreUnreadable, match="cannot be opened"):
+    with pytest.raises(StoreUnavailable, match="cannot be opened"):
         open_store(f"duckdb:///{path}")
 
 
@@ -523,14 +523,14 @@ def test_a_log_that_cannot_be_set_aside_is_said(path: Path, monkeypatch: pytest.
     broken_log(path)
     aside: Any = wal.set_aside
     monkeypatch.setattr(opening, "set_aside", lambda log: log)
-    with pytest.raises(StoreUnreadable, match=r"log cannot be replayed, nor be done without: .*; restore"):
+    with pytest.raises(StoreUnavailable, match=r"log cannot be replayed, nor be done without: .*; restore"):
         open_store(f"duckdb:///{path}")
 
     def refused(log: Path) -> Path:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(opening, "set_aside", refused)
-    with pytest.raises(StoreUnreadable, match="Permission denied"):
+    with pytest.raises(StoreUnavailable, match="Permission denied"):
         open_store(f"duckdb:///{path}")
     monkeypatch.setattr(opening, "set_aside", aside)
     store = open_store(f"duckdb:///{path}")
@@ -588,7 +588,7 @@ def test_a_log_stays_where_the_database_cannot_be_told_what_it_lacks(
         raise duckdb.IOException("No space left on device")
 
     monkeypatch.setattr(opening, "mark", full)
-    with pytest.raises(StoreUnreadable, match=r"cannot be written: .*No space left"):
+    with pytest.raises(StoreUnavailable, match=r"cannot be written: .*No space left"):
         open_store(f"duckdb:///{path}")
     monkeypatch.setattr(opening, "mark", marked)
     store = open_store(f"duckdb:///{path}")
@@ -646,7 +646,7 @@ def test_a_closed_store_says_so(store: Store) -> None:
 
 FULL_DISK = """
 import resource, sys
-from session_buddy.errors import StoreUnreadable
+from session_buddy.errors import StoreUnavailable
 from session_buddy.history.query import Query
 from session_buddy.store import open_store
 from session_buddy.testing import arrival, start_event
@@ -660,7 +660,7 @@ for number in range(200):
     try:
         first = 1000 + 10 * number
         store.ingest([arrival(start_event(first + i, metadata={"x": "y" * 9000})) for i in range(10)])
-    except StoreUnreadable as error:
+    except StoreUnavailable as error:
         refused += 1
         print(error)
         break
@@ -698,7 +698,7 @@ def test_a_damaged_database_is_not_taken_for_a_bad_event(path: Path) -> None:
         database.execute("ALTER TABLE sessions DROP actor")
     store = open_store(f"duckdb:///{path}")
     for count in (1, 30):
-        with pytest.raises(StoreUnreadable, match=r"cannot be written: .*actor"):
+        with pytest.raises(StoreUnavailable, match=r"cannot be written: .*actor"):
             started(store, count)
     store.close()
 
@@ -727,7 +727,7 @@ def test_a_connection_that_broke_is_opened_again(path: Path) -> None:
     assert store._database is not None
     store._writer.close()
     store._database.close()
-    with pytest.raises(StoreUnreadable, match="cannot be read: "):
+    with pytest.raises(StoreUnavailable, match="cannot be read: "):
         store.find(session)
     assert store.find(session).status == "active"
     assert store.ingest([arrival(end_event(session))])[0].verdict == "stored"

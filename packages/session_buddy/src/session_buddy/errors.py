@@ -75,7 +75,7 @@ class StoreLocked(StoreError):  # noqa: N818 - reads as the fact it states
         )
 
 
-class StoreUnreadable(StoreError):  # noqa: N818 - reads as the fact it states
+class StoreUnavailable(StoreError):  # noqa: N818 - reads as the fact it states
     """The database, or its folder, cannot be read or written: permissions, a full disk, damage."""
 
 

@@ -44,7 +44,7 @@ _DATABASE_VARIABLES: Final = ("SESSION_BUDDY_STORAGE_URL", "SESSION_BUDDY_DB_PAT
 
 
 class _HungUp(ServerFailed):
-    """The server's door was closed, or closed while we stood in it."""
+    """The server was no longer listening, or closed the connection before it answered."""
 
 
 def list_sessions(**filters: Any) -> list[Record]:  # noqa: ANN401 - the filters of the tool

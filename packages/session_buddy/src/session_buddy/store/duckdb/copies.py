@@ -15,7 +15,7 @@ from typing import Final
 
 import duckdb
 
-from session_buddy.errors import NewerDatabase, NotADatabase, StoreUnreadable
+from session_buddy.errors import NewerDatabase, NotADatabase, StoreUnavailable
 from session_buddy.store.duckdb.opening import CONFIG, line_of, look_at, schema_of
 from session_buddy.store.duckdb.schema import LATEST
 from session_buddy.store.duckdb.statements import (
@@ -55,7 +55,7 @@ def sessions_in(path: Path) -> int:
     Raises:
         NotADatabase: it is none of ours.
         NewerDatabase: a later version wrote it.
-        StoreUnreadable: it is damaged, or not there.
+        StoreUnavailable: it is damaged, or not there.
     """
     with _opened(path, read_only=True) as database:
         found = schema_of(database, path)
@@ -72,7 +72,7 @@ def renew(path: Path, gap: Gap) -> None:
     """Make a copy a history of its own, one that is known to have a gap.
 
     Raises:
-        StoreUnreadable: it cannot be written.
+        StoreUnavailable: it cannot be written.
     """
     with _opened(path, read_only=False) as database, transaction(database) as cursor:
         cursor.execute(RENEW, [str(uuid.uuid4())])
@@ -82,10 +82,10 @@ def renew(path: Path, gap: Gap) -> None:
 @contextmanager
 def _opened(path: Path, *, read_only: bool) -> Iterator[Cursor]:
     if not path.exists():
-        raise StoreUnreadable(f"{path} is not there")
+        raise StoreUnavailable(f"{path} is not there")
     look_at(path)
     try:
         with duckdb.connect(str(path), read_only=read_only, config=_CHECKING) as database:
             yield database
     except duckdb.Error as error:
-        raise StoreUnreadable(f"database {path} cannot be read: {line_of(error)}") from None
+        raise StoreUnavailable(f"database {path} cannot be read: {line_of(error)}") from None

@@ -15,7 +15,7 @@ from oneiric import contract
 from oneiric.contract import Status
 from oneiric.descriptors import identity
 from oneiric.events import parse_event
-from session_buddy.errors import AmbiguousSession, StoreClosed, StoreError, StoreUnreadable, UnknownSession
+from session_buddy.errors import AmbiguousSession, StoreClosed, StoreError, StoreUnavailable, UnknownSession
 from session_buddy.history.fold import fold, with_heartbeats
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
 from session_buddy.history.query import Query, nearest
@@ -142,7 +142,7 @@ class DuckDBStore:
                     self._source = os.open(self._path, os.O_RDONLY)
                 copy_whole(self._source, target)
             except OSError as error:
-                raise StoreUnreadable(f"backup {target} cannot be written: {error.strerror}") from error
+                raise StoreUnavailable(f"backup {target} cannot be written: {error.strerror}") from error
             (count,) = one(writer, COUNT_STARTED)
             return int(count)
 
@@ -233,7 +233,7 @@ class DuckDBStore:
         with self._reading() as reader:
             values = rows_of(reader, META, [key])
         if not values:
-            raise StoreUnreadable(f"database {self._path} is damaged: it does not say its {key}")
+            raise StoreUnavailable(f"database {self._path} is damaged: it does not say its {key}")
         return str(values[0][0])
 
     def _read_newest(self) -> Newest:
@@ -252,7 +252,7 @@ class DuckDBStore:
         if self._database is None:
             raise StoreClosed(f"database {self._path} was closed")
         if identity(self._path) != self._file:
-            raise StoreUnreadable(
+            raise StoreUnavailable(
                 f"database {self._path} was removed or exchanged while it is in use; nothing more is written:"
                 " restart the server with: session-buddy mcp restart"
             )
@@ -264,11 +264,11 @@ class DuckDBStore:
             yield
         except (duckdb.FatalException, duckdb.InternalException, duckdb.ConnectionException) as error:
             self._reopen()
-            raise StoreUnreadable(f"database {self._path} cannot be {what}: {line_of(error)}") from error
+            raise StoreUnavailable(f"database {self._path} cannot be {what}: {line_of(error)}") from error
         except _OF_THE_VALUES as error:
             raise StoreError(f"database {self._path}: {line_of(error)}") from error
         except duckdb.Error as error:
-            raise StoreUnreadable(f"database {self._path} cannot be {what}: {line_of(error)}") from error
+            raise StoreUnavailable(f"database {self._path} cannot be {what}: {line_of(error)}") from error
 
     def _reopen(self) -> None:
         """DuckDB declares a database invalid after a failed write; a new connection starts from the disk."""
