@@ -724,9 +724,10 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_a_connection_that_broke_is_opened_again(path: Path) -> None:
     store = DuckDBStore.open(path)
     (session,) = started(store)
-    assert store._database is not None
-    store._writer.close()
-    store._database.close()
+    connection = store._connection
+    assert connection._database is not None
+    connection._writer.close()
+    connection._database.close()
     with pytest.raises(StoreUnavailable, match="cannot be read: "):
         store.find(session)
     assert store.find(session).status == "active"
