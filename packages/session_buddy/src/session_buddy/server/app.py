@@ -48,9 +48,6 @@ def build_app(
         dereference_schemas=False,
     )
     tools = add_tools(mcp, register)
-    # Asked for the schema before every call, to compare headers that it may ask for. None of ours does, and
-    # the library's own way to find out lists all tools each time: a third of the call.
-    mcp._mcp_server.get_tool_input_schema = lambda _name: None  # noqa: SLF001 - FastMCP hands it on nowhere
     mcp.custom_route("/health", methods=["GET"])(HealthEndpoint(register, authenticator.caller_of).__call__)
     if make_backup is not None:
         mcp.custom_route(BACKUP_PATH, methods=["POST"])(

@@ -108,8 +108,5 @@ class Store(Protocol):
         Safe to break off: it happens in one transaction.
         """
 
-    def schema_version(self) -> int:
-        """The number of the last migration that the database has seen."""
-
     def close(self) -> None:
         """Write everything out and let go of the database; closing twice is allowed."""

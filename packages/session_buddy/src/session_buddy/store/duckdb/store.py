@@ -210,10 +210,6 @@ class DuckDBStore:
             (count,) = one(reader, COUNT_LIVE)
             return int(count)
 
-    def schema_version(self) -> int:
-        """The number of the last migration."""
-        return int(self._meta("schema_version"))
-
     def _meta(self, key: str) -> str:
         with self._connection.reading() as reader:
             values = rows_of(reader, META, [key])
