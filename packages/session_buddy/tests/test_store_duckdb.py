@@ -284,9 +284,8 @@ def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_held_database_names_its_holder(path: Path, holder: subprocess.Popen[str]) -> None:
-    with pytest.raises(StoreLocked, match=f"held by pid {holder.pid} .*python.* -c") as caught:
+    with pytest.raises(StoreLocked, match=f"held by pid {holder.pid} .*python.* -c"):
         open_store(f"duckdb:///{path}", wait_seconds=0.2)
-    assert caught.value.holder_pid == holder.pid
 
 
 def test_a_holder_that_lets_go_is_waited_for(path: Path, holder: subprocess.Popen[str]) -> None:
@@ -438,7 +437,7 @@ def test_many_candidates_are_cut(store: Store) -> None:
     started(store, 30)
     with pytest.raises(AmbiguousSession) as caught:
         store.find("shop")
-    assert len(caught.value.candidates) == 10
+    assert str(caught.value).count("shop-2026") == 10
 
 
 def test_an_unknown_session_names_the_nearest(store: Store) -> None:

@@ -16,18 +16,9 @@ from typing import Final
 import duckdb
 
 from session_buddy.errors import NewerDatabase, NotADatabase, StoreUnavailable
+from session_buddy.store.duckdb import statements as sql
 from session_buddy.store.duckdb.opening import CONFIG, line_of, look_at, schema_of
 from session_buddy.store.duckdb.schema import LATEST
-from session_buddy.store.duckdb.statements import (
-    COUNT_STARTED,
-    RENEW,
-    UNLIKELY_ROWS,
-    Cursor,
-    mark,
-    one,
-    rows_of,
-    transaction,
-)
 from session_buddy.store.protocol import Gap
 
 _CHUNK_BYTES: Final = 1024 * 1024
@@ -63,9 +54,9 @@ def sessions_in(path: Path) -> int:
             raise NotADatabase(f"{path} holds nothing")
         if found > LATEST:
             raise NewerDatabase(str(path), found, LATEST)
-        for statement in UNLIKELY_ROWS:
-            rows_of(database, statement)
-        return int(one(database, COUNT_STARTED)[0])
+        for statement in sql.UNLIKELY_ROWS:
+            sql.rows_of(database, statement)
+        return int(sql.one(database, sql.COUNT_STARTED)[0])
 
 
 def renew(path: Path, gap: Gap) -> None:
@@ -74,13 +65,13 @@ def renew(path: Path, gap: Gap) -> None:
     Raises:
         StoreUnavailable: it cannot be written.
     """
-    with _opened(path, read_only=False) as database, transaction(database) as cursor:
-        cursor.execute(RENEW, [str(uuid.uuid4())])
-        mark(cursor, gap)
+    with _opened(path, read_only=False) as database, sql.transaction(database) as cursor:
+        cursor.execute(sql.RENEW, [str(uuid.uuid4())])
+        sql.mark(cursor, gap)
 
 
 @contextmanager
-def _opened(path: Path, *, read_only: bool) -> Iterator[Cursor]:
+def _opened(path: Path, *, read_only: bool) -> Iterator[sql.Cursor]:
     if not path.exists():
         raise StoreUnavailable(f"{path} is not there")
     look_at(path)

@@ -14,42 +14,11 @@ from session_buddy.errors import AmbiguousSession, StoreUnavailable, UnknownSess
 from session_buddy.history.fold import fold, with_heartbeats
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
 from session_buddy.history.query import Query, nearest
+from session_buddy.store.duckdb import statements as sql
 from session_buddy.store.duckdb.connection import Connection
 from session_buddy.store.duckdb.copies import copy_whole
 from session_buddy.store.duckdb.newest import Newest
 from session_buddy.store.duckdb.opening import open_file
-from session_buddy.store.duckdb.statements import (
-    BEGIN_REBUILD,
-    BY_REF,
-    CANDIDATES,
-    COUNT,
-    COUNT_LIVE,
-    COUNT_STARTED,
-    END_REBUILD,
-    EVENT_TYPES,
-    EVENTS_OF_PART,
-    FORGET_GAP,
-    LIVE,
-    META,
-    MISSING,
-    NEWEST,
-    RECENT,
-    REMOVE,
-    ROW_TYPES,
-    SESSIONS_OF_PART,
-    STATUSES,
-    Cursor,
-    change,
-    fetch,
-    find_by_ids,
-    find_by_query,
-    insert,
-    one,
-    rows_of,
-    span_of,
-    touch,
-    transaction,
-)
 from session_buddy.store.protocol import Gap
 from session_buddy.store.rows import event_values, row_values
 
@@ -59,7 +28,7 @@ _REBUILD_SESSIONS: Final = 20_000
 class DuckDBStore:
     """A history in one DuckDB file; see :class:`session_buddy.store.protocol.Store`."""
 
-    def __init__(self, path: Path, database: Cursor, gap: Gap | None = None) -> None:
+    def __init__(self, path: Path, database: sql.Cursor, gap: Gap | None = None) -> None:
         self.gap = gap
         self._connection = Connection(path, database, self._learn_newest)
         self._instance = self._meta("instance")
@@ -104,7 +73,7 @@ class DuckDBStore:
         """Fold the events into their sessions' rows and write both, in one transaction."""
         with self._connection.writing() as writer:
             asked = {arrival.session_id for arrival in arrivals}
-            before = find_by_ids(writer, set(filter(self._newest.may_know, asked)))
+            before = sql.find_by_ids(writer, set(filter(self._newest.may_know, asked)))
             after = dict(before)
             taken = [_take(after, arrival) for arrival in arrivals]
             kept = [arrival for arrival, judged in zip(arrivals, taken, strict=True) if judged.kept]
@@ -117,7 +86,7 @@ class DuckDBStore:
         """Raise the heartbeat state of sessions that are active."""
         if beats:
             with self._connection.writing() as writer:
-                touch(writer, beats)
+                sql.touch(writer, beats)
 
     def backup(self, target: Path) -> int:
         """Write the log into the file, and copy that."""
@@ -128,45 +97,48 @@ class DuckDBStore:
                 copy_whole(self._connection.source(), target)
             except OSError as error:
                 raise StoreUnavailable(f"backup {target} cannot be written: {error.strerror}") from error
-            (count,) = one(writer, COUNT_STARTED)
+            (count,) = sql.one(writer, sql.COUNT_STARTED)
             return int(count)
 
     def forget_gap(self) -> None:
         """Take the mark away."""
         with self._connection.writing() as writer:
-            writer.execute(FORGET_GAP)
+            writer.execute(sql.FORGET_GAP)
         self.gap = None
 
     def rebuild(self) -> int:
         """Fold every session anew, part by part, in one transaction."""
-        with self._connection.writing("rebuilt") as cursor, transaction(cursor) as writer:
-            (count,) = one(writer, COUNT)
+        with self._connection.writing("rebuilt") as cursor, sql.transaction(cursor) as writer:
+            (count,) = sql.one(writer, sql.COUNT)
             parts = 1 + count // _REBUILD_SESSIONS
-            writer.execute(BEGIN_REBUILD)
+            writer.execute(sql.BEGIN_REBUILD)
             for part in range(parts):
-                insert(
-                    writer, "rebuilt", ROW_TYPES, [row_values(row) for row in _folded(writer, parts, part)]
+                sql.insert(
+                    writer,
+                    "rebuilt",
+                    sql.ROW_TYPES,
+                    [row_values(row) for row in _folded(writer, parts, part)],
                 )
-            writer.execute(END_REBUILD)
-            (rebuilt,) = one(writer, COUNT)
+            writer.execute(sql.END_REBUILD)
+            (rebuilt,) = sql.one(writer, sql.COUNT)
             return int(rebuilt)
 
     def _write(
         self,
-        cursor: Cursor,
+        cursor: sql.Cursor,
         kept: Sequence[Arrival],
         changed: Sequence[SessionRow],
         before: dict[str, SessionRow],
     ) -> None:
         fresh = [row for row in changed if not _same_start(row, before.get(row.session_id))]
         altered = [row for row in changed if _same_start(row, before.get(row.session_id))]
-        with transaction(cursor) as writer:
-            insert(writer, "events", EVENT_TYPES, [event_values(arrival) for arrival in kept])
+        with sql.transaction(cursor) as writer:
+            sql.insert(writer, "events", sql.EVENT_TYPES, [event_values(arrival) for arrival in kept])
             for row in fresh:
                 if row.session_id in before:
-                    writer.execute(REMOVE, [*span_of([row.session_id]), row.session_id])
-            insert(writer, "sessions", ROW_TYPES, [row_values(row) for row in fresh])
-            change(writer, altered)
+                    writer.execute(sql.REMOVE, [*sql.span_of([row.session_id]), row.session_id])
+            sql.insert(writer, "sessions", sql.ROW_TYPES, [row_values(row) for row in fresh])
+            sql.change(writer, altered)
         self._newest.add(row.session_id for row in fresh)
 
     # reading: any thread
@@ -174,51 +146,53 @@ class DuckDBStore:
     def select(self, query: Query) -> list[SessionRow]:
         """The sessions that fit, newest first."""
         with self._connection.reading() as reader:
-            return find_by_query(reader, query)
+            return sql.find_by_query(reader, query)
 
     def find(self, ref: str) -> SessionRow:
         """The one session that ``ref`` means."""
         with self._connection.reading() as reader:
-            exact = find_by_ids(reader, {ref}).get(ref) if _is_id(ref) else None
+            exact = sql.find_by_ids(reader, {ref}).get(ref) if _is_id(ref) else None
             if exact is not None and exact.started:
                 return exact
-            rows = fetch(reader, BY_REF, [ref, ref.lower()])
+            rows = sql.fetch(reader, sql.BY_REF, [ref, ref.lower()])
             if not rows:
-                raise UnknownSession(ref, nearest(ref, (found for (found,) in rows_of(reader, RECENT))))
+                raise UnknownSession(
+                    ref, nearest(ref, (found for (found,) in sql.rows_of(reader, sql.RECENT)))
+                )
         if len(rows) > 1:
-            raise AmbiguousSession(ref, [row.session_id for row in rows[:CANDIDATES]])
+            raise AmbiguousSession(ref, [row.session_id for row in rows[: sql.CANDIDATES]])
         return rows[0]
 
     def statuses(self) -> dict[str, Status]:
         """The status of each session, by id."""
         with self._connection.reading() as reader:
-            return dict(rows_of(reader, STATUSES))
+            return dict(sql.rows_of(reader, sql.STATUSES))
 
     def missing(self, sessions: Sequence[str]) -> list[str]:
         """Those of the ids of which nothing is known."""
         with self._connection.reading() as reader:
-            return [found for (found,) in rows_of(reader, MISSING, [list(sessions)])]
+            return [found for (found,) in sql.rows_of(reader, sql.MISSING, [list(sessions)])]
 
     def live(self) -> list[SessionRow]:
         """All active sessions."""
         with self._connection.reading() as reader:
-            return fetch(reader, LIVE)
+            return sql.fetch(reader, sql.LIVE)
 
     def count_live(self) -> int:
         """How many sessions are active."""
         with self._connection.reading() as reader:
-            (count,) = one(reader, COUNT_LIVE)
+            (count,) = sql.one(reader, sql.COUNT_LIVE)
             return int(count)
 
     def _meta(self, key: str) -> str:
         with self._connection.reading() as reader:
-            values = rows_of(reader, META, [key])
+            values = sql.rows_of(reader, sql.META, [key])
         if not values:
             raise StoreUnavailable(f"database {self._connection.path} is damaged: it does not say its {key}")
         return str(values[0][0])
 
-    def _learn_newest(self, reader: Cursor) -> None:
-        self._newest = Newest(session_id for (session_id,) in rows_of(reader, NEWEST))
+    def _learn_newest(self, reader: sql.Cursor) -> None:
+        self._newest = Newest(session_id for (session_id,) in sql.rows_of(reader, sql.NEWEST))
 
     def close(self) -> None:
         """Write the log into the file and let go of it."""
@@ -244,11 +218,11 @@ def _is_id(ref: str) -> bool:
     return True
 
 
-def _folded(cursor: Cursor, parts: int, part: int) -> list[SessionRow]:
+def _folded(cursor: sql.Cursor, parts: int, part: int) -> list[SessionRow]:
     """The sessions of one part, folded from the history, with the heartbeat state that they had."""
-    old = {row.session_id: row for row in fetch(cursor, SESSIONS_OF_PART, [parts, part])}
+    old = {row.session_id: row for row in sql.fetch(cursor, sql.SESSIONS_OF_PART, [parts, part])}
     rows: dict[str, SessionRow] = {}
-    for body, subject, by_admin, received_at in rows_of(cursor, EVENTS_OF_PART, [parts, part]):
+    for body, subject, by_admin, received_at in sql.rows_of(cursor, sql.EVENTS_OF_PART, [parts, part]):
         event = parse_event(json.loads(body))
         _take(rows, Arrival.of(event, subject, received_at.replace(tzinfo=UTC), by_admin=by_admin))
     return [with_heartbeats(row, old.get(row.session_id)) for row in rows.values()]
