@@ -90,7 +90,7 @@ class Fleet:
         self._app, _ = build_app(self._register, Authenticator(["s" * 40]), [])
         self._watch = Watch(
             presence,
-            lambda arrivals: writer.submit(arrivals).result(),
+            writer.ingest,
             lambda: True,
             clock=clock,
             now=clock.now,

@@ -78,6 +78,10 @@ class Writer:
         self._put(job)
         return job.future
 
+    def ingest(self, arrivals: Sequence[Arrival]) -> list[Taken]:
+        """:meth:`submit` them, and wait."""
+        return self.submit(arrivals).result()
+
     def flush(self) -> Future[None]:
         """Have the heartbeat state written now; the future is done once it is on disk."""
         return self.run(lambda: None)

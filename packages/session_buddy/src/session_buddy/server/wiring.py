@@ -7,7 +7,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -19,6 +19,7 @@ import anyio
 import structlog
 
 from oneiric.paths import Paths, user_paths
+from oneiric.sweep import sweep
 from oneiric.transport import ServerInfo, call_tool
 from session_buddy import __version__
 from session_buddy.errors import ConfigurationError, SessionBuddyError
@@ -32,7 +33,6 @@ from session_buddy.keep.keeper import Keeper
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from session_buddy.history.model import Arrival, Taken
     from session_buddy.intake.writer import Writer
     from session_buddy.store import Store
 
@@ -134,7 +134,7 @@ def _run(
     backups = Backups(file_of(store.url))
     make_backup = partial(_back_up, backups, store, writer, settings.backup.keep)
     keeper = Keeper(backups, make_backup, timedelta(hours=settings.backup.every_hours))
-    watch = Watch(presence, partial(_ingest, writer), partial(_sweep, store, writer, paths, keeper))
+    watch = Watch(presence, writer.ingest, partial(_sweep, store, writer, paths, keeper))
     stack.enter_context(closing(watch))
     # Closed before the watch, which starts it: no backup begins while the server goes down.
     stack.enter_context(closing(keeper))
@@ -157,27 +157,22 @@ def _run(
     anyio.run(_serve, Gate(app, paths.socket, authenticator.local_token), [unix, tcp], ready)
 
 
-def _ingest(writer: "Writer", arrivals: Sequence["Arrival"]) -> Sequence["Taken"]:
-    return writer.submit(arrivals).result()
-
-
 def _sweep(store: "Store", writer: "Writer", paths: Paths, keeper: Keeper) -> bool:
     """Take the outbox in, if nobody else does; before that, until it has succeeded once, what was lost.
 
     Then backups begin.
     """
-    from oneiric.sweep import sweep
     from session_buddy.intake.admission import locally
     from session_buddy.keep.losses import make_up
 
-    ingest, now = partial(_ingest, writer), datetime.now(UTC)
+    now = datetime.now(UTC)
     try:
         if store.gap is not None:
-            make_up(store, ingest, paths, now)
+            make_up(store, writer.ingest, paths, now)
             writer.run(store.forget_gap).result()
     finally:
         keeper.start()
-        report = sweep(paths.outbox, locally(ingest, now), now=now)
+        report = sweep(paths.outbox, locally(writer.ingest, now), now=now)
     return not report.busy
 
 
