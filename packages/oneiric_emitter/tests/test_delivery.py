@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from oneiric import log, outbox
-from oneiric.compose import session_end
+from oneiric.compose import session_end, session_id_of
 from oneiric.delivery import Courier, Session
-from oneiric.outbox import Journal
+from oneiric.journal import Journal
+from oneiric.outbox import count
 from oneiric.paths import user_paths
-from oneiric.sweep import count
 from oneiric.testing import Answer, FakeServer, journals, start_event
 from oneiric.transport import Endpoint, read_server_file
 
@@ -54,8 +54,8 @@ def courier(environ: Mapping[str, str], folder: Path, clock: Clock) -> Courier:
 
 def begin(folder: Path, number: int = 0, **changes: Any) -> Session:
     start = start_event(event_id=f"1b9d{number:04x}-bbfd-4b2d-9b5d-ab8dfbbd4bed", **changes)
-    session_id = outbox.session_id_of(start)
-    return Session(session_id, start, Journal.create(folder, session_id, start))
+    session_id = session_id_of(start)
+    return Session(session_id, start, Journal.create(outbox.path_for(folder, session_id), start))
 
 
 def finish(courier: Courier, session: Session) -> None:
@@ -126,8 +126,8 @@ def test_an_answer_that_makes_no_sense_leaves_what_has_ended_to_the_next_sweep(
         finish(courier, session)
         assert courier.flush(10)
     assert courier.sessions == {}
-    with outbox.claim(session.journal.path) as descriptor:
-        assert descriptor is not None
+    with outbox.claim(session.journal.path) as claimed:
+        assert claimed
 
 
 def test_many_short_sessions_beside_a_slow_delivery_hold_few_descriptors(folder: Path, clock: Clock) -> None:

@@ -18,7 +18,7 @@ import trio
 
 from oneiric import SessionEventEmitter, track_session
 from oneiric.events import SessionEnd, SessionStart, parse_event
-from oneiric.outbox import read
+from oneiric.journal import read
 from oneiric.sweep import sweep
 from oneiric.testing import FakeServer, journals
 from oneiric.transport import Endpoint

@@ -176,8 +176,8 @@ if pid == 0:
 os.waitpid(pid, 0)
 assert e.session_id
 (path,) = outbox.journals(user_paths().outbox)
-with outbox.claim(path) as descriptor:
-    print("alive" if descriptor is None else "taken for dead")
+with outbox.claim(path) as claimed:
+    print("taken for dead" if claimed else "alive")
 print(e.end_session())
 """
     assert python(code).stdout.split() == ["alive", "True"]

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from oneiric import outbox
-from oneiric.outbox import Journal
-from oneiric.sweep import count, replay, settle, sweep
+from oneiric.compose import session_id_of
+from oneiric.journal import Journal, append_end, end_for_orphan, read
+from oneiric.outbox import count, move
+from oneiric.sweep import replay, sweep
 from oneiric.testing import journals, start_event
 
 NOW = datetime.now(UTC)
@@ -34,7 +36,7 @@ class Receiver:
 
 def leave_orphan(folder: Path, number: int = 0, **changes: Any) -> Path:
     start = start_event(event_id=f"1b9d{number:04x}-bbfd-4b2d-9b5d-ab8dfbbd4bed", **changes)
-    journal = Journal.create(folder, outbox.session_id_of(start), start)
+    journal = Journal.create(outbox.path_for(folder, session_id_of(start)), start)
     journal.close()
     return journal.path
 
@@ -50,7 +52,7 @@ def test_an_orphan_is_recovered_and_delivered(folder: Path) -> None:
 
 def test_a_live_journal_is_left_alone(folder: Path) -> None:
     start = start_event(pid=os.getpid())
-    journal = Journal.create(folder, outbox.session_id_of(start), start)
+    journal = Journal.create(outbox.path_for(folder, session_id_of(start)), start)
     report = sweep(folder, Receiver(), now=NOW)
     assert (report.delivered, count(folder)) == (0, 1)
     journal.close()
@@ -234,10 +236,8 @@ def test_another_machines_orphan_is_not_judged_before_a_week(folder: Path) -> No
 
 def test_another_machines_ended_journal_is_delivered(folder: Path) -> None:
     path = leave_orphan(folder.parent / "othermachine")
-    entry = outbox.read(path)
-    with outbox.claim(path) as descriptor:
-        assert descriptor is not None
-        outbox.append_end(descriptor, entry, outbox.end_for_orphan(entry))
+    entry = read(path)
+    append_end(path, entry, end_for_orphan(entry))
     folder.mkdir()
     receiver = Receiver()
     assert sweep(folder, receiver, now=NOW).delivered == 1
@@ -256,7 +256,7 @@ def test_done_journals_are_replayed_for_a_lost_database(folder: Path) -> None:
 def test_done_journals_are_kept_a_week(folder: Path, machine: str) -> None:
     folder.mkdir(parents=True)
     theirs = folder.parent / machine if machine else folder
-    settle(leave_orphan(theirs), "done")
+    move(leave_orphan(theirs), "done")
     sweep(folder, Receiver(), now=NOW)
     sweep(folder, Receiver(), now=NOW + timedelta(days=6))
     assert count(theirs, "done") == 1
@@ -279,12 +279,6 @@ def test_an_outbox_that_is_not_there_is_empty(folder: Path) -> None:
     assert (report.busy, report.delivered) == (False, 0)
 
 
-def test_settling_twice_overwrites(folder: Path) -> None:
-    settle(leave_orphan(folder), "done")
-    settle(leave_orphan(folder), "done")
-    assert count(folder, "done") == 1
-
-
 def test_a_forked_child_that_keeps_the_lock_does_not_keep_the_dead_alive(folder: Path) -> None:
     from oneiric import facts
 
@@ -296,6 +290,6 @@ def test_a_forked_child_that_keeps_the_lock_does_not_keep_the_dead_alive(folder:
             "started_at": 1,
         },
     )
-    journal = Journal.create(folder, outbox.session_id_of(start), start)
+    journal = Journal.create(outbox.path_for(folder, session_id_of(start)), start)
     assert sweep(folder, Receiver(), now=NOW).recovered == 1
     journal.close()

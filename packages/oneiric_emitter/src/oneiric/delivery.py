@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from oneiric import compose, contract, log, transport
+from oneiric import compose, contract, log, outbox, transport
 from oneiric.descriptors import sync_folder
-from oneiric.outbox import Journal, session_id_of
-from oneiric.sweep import ACCEPTED, settle, sweep
+from oneiric.journal import Journal
+from oneiric.sweep import sweep
 from oneiric.transport import Endpoint, Misdirected, TransportError, Unauthorized, Unreachable
 
 PULSE_SECONDS = 15.0
@@ -264,7 +264,7 @@ class Courier:
 
     def _send(self, endpoint: Endpoint, events: list[dict[str, Any]]) -> None:
         """Deliver events of this process's sessions, in as many calls as they need."""
-        for batch in compose.batches(events):
+        for batch in compose.batches(events, lambda event: [event]):
             for event, result in zip(batch, self._call(endpoint, batch), strict=True):
                 self._take_answer(event, result)
 
@@ -283,10 +283,10 @@ class Courier:
         return results
 
     def _take_answer(self, event: dict[str, Any], result: dict[str, Any]) -> None:
-        session = self.sessions.get(event.get("session_id") or session_id_of(event))
+        session = self.sessions.get(event.get("session_id") or compose.session_id_of(event))
         if session is None:
             return
-        accepted = result["status"] in ACCEPTED
+        accepted = result["status"] in contract.ACCEPTED
         if event["event_type"] == "session_start":
             # A refused start is not sent again and again: the journal goes to rejected/ with the end.
             session.acknowledged = True
@@ -352,7 +352,7 @@ class Courier:
             self.sessions.pop(session.id, None)
             if session.refused or session.delivered:
                 with suppress(OSError):
-                    settle(session.journal.path, "rejected" if session.refused else "done")
+                    outbox.move(session.journal.path, "rejected" if session.refused else "done")
             else:
                 left.append(session)
             session.journal.close()

@@ -9,12 +9,11 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from oneiric import compose, config, contract, couriers, endings, facts, log, transport
+from oneiric import compose, config, contract, couriers, endings, facts, log, outbox, transport
 from oneiric.delivery import Courier, Session
+from oneiric.journal import Journal
 from oneiric.lineage import Lineage
-from oneiric.outbox import Journal, prepare_outbox
 from oneiric.paths import Paths, user_paths
-from oneiric.sweep import count
 
 _T = TypeVar("_T")
 
@@ -102,10 +101,7 @@ class SessionEventEmitter:
     @property
     def outbox(self) -> dict[str, int]:
         """How many journals are open (live, or not delivered yet), were rejected, or cannot be read."""
-        kinds = {"open": "", "rejected": "rejected", "corrupt": "corrupt"}
-        return self._guarded(
-            lambda: {name: count(user_paths(self._environ).outbox, kind) for name, kind in kinds.items()}, {}
-        )
+        return self._guarded(self._count_journals, {})
 
     def start_session(
         self,
@@ -226,6 +222,14 @@ class SessionEventEmitter:
         courier = self._last_courier
         return courier if courier is not None and courier.pid == os.getpid() else None
 
+    def _count_journals(self) -> dict[str, int]:
+        folder = user_paths(self._environ).outbox
+        return {
+            "open": outbox.count(folder),
+            "rejected": outbox.count(folder, "rejected"),
+            "corrupt": outbox.count(folder, "corrupt"),
+        }
+
     def _find_reason(self) -> str | None:
         if os.name != "posix":
             return "this platform is not supported"
@@ -234,7 +238,7 @@ class SessionEventEmitter:
         if reason is None:
             folder = paths.outbox
             try:
-                prepare_outbox(folder, paths.home)
+                outbox.prepare(folder, paths.home)
             except OSError as error:
                 return _explanation(error)
             if not os.access(folder, os.W_OK | os.X_OK):
@@ -253,12 +257,10 @@ class SessionEventEmitter:
         if config.off_reason(self._environ, paths) is not None:
             return None
         start = self._compose_start(paths, shell_type, metadata, optional)
-        session_id = contract.session_id_for(
-            start["component_name"], datetime.fromisoformat(start["timestamp"]), start["event_id"]
-        )
+        session_id = compose.session_id_of(start)
         courier = couriers.courier_for(paths, self._environ)
-        prepare_outbox(courier.folder, paths.home)
-        journal = Journal.create(courier.folder, session_id, start, courier.destination)
+        outbox.prepare(courier.folder, paths.home)
+        journal = Journal.create(outbox.path_for(courier.folder, session_id, courier.destination), start)
         self._last_courier = courier
         self._session = Session(session_id, start, journal)
         self._lineage.announce(session_id)

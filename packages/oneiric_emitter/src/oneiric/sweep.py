@@ -10,12 +10,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from oneiric import compose, contract, descriptors, log, outbox
-from oneiric.outbox import SUFFIX, CorruptJournal, Entry
+from oneiric import compose, contract, descriptors, journal, log, outbox
+from oneiric.journal import CorruptJournal, Entry
 
 Deliver = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 
-ACCEPTED = frozenset({"stored", "duplicate"})
 KEEP_DONE = timedelta(days=7)
 KEEP_DONE_BYTES = 20 * 1024 * 1024
 FOREIGN_AFTER = timedelta(days=7)
@@ -48,10 +47,6 @@ class _Ended(NamedTuple):
     path: Path
     entry: Entry
 
-    @property
-    def size(self) -> int:
-        return sum(len(compose.encode(event)) for event in self.entry.events)
-
 
 def sweep(folder: Path, deliver: Deliver, *, now: datetime, destination: str = "") -> SweepReport:
     """Recover orphans in this machine's ``folder`` and deliver what waits there, in batches.
@@ -74,34 +69,19 @@ def sweep(folder: Path, deliver: Deliver, *, now: datetime, destination: str = "
     with _one_at_a_time(folder, now) as mine:
         if not mine:
             return SweepReport(busy=folder.exists())
-        for group in _grouped(_ended(folder, report, now, destination)):
-            _deliver(group, deliver, report)
+        ended = _ended(folder, report, now, destination)
+        for batch in compose.batches(ended, lambda journal: journal.entry.events):
+            _deliver(batch, deliver, report)
         _prune(folder, now)
     return report
 
 
 def replay(folder: Path, deliver: Deliver) -> int:
     """Deliver again what lies in ``done/``, for a lost or restored database; returns journals sent."""
-    journals = [
-        _Ended(path, entry) for path in outbox.journals(folder / "done") if (entry := outbox.try_read(path))
-    ]
-    for group in _grouped(iter(journals)):
-        deliver([event for journal in group for event in journal.entry.events])
-    return len(journals)
-
-
-def count(folder: Path, kind: str = "") -> int:
-    """How many journals wait (``kind=""``), or lie in ``rejected``, ``corrupt`` or ``done``."""
-    return sum(1 for _ in (folder / kind).glob(f"*{SUFFIX}"))
-
-
-def settle(path: Path, kind: str) -> None:
-    """Move a journal to ``done``, ``rejected`` or ``corrupt``; a crash before it only sends it again."""
-    target = path.parent / kind
-    target.mkdir(mode=0o700, exist_ok=True)
-    with suppress(OSError):
-        os.utime(path)  # from here on its age says how long it lies there
-    os.replace(path, target / path.name)
+    entries = [entry for path in outbox.journals(folder / "done") if (entry := journal.try_read(path))]
+    for batch in compose.batches(entries, lambda entry: entry.events):
+        deliver([event for entry in batch for event in entry.events])
+    return len(entries)
 
 
 @contextmanager
@@ -127,18 +107,18 @@ def _ended(folder: Path, report: SweepReport, now: datetime, destination: str) -
     """Every journal that may be delivered, orphans with the end that they lacked."""
     for path in (*outbox.journals(folder, None), *_foreign(folder, now)):
         for_us = outbox.destination_of(path) == destination or _age(path, now) > FOREIGN_AFTER
-        if for_us and (journal := _recover(path, report)) is not None:
-            yield journal
-    for path in folder.glob(f"*{outbox.NEW_SUFFIX}"):
+        if for_us and (ended := _recover(path, report)) is not None:
+            yield ended
+    for path in folder.glob(f"*{journal.NEW_SUFFIX}"):
         _drop_abandoned(path, now)
 
 
 def _recover(path: Path, report: SweepReport) -> _Ended | None:
     try:
-        with outbox.claim(path) as descriptor:
-            if descriptor is None and not _surely_dead(path):
+        with outbox.claim(path) as claimed:
+            if not claimed and not _surely_dead(path):
                 return None
-            entry = outbox.read(path)
+            entry = journal.read(path)
             if entry.end is None:
                 entry = _with_end(path, entry)
                 report.recovered += 1
@@ -147,7 +127,7 @@ def _recover(path: Path, report: SweepReport) -> _Ended | None:
         report.corrupt += 1
         log.warning("journal %s is set aside in %s: %s", path.name, path.parent / "corrupt", error)
         with suppress(OSError):
-            settle(path, "corrupt")
+            outbox.move(path, "corrupt")
     except OSError as error:
         log.warning("journal %s stays where it is: %s", path, error)
     return None
@@ -155,56 +135,30 @@ def _recover(path: Path, report: SweepReport) -> _Ended | None:
 
 def _surely_dead(path: Path) -> bool:
     """A child forked behind our back keeps the lock of its dead parent; its pid and start time tell."""
-    entry = outbox.try_read(path)
-    return entry is not None and outbox.owner_gone(entry) is True
+    entry = journal.try_read(path)
+    return entry is not None and journal.owner_gone(entry) is True
 
 
 def _with_end(path: Path, entry: Entry) -> Entry:
-    descriptor = os.open(path, os.O_RDWR | descriptors.CLOEXEC)
-    try:
-        outbox.append_end(descriptor, entry, outbox.end_for_orphan(entry))
-    finally:
-        os.close(descriptor)
-    complete = outbox.read(path)
+    journal.append_end(path, entry, journal.end_for_orphan(entry))
+    complete = journal.read(path)
     if complete.end is None:
         raise CorruptJournal("its end cannot be read back")
     return complete
 
 
-def _deliver(group: list[_Ended], deliver: Deliver, report: SweepReport) -> None:
-    results = iter(deliver([event for journal in group for event in journal.entry.events]))
-    for journal in group:
-        answers = [next(results) for _ in journal.entry.events]
-        statuses = {answer["status"] for answer in answers}
-        if statuses <= ACCEPTED:
+def _deliver(batch: list[_Ended], deliver: Deliver, report: SweepReport) -> None:
+    results = iter(deliver([event for ended in batch for event in ended.entry.events]))
+    for path, entry in batch:
+        answers = [next(results) for _ in entry.events]
+        accepted = all(answer["status"] in contract.ACCEPTED for answer in answers)
+        if accepted:
             report.delivered += 1
-            kind = "done"
         else:
             report.rejected += 1
-            kind = "rejected"
-            log.warning(
-                "journal %s is refused: %s", journal.path.name, [a["error"] for a in answers if a["error"]]
-            )
+            log.warning("journal %s is refused: %s", path.name, [a["error"] for a in answers if a["error"]])
         with suppress(OSError):
-            settle(journal.path, kind)
-
-
-def _grouped(journals: Iterator[_Ended]) -> Iterator[list[_Ended]]:
-    """Journals in groups that fit one call."""
-    group: list[_Ended] = []
-    size = 0
-    for journal in journals:
-        full = (
-            size + journal.size > contract.EMITTER_BATCH_BYTES
-            or 2 * len(group) + 2 > contract.MAX_BATCH_EVENTS
-        )
-        if group and full:
-            yield group
-            group, size = [], 0
-        group.append(journal)
-        size += journal.size
-    if group:
-        yield group
+            outbox.move(path, "done" if accepted else "rejected")
 
 
 def _foreign(folder: Path, now: datetime) -> Iterator[Path]:
@@ -213,7 +167,7 @@ def _foreign(folder: Path, now: datetime) -> Iterator[Path]:
         if other == folder or not other.is_dir():
             continue
         for path in outbox.journals(other, None):
-            entry = outbox.try_read(path)
+            entry = journal.try_read(path)
             if entry is not None and (entry.end is not None or _age(path, now) > FOREIGN_AFTER):
                 yield path
 
@@ -228,8 +182,8 @@ def _age(path: Path, now: datetime) -> timedelta:
 def _drop_abandoned(path: Path, now: datetime) -> None:
     """A ``.new`` file whose writer died before the session had begun."""
     if _age(path, now) > ABANDONED_NEW_AFTER:
-        with suppress(OSError, CorruptJournal), outbox.claim(path) as descriptor:
-            if descriptor is not None:
+        with suppress(OSError, CorruptJournal), outbox.claim(path) as claimed:
+            if claimed:
                 path.unlink()
 
 
