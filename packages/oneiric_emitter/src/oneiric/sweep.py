@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from oneiric import compose, contract, descriptors, journal, log, outbox
 from oneiric.journal import CorruptJournal, Entry
@@ -23,32 +23,7 @@ PRUNE_EVERY = timedelta(hours=1)
 LONGEST_SWEEP = timedelta(minutes=5)
 
 
-class SweepReport:
-    """What a sweep did, in journals.
-
-    Attributes:
-        busy: somebody else sweeps, nothing was done.
-    """
-
-    def __init__(self, *, busy: bool = False) -> None:
-        self.busy = busy
-        self.delivered = 0
-        self.recovered = 0
-        self.rejected = 0
-        self.corrupt = 0
-
-    def __repr__(self) -> str:
-        return f"<SweepReport {' '.join(f'{name}={number}' for name, number in vars(self).items())}>"
-
-
-class _Ended(NamedTuple):
-    """A journal with its end, ready to be delivered."""
-
-    path: Path
-    entry: Entry
-
-
-def sweep(folder: Path, deliver: Deliver, *, now: datetime, destination: str = "") -> SweepReport:
+def sweep(folder: Path, deliver: Deliver, *, now: datetime, destination: str = "") -> bool:
     """Recover orphans in this machine's ``folder`` and deliver what waits there, in batches.
 
     Journals of other machines (a shared home) are delivered once they have an end or lay untouched for
@@ -62,18 +37,15 @@ def sweep(folder: Path, deliver: Deliver, *, now: datetime, destination: str = "
         destination: whose journals; those for other servers wait for them, a week at most.
 
     Returns:
-        What was done, counted; nothing while a sweep is under way that began elsewhere less than five
-        minutes ago.
+        Whether it was done; not while a sweep is under way that began elsewhere less than five minutes ago.
     """
-    report = SweepReport()
     with _one_at_a_time(folder, now) as mine:
         if not mine:
-            return SweepReport(busy=folder.exists())
-        ended = _ended(folder, report, now, destination)
-        for batch in compose.batches(ended, lambda journal: journal.entry.events):
-            _deliver(batch, deliver, report)
+            return not folder.exists()
+        for batch in compose.batches(_ended(folder, now, destination), lambda ended: ended[1].events):
+            _deliver(batch, deliver)
         _prune(folder, now)
-    return report
+    return True
 
 
 def replay(folder: Path, deliver: Deliver) -> int:
@@ -103,28 +75,25 @@ def _one_at_a_time(folder: Path, now: datetime) -> Iterator[bool]:
         descriptors.release(descriptor)
 
 
-def _ended(folder: Path, report: SweepReport, now: datetime, destination: str) -> Iterator[_Ended]:
+def _ended(folder: Path, now: datetime, destination: str) -> Iterator[tuple[Path, Entry]]:
     """Every journal that may be delivered, orphans with the end that they lacked."""
     for path in (*outbox.journals(folder, None), *_foreign(folder, now)):
         for_us = outbox.destination_of(path) == destination or _age(path, now) > FOREIGN_AFTER
-        if for_us and (ended := _recover(path, report)) is not None:
-            yield ended
+        if for_us and (entry := _recover(path)) is not None:
+            yield path, entry
     for path in folder.glob(f"*{journal.NEW_SUFFIX}"):
         _drop_abandoned(path, now)
 
 
-def _recover(path: Path, report: SweepReport) -> _Ended | None:
+def _recover(path: Path) -> Entry | None:
+    """What a journal says that nobody holds, with an end; ``None`` where it is held or unreadable."""
     try:
         with outbox.claim(path) as claimed:
             if not claimed and not _surely_dead(path):
                 return None
             entry = journal.read(path)
-            if entry.end is None:
-                entry = _with_end(path, entry)
-                report.recovered += 1
-            return _Ended(path, entry)
+            return entry if entry.end is not None else _with_end(path, entry)
     except CorruptJournal as error:
-        report.corrupt += 1
         log.warning("journal %s is set aside in %s: %s", path.name, path.parent / "corrupt", error)
         with suppress(OSError):
             outbox.move(path, "corrupt")
@@ -147,15 +116,12 @@ def _with_end(path: Path, entry: Entry) -> Entry:
     return complete
 
 
-def _deliver(batch: list[_Ended], deliver: Deliver, report: SweepReport) -> None:
-    results = iter(deliver([event for ended in batch for event in ended.entry.events]))
+def _deliver(batch: list[tuple[Path, Entry]], deliver: Deliver) -> None:
+    results = iter(deliver([event for _, entry in batch for event in entry.events]))
     for path, entry in batch:
         answers = [next(results) for _ in entry.events]
         accepted = all(answer["status"] in contract.ACCEPTED for answer in answers)
-        if accepted:
-            report.delivered += 1
-        else:
-            report.rejected += 1
+        if not accepted:
             log.warning("journal %s is refused: %s", path.name, [a["error"] for a in answers if a["error"]])
         with suppress(OSError):
             outbox.move(path, "done" if accepted else "rejected")

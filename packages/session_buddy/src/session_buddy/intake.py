@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 from oneiric.contract import MAX_BATCH_BYTES, MAX_BATCH_EVENTS
 from oneiric.events import InvalidEvent, parse_event
 from oneiric.paths import Paths
-from oneiric.sweep import Deliver, SweepReport, replay, sweep
+from oneiric.sweep import Deliver, replay, sweep
 from session_buddy.errors import BatchTooLarge
 from session_buddy.sessions import Arrival, Taken, Verdict
 from session_buddy.tokens import Caller, local_caller
@@ -120,8 +120,8 @@ def result_of(taken: Taken) -> EventResult:
     )
 
 
-def sweep_into(ingest: Ingest, paths: Paths, now: datetime) -> SweepReport:
-    """Deliver every journal that waits on this machine, and end those whose shell is gone."""
+def sweep_into(ingest: Ingest, paths: Paths, now: datetime) -> bool:
+    """Deliver every journal that waits on this machine, orphans ended, unless somebody else is at it."""
     return sweep(paths.outbox, locally(ingest, now), now=now)
 
 

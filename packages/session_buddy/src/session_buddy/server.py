@@ -174,8 +174,8 @@ def _sweep(store: "Store", writer: "Writer", paths: Paths, keeper: Keeper) -> bo
             writer.run(store.forget_gap).result()
     finally:
         keeper.start()
-        report = sweep_into(ingest, paths, now)
-    return not report.busy
+        swept = sweep_into(ingest, paths, now)
+    return swept
 
 
 def _back_up(backups: Backups, store: "Store", writer: "Writer", keep: int) -> Backup:
