@@ -248,6 +248,13 @@ def test_a_record_of_nonsense_reaches_nobody(
     assert end["activity"]["commands"] == 2
 
 
+def test_what_lies_in_the_outbox_is_counted(emitter: SessionEventEmitter, folder: Path) -> None:
+    emitter.start_session("ShopShell")
+    (folder / "corrupt").mkdir()
+    (folder / "corrupt" / "broken.jsonl").touch()
+    assert emitter.outbox == {"open": 1, "rejected": 0, "corrupt": 1}
+
+
 @pytest.mark.parametrize(
     ("number", "counted"),
     [(Decimal(3), 3), (3.5, 3), (Fraction(7, 2), 3), pytest.param(10**150, 2**53, id="huge")],
@@ -312,7 +319,7 @@ def test_a_session_for_another_server_waits_for_that_one(
     monkeypatch.setenv("SESSION_BUDDY_MCP_ENDPOINT", "http://127.0.0.1:9/mcp")
     with track_session("far") as far:
         pass
-    # Until the courier has let go of the journal.
+    # Until the delivery has closed the journal.
     assert not far.emitter.wait_connected(30)
     taken: list[dict[str, Any]] = []
 

@@ -200,7 +200,7 @@ e.end_session(exit_reason="eof")
     assert end_of(folder)["exit_reason"] == "eof"
 
 
-def test_hooks_go_with_a_session_that_was_ended_by_another_thread(python: Any, folder: Path) -> None:
+def test_hooks_come_and_go_with_the_async_calls(python: Any, folder: Path) -> None:
     code = """
 import asyncio, os, signal, oneiric
 async def main():
@@ -273,11 +273,11 @@ def test_a_host_that_shuts_down_by_itself_waits_once(environ: Mapping[str, str])
 import time, oneiric
 e = oneiric.install("shop")
 e.shutdown()
-from oneiric import couriers
+from oneiric import deliveries
 waits = []
-for courier in couriers._couriers.values():
-    wait = courier.flush
-    courier.flush = lambda timeout: waits.append(timeout) or wait(timeout)
+for delivery in deliveries._deliveries.values():
+    wait = delivery.worker.flush
+    delivery.worker.flush = lambda timeout: waits.append(timeout) or wait(timeout)
 import atexit
 atexit._run_exitfuncs()
 print(waits)

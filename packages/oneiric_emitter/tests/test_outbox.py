@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from oneiric.journal import Journal
-from oneiric.outbox import claim, count, move, path_for
+from oneiric.outbox import claim, journals, move, path_for
 from oneiric.testing import start_event
 
 
@@ -34,4 +34,4 @@ def test_moving_twice_overwrites(journal: Journal, folder: Path) -> None:
     again = Journal.create(journal.path, start_event())
     move(again.path, "done")
     again.close()
-    assert (count(folder), count(folder, "done")) == (0, 1)
+    assert (journals(folder), len(journals(folder / "done"))) == ([], 1)

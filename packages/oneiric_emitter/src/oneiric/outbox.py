@@ -25,13 +25,14 @@ def prepare(folder: Path, home: Path) -> None:
     """Make the outbox where it is missing; a home that is missing may be mounted later, and is left so.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be made, or nothing can be written there.
     """
-    if os.path.isdir(folder):
-        return
-    if folder.is_relative_to(home) and not os.path.exists(home):
-        raise FileNotFoundError(errno.ENOENT, "the home folder is missing", os.fspath(folder))
-    make_folder(folder)
+    if not os.path.isdir(folder):
+        if folder.is_relative_to(home) and not os.path.exists(home):
+            raise FileNotFoundError(errno.ENOENT, "the home folder is missing", os.fspath(folder))
+        make_folder(folder)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(folder))
 
 
 def path_for(folder: Path, session_id: str, destination: str = "") -> Path:
@@ -50,9 +51,10 @@ def journals(folder: Path, destination: str | None = "") -> list[Path]:
     return [path for path in found if destination is None or destination_of(path) == destination]
 
 
-def count(folder: Path, kind: Kind | Literal[""] = "") -> int:
-    """How many journals wait, or were moved to the folder ``kind``."""
-    return sum(1 for _ in (folder / kind).glob(f"*{SUFFIX}"))
+def counts(folder: Path) -> dict[str, int]:
+    """How many journals are open (live, or not delivered yet), were rejected, or cannot be read."""
+    kinds = {"open": "", "rejected": "rejected", "corrupt": "corrupt"}
+    return {name: len(journals(folder / kind, None)) for name, kind in kinds.items()}
 
 
 @contextmanager
