@@ -13,6 +13,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
 import pytest
 import trio
 
@@ -80,6 +83,47 @@ def test_the_async_calls_run_on_both_loops(environ: Mapping[str, str], folder: P
 
     run(main())
     assert journals(folder)[0].end is not None
+
+
+def test_the_async_calls_need_no_worker_thread(emitter: SessionEventEmitter) -> None:
+    async def main() -> None:
+        release = threading.Event()
+        limiter = anyio.to_thread.current_default_thread_limiter()
+
+        async def occupy() -> None:
+            await anyio.to_thread.run_sync(release.wait)
+
+        async with anyio.create_task_group() as tasks:
+            try:
+                for _ in range(40):
+                    tasks.start_soon(occupy)
+                while limiter.available_tokens:
+                    await anyio.lowlevel.checkpoint()
+                assert await emitter.emit_session_start("ShopShell")
+                assert await emitter.emit_session_end()
+                await emitter.close()
+                assert limiter.borrowed_tokens == limiter.total_tokens == 40
+            finally:
+                release.set()
+
+    anyio.run(main)
+
+
+def test_closing_does_not_wait_for_delivery(
+    environ: Mapping[str, str], emitter: SessionEventEmitter, folder: Path
+) -> None:
+    release = threading.Event()
+
+    def hang(events: list[dict[str, Any]]) -> dict[str, Any]:
+        release.wait(60)
+        return server.accept(events)
+
+    with FakeServer(environ, hang) as server:
+        emitter.start_session("ShopShell")
+        asyncio.run(emitter.close())
+        assert [entry.end is not None for entry in journals(folder)] == [True]
+        release.set()
+        assert server.wait_for(lambda events: any(e["event_type"] == "session_end" for e in events))
 
 
 def test_concurrent_threads_count_everything_and_share_one_session(
