@@ -11,7 +11,6 @@ from typing import Final, Literal
 
 from oneiric.digests import sha1
 
-EventType = Literal["session_start", "session_heartbeat", "session_end"]
 EndStatus = Literal["ended", "crashed"]
 Status = Literal["active", "ended", "crashed", "lost"]
 Actor = Literal["human", "agent", "automation"]

@@ -15,7 +15,7 @@ from oneiric.process import Owned
 from oneiric.server import Server
 from oneiric.session import Session, Sessions
 from oneiric.sweep import sweep
-from oneiric.transport import Endpoint, TransportError
+from oneiric.transport import TransportError
 from oneiric.worker import Worker
 
 PULSE_SECONDS = 15.0
@@ -103,11 +103,11 @@ class Delivery(Owned):
     def _contact(self) -> None:
         ended = self.sessions.ended()
         try:
-            endpoint = self.server.locate()
-            self._send(endpoint, ((session, session.events) for session in ended if not session.delivered))
-            self._send_starts(endpoint, self.sessions.live())
+            self.server.find()
+            self._send((session, session.events) for session in ended if not session.delivered)
+            self._send_starts(self.sessions.live())
             if self._monotonic() >= self._next_beat:
-                self._beat(endpoint)
+                self._beat()
         except TransportError as error:
             self._failed(error)
         else:
@@ -115,29 +115,27 @@ class Delivery(Owned):
         finally:
             self._close(ended)
 
-    def _beat(self, endpoint: Endpoint) -> None:
+    def _beat(self) -> None:
         # The journal says no less than the server hears: else a later end would look refuted.
         now = self._pulse()
-        beating = [
-            session for session in self.sessions.live() if session.acknowledged and not session.refused
-        ]
-        self._send(endpoint, ((one, [compose.heartbeat(one.id, now, one.activity)]) for one in beating))
-        self._send_starts(endpoint, beating)
+        beating = [one for one in self.sessions.live() if one.acknowledged and not one.refused]
+        self._send((one, [compose.heartbeat(one.id, now, one.activity)]) for one in beating)
+        self._send_starts(beating)
         self._next_beat = self._monotonic() + self.server.pace
 
-    def _send_starts(self, endpoint: Endpoint, sessions: list[Session]) -> None:
-        self._send(endpoint, ((session, [session.start]) for session in sessions if not session.acknowledged))
+    def _send_starts(self, sessions: list[Session]) -> None:
+        self._send((session, [session.start]) for session in sessions if not session.acknowledged)
 
-    def _send(self, endpoint: Endpoint, items: Iterable[tuple[Session, list[dict[str, Any]]]]) -> None:
+    def _send(self, items: Iterable[tuple[Session, list[dict[str, Any]]]]) -> None:
         """Deliver events of this process's sessions, in as many calls as they need."""
         for batch in compose.batches(items, lambda item: item[1]):
             said = [(session, event) for session, events in batch for event in events]
-            results = self._call(endpoint, [event for _, event in said])
+            results = self._call([event for _, event in said])
             for (session, event), result in zip(said, results, strict=True):
                 session.take_answer(event, result, self.server.instance)
 
-    def _call(self, endpoint: Endpoint, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        results = self.server.call(endpoint, events)
+    def _call(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        results = self.server.call(events)
         self._next_beat = min(self._next_beat, self._monotonic() + self.server.pace)
         return results
 
@@ -149,16 +147,12 @@ class Delivery(Owned):
     def _sweep(self) -> None:
         self._next_sweep = self._monotonic() + SWEEP_SECONDS
         try:
-            endpoint = self.server.locate()
+            self.server.find()
             if not self.server.connected:
                 # Ask before reading: hundreds of journals read for a server that is not there cost the host.
-                self._call(endpoint, [])
-            sweep(
-                self.sessions.folder,
-                lambda events: self._call_for_others(endpoint, events),
-                now=self._wall(),
-                destination=self.server.destination,
-            )
+                self._call([])
+            destination = self.server.destination
+            sweep(self.sessions.folder, self._call_for_others, now=self._wall(), destination=destination)
         except _OwnWorkFirst:
             self._next_sweep = 0.0
         except TransportError as error:
@@ -166,10 +160,10 @@ class Delivery(Owned):
         except Exception:  # noqa: BLE001 - other shells' journals must not stop this one
             log.debug("the outbox %s cannot be swept", self.sessions.folder)
 
-    def _call_for_others(self, endpoint: Endpoint, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _call_for_others(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if self.worker.asked:
             raise _OwnWorkFirst
-        return self._call(endpoint, events)
+        return self._call(events)
 
     def _close(self, ended: list[Session]) -> None:
         if self.sessions.close(ended):

@@ -139,21 +139,15 @@ class Journal(Owned):
 
         The host may have closed the descriptor and got its number again, or somebody unlinked the file.
         """
-        found = self._found()
-        return found is not None and found.st_nlink > 0
-
-    def _found(self) -> os.stat_result | None:
-        """What the descriptor is, where it still is this file."""
         try:
             found = os.fstat(self._descriptor)
         except OSError:
-            return None
-        return found if (found.st_dev, found.st_ino) == self._identity else None
+            return False
+        return (found.st_dev, found.st_ino) == self._identity and found.st_nlink > 0
 
     def _drop_descriptor(self) -> None:
-        held = self._found() is not None
         descriptor, self._descriptor = self._descriptor, -1
-        if held:
+        if identity(descriptor) == self._identity:
             # A copy of it in a forked child must not unlock the journal of its parent.
             (release if self.made_here else os.close)(descriptor)
 

@@ -48,6 +48,7 @@ class Server:
         self.pace = contract.DEFAULT_HEARTBEAT_SECONDS
         self.retry_at = 0.0
         self._locate = locate
+        self._endpoint = Endpoint()
         self._longest_retry = longest_retry
         self._monotonic = monotonic
         self._jitter = jitter
@@ -56,8 +57,8 @@ class Server:
     def __repr__(self) -> str:
         return f"<Server connected={self.connected} failures={self._failures}>"
 
-    def locate(self) -> Endpoint:
-        """Where the server is now.
+    def find(self) -> None:
+        """Look where the server is now; calls go there from here on.
 
         Raises:
             Unreachable: nowhere.
@@ -65,15 +66,15 @@ class Server:
         endpoint = self._locate()
         if endpoint is None:
             raise Unreachable("no server is running")
-        return endpoint
+        self._endpoint = endpoint
 
-    def call(self, endpoint: Endpoint, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def call(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Send events in one call; what became of each.
 
         Raises:
             TransportError: no answer, or one that makes no sense.
         """
-        answer = transport.call_tool(endpoint, "track_events", {"events": events}, CALL_SECONDS)
+        answer = transport.call_tool(self._endpoint, "track_events", {"events": events}, CALL_SECONDS)
         try:
             self.pace = max(1.0, float(answer["next_heartbeat_seconds"]))
             self.instance = str(answer["server_instance"])
