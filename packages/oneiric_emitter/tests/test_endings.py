@@ -260,6 +260,26 @@ os.kill(os.getpid(), signal.SIGTERM)
     assert sorted(reasons, key=str) == ["exit", "sigterm"]
 
 
+def test_a_start_on_another_thread_hooks_nothing_until_the_main_one_comes_by(
+    python: Any, folder: Path
+) -> None:
+    code = """
+import os, signal, threading, oneiric
+e = oneiric.SessionEventEmitter("shop", interactive=True)
+thread = threading.Thread(target=e.start_session, args=("x",))
+thread.start()
+thread.join()
+print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, e.dropped)
+session_id = e.session_id
+print(e.start_session("x") == session_id, signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = python(code)
+    assert done.stdout.split() == ["True", "0", "True", "False"], done.stderr
+    assert done.returncode == -signal.SIGTERM
+    assert end_of(folder)["exit_reason"] == "sigterm"
+
+
 @pytest.mark.parametrize("arguments", [[], ["-i"]])
 def test_a_host_without_standard_input_is_not_hurt(environ: Mapping[str, str], arguments: list[str]) -> None:
     code = "import oneiric; print(oneiric.install('shop').session_id is not None)"

@@ -47,12 +47,10 @@ def _flush_at_exit(delivery: Delivery) -> None:
 
 
 def _server(paths: Paths, environ: Mapping[str, str]) -> Server:
-    named = Endpoint(url=config.named_url(environ))
-    if named.url is not None:
-        transport.prepare(named)
-        return Server(
-            _locate_named(environ), destination=named.destination, longest_retry=_LONGEST_REMOTE_RETRY
-        )
+    if url := config.named_url(environ):
+        transport.prepare(url)
+        destination = Endpoint(url=url).destination
+        return Server(_locate_named(environ), destination=destination, longest_retry=_LONGEST_REMOTE_RETRY)
 
     def locate() -> Endpoint | None:
         server = transport.read_server_file(paths)

@@ -104,7 +104,8 @@ class Delivery(Owned):
         ended = self.sessions.ended()
         try:
             self.server.find()
-            self._send((session, session.events) for session in ended if not session.delivered)
+            waiting = [session for session in ended if not session.delivered]
+            self._send((one, [event for event in (one.start, one.end) if event]) for one in waiting)
             self._send_starts(self.sessions.live())
             if self._monotonic() >= self._next_beat:
                 self._beat()

@@ -50,7 +50,8 @@ class SessionEventEmitter:
         self._recorder = Recorder(self.component_name, self._environ, self._at_exit)
         self._problem: str | None = None
         self._locks: dict[int, threading.RLock] = {}
-        _guarded(self._prepare, None)
+        # What a named endpoint needs, 20 ms: not within a call that somebody waits for.
+        _guarded(lambda: transport.prepare(config.named_url(self._environ)), None)
 
     def __repr__(self) -> str:
         return f"<SessionEventEmitter {self.component_name} session={self.session_id} dropped={self.dropped}>"
@@ -189,10 +190,6 @@ class SessionEventEmitter:
     def _server(self) -> Server | None:
         delivery = self._recorder.delivery
         return delivery.server if delivery else None
-
-    def _prepare(self) -> None:
-        """Load what a named endpoint needs now, 20 ms: not within a call that somebody waits for."""
-        transport.prepare(transport.Endpoint(url=config.named_url(self._environ)))
 
     def _obstacle(self) -> str | None:
         if self._recorder.session is not None:

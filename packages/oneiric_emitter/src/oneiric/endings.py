@@ -129,14 +129,9 @@ def hook_signals(session: Session) -> None:
             signal.signal(number, handler)
 
 
-def unhook_signals(session: Session) -> None:
-    """Give back the signals that are hooked for ``session``; a no-op elsewhere than on the main thread."""
-    if on_main_thread():
-        _give_back(session)
-
-
-def _give_back(session: Session | None = None) -> None:
-    for number in FATAL_SIGNALS:
+def unhook_signals(session: Session | None = None) -> None:
+    """Give back the signals that are hooked for ``session``, or for any; a no-op off the main thread."""
+    for number in FATAL_SIGNALS if on_main_thread() else ():
         handler = signal.getsignal(number)
         if isinstance(handler, _LastLine) and session in (None, handler.session):
             signal.signal(number, signal.SIG_DFL)
@@ -144,5 +139,5 @@ def _give_back(session: Session | None = None) -> None:
 
 if hasattr(os, "register_at_fork"):
     # The child is not the session, and dies at once even within a long call in C. Whichever thread forked is
-    # the main one of the child, where signals can be touched.
-    os.register_at_fork(after_in_child=_give_back)
+    # the main one of the child.
+    os.register_at_fork(after_in_child=unhook_signals)

@@ -31,9 +31,6 @@ class Recorder:
         self._delivery: Delivery | None = None
         self._take_back: Callable[[], None] = lambda: None
 
-    def __repr__(self) -> str:
-        return f"<Recorder {self._session}>"
-
     @property
     def session(self) -> Session | None:
         """The live session; ``None`` also in a child that was forked from its process."""

@@ -54,9 +54,6 @@ class Server:
         self._jitter = jitter
         self._failures = 0
 
-    def __repr__(self) -> str:
-        return f"<Server connected={self.connected} failures={self._failures}>"
-
     def find(self) -> None:
         """Look where the server is now; calls go there from here on.
 

@@ -46,11 +46,6 @@ class Session(Owned):
         found: dict[str, Any] = {"commands": self.commands, "errors": self.errors}
         return found | ({"last_activity": self.last_activity} if self.last_activity else {})
 
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        """Start and end, as far as they are known."""
-        return [self.start] if self.end is None else [self.start, self.end]
-
     def take_answer(self, event: dict[str, Any], result: dict[str, Any], instance: str) -> None:
         """Note what the server ``instance`` made of one event of this session."""
         accepted = result["status"] in ACCEPTED

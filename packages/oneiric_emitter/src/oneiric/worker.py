@@ -37,9 +37,6 @@ class Worker(Owned):
         self._given_up = -1
         self._running = False
 
-    def __repr__(self) -> str:
-        return f"<Worker asked={self._asked} done={self._done}>"
-
     @property
     def asked(self) -> bool:
         """Whether somebody asked for a turn that is not over."""

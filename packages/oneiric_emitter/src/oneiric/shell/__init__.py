@@ -2,15 +2,6 @@
 
 from oneiric.shell.config import ShellConfig
 from oneiric.shell.core import AdminShell
-from oneiric.shell.formatters import BaseLogFormatter, BaseProgressFormatter, BaseTableFormatter, TableColumn
 from oneiric.shell.session_tracker import SessionEventEmitter
 
-__all__ = [
-    "AdminShell",
-    "BaseLogFormatter",
-    "BaseProgressFormatter",
-    "BaseTableFormatter",
-    "SessionEventEmitter",
-    "ShellConfig",
-    "TableColumn",
-]
+__all__ = ["AdminShell", "SessionEventEmitter", "ShellConfig"]
