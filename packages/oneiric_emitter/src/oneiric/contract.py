@@ -54,6 +54,9 @@ MAX_BATCH_EVENTS: Final = 500
 MAX_BATCH_BYTES: Final = 1024 * 1024
 EMITTER_BATCH_BYTES: Final = 256 * 1024
 
+# What became of an event that the server has.
+ACCEPTED: Final = frozenset({"stored", "duplicate"})
+
 DEFAULT_HEARTBEAT_SECONDS: Final = 15.0
 DEFAULT_LEASE_SECONDS: Final = 300.0
 UNKNOWN: Final = "unknown"

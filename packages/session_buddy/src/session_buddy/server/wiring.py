@@ -172,8 +172,8 @@ def _sweep(store: "Store", writer: "Writer", paths: Paths, keeper: Keeper) -> bo
             writer.run(store.forget_gap).result()
     finally:
         keeper.start()
-        report = sweep(paths.outbox, locally(writer.ingest, now), now=now)
-    return not report.busy
+        swept = sweep(paths.outbox, locally(writer.ingest, now), now=now)
+    return swept
 
 
 def _back_up(backups: Backups, store: "Store", writer: "Writer", keep: int) -> Backup:
