@@ -25,7 +25,7 @@ from session_buddy.intake.liveness import Watch
 from session_buddy.intake.presence import CALLS_PER_SECOND, Presence
 from session_buddy.intake.writer import FLUSH_SECONDS, Writer
 from session_buddy.server.app import build_app
-from session_buddy.server.gate import Doorkeeper
+from session_buddy.server.gate import Authenticator
 from session_buddy.server.register import Register
 from session_buddy.store import Store, open_store
 
@@ -87,10 +87,10 @@ class Fleet:
         self._writer = writer
         self._register = Register(store, writer, presence, clock=clock, now=clock.now)
         # Calls go past it, but a server's memory is not a server's without it.
-        self._app, _ = build_app(self._register, Doorkeeper(["s" * 40]), [])
+        self._app, _ = build_app(self._register, Authenticator(["s" * 40]), [])
         self._watch = Watch(
             presence,
-            lambda arrivals: writer.submit(arrivals).result(),
+            writer.ingest,
             lambda: True,
             clock=clock,
             now=clock.now,

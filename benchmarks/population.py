@@ -11,7 +11,7 @@ import duckdb
 from oneiric.testing import start_event
 from session_buddy.access.callers import local_caller
 from session_buddy.history.query import Query
-from session_buddy.intake.admission import deliver
+from session_buddy.intake.admission import validate
 from session_buddy.store import open_store
 
 LIVE = 200
@@ -63,7 +63,7 @@ def populate(path: Path, sessions: int) -> None:
     """Fill a new database, through the real schema, with so many sessions and their events."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(open_store(f"duckdb:///{path}")) as store:
-        store.ingest(deliver(_one(), local_caller(), END).arrivals)
+        store.ingest(validate(_one(), local_caller(), END).arrivals)
         (row,) = store.select(Query())
     with duckdb.connect(str(path)) as database:
         database.execute(_MADE, [datetime.now(UTC).replace(tzinfo=None), sessions])

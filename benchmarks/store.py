@@ -22,11 +22,11 @@ from oneiric.testing import start_event
 from oneiric.transport import PROTOCOL_VERSION
 from session_buddy.access.callers import local_caller
 from session_buddy.history.fold import fold
-from session_buddy.intake.admission import deliver
+from session_buddy.intake.admission import validate
 from session_buddy.intake.presence import Presence
 from session_buddy.intake.writer import Writer
 from session_buddy.server.app import build_app
-from session_buddy.server.gate import Doorkeeper, Doors
+from session_buddy.server.gate import Authenticator, Gate
 from session_buddy.server.mcp.tools import Tools
 from session_buddy.server.register import Register
 from session_buddy.server.wiring import COLLECT_AFTER
@@ -68,7 +68,7 @@ async def single(folder: Path, calls: int) -> Row:
         Writer(store, presence) as writer,
         closing(duckdb.connect(str(folder / "bare.duckdb"))) as bare,
     ):
-        keeper = Doorkeeper(["s" * 40])
+        keeper = Authenticator(["s" * 40])
         ours: Any
         ours, _ = build_app(Register(store, writer, presence), keeper, [])
         empty = _empty_tool(keeper)
@@ -76,7 +76,7 @@ async def single(folder: Path, calls: int) -> Row:
         async with AsyncExitStack() as stack:
             for app in (ours, empty):
                 await stack.enter_async_context(app.router.lifespan_context(app))
-            real, nothing = (partial(_call, Doors(app, SOCKET, keeper.local_token)) for app in (ours, empty))
+            real, nothing = (partial(_call, Gate(app, SOCKET, keeper.local_token)) for app in (ours, empty))
             taken: dict[str, list[float]] = {"ours": [], "empty": [], "bare": []}
             for _ in range(calls):
                 taken["ours"].append(await _timed(real))
@@ -93,7 +93,7 @@ async def single(folder: Path, calls: int) -> Row:
     )
 
 
-def _empty_tool(keeper: Doorkeeper) -> Any:  # noqa: ANN401 - a Starlette application
+def _empty_tool(keeper: Authenticator) -> Any:  # noqa: ANN401 - a Starlette application
     mcp: FastMCP[Any] = FastMCP("empty", auth=keeper, dereference_schemas=False)
     signature = inspect.signature(Tools.track_session_start)
     parameters = [one for name, one in signature.parameters.items() if name != "self"]
@@ -178,7 +178,7 @@ def batched(folder: Path, rounds: int) -> Row:
         made = iter([_made_rows() for _ in range(rounds + 1)])
 
         def ours() -> None:
-            delivery = deliver(next(raw), local_caller(), datetime.now(UTC))
+            delivery = validate(next(raw), local_caller(), datetime.now(UTC))
             delivery.results(store.ingest(delivery.arrivals))
 
         def bare_inserts() -> None:
@@ -224,6 +224,6 @@ def _seconds_row_by_row(bare: duckdb.DuckDBPyConnection) -> float:
 
 def _made_rows() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The rows of both tables, made beforehand."""
-    arrivals = deliver([fresh() for _ in range(BATCH)], local_caller(), datetime.now(UTC)).arrivals
+    arrivals = validate([fresh() for _ in range(BATCH)], local_caller(), datetime.now(UTC)).arrivals
     rows = [fold(None, arrival).row for arrival in arrivals]
     return [event_values(one) for one in arrivals], [row_values(row) for row in rows if row is not None]

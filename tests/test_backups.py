@@ -16,8 +16,8 @@ import pytest
 from oneiric.paths import user_paths
 from oneiric.transport import call_tool, read_server_file
 from session_buddy.host.process import only_one
-from session_buddy.keep import restore
 from session_buddy.store import open_store
+from session_buddy.store.duckdb import exchange
 from session_buddy.testing import arrival, end_event, session_id_of, start_event
 from tests.faults import kill_server
 from tests.world import World, eventually
@@ -424,8 +424,8 @@ def test_a_command_that_holds_the_database_for_a_moment_is_waited_for(
         assert holder.stdout is not None
         assert holder.stdout.readline() == "in\n"
         # It lets go while the restore waits.
-        monkeypatch.setattr(restore, "sleep", lambda _: holder.communicate())
-        with restore._locked(database):
+        monkeypatch.setattr(exchange, "sleep", lambda _: holder.communicate())
+        with exchange._locked(database):
             assert holder.returncode == 0
 
 

@@ -52,9 +52,38 @@ def test_no_page_invents_a_variable() -> None:
     assert unknown == set()
 
 
+def section(title: str) -> str:
+    """A part of the architecture page."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    return page.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def test_each_step_of_the_way_of_an_event_names_files_that_are_there() -> None:
+    steps = re.split(r"\n\d\. ", section("The way of an event"))[1:]
+    assert len(steps) == 8
+    there = {"/".join(path.parts[path.parts.index("src") + 1 :]) for path in SOURCES}
+    for step in steps:
+        named = set(re.findall(r"`((?:oneiric|session_buddy)/[\w/]+\.py)`", step))
+        assert named, step
+        assert named <= there
+
+
 def test_the_map_of_rooms_names_every_module() -> None:
-    rooms = (ROOT / "docs" / "architecture.md").read_text().partition("## Rooms")[2]
-    modules = {
-        path.stem for path in SOURCES if not path.stem.startswith("__") and path.parent.parent.name == "src"
-    }
-    assert {module for module in modules if not re.search(rf"\b{module}\b", rooms)} == set()
+    rooms = section("Rooms")
+    rows = dict(re.findall(r"^\| `(\w+)/` \| (.*) \|$", rooms, flags=re.MULTILINE))
+    for path in SOURCES:
+        package, *folders = path.parent.parts[path.parent.parts.index("src") + 1 :]
+        listed = rows[folders[0]] if package == "session_buddy" and folders else rooms
+        if not path.stem.startswith("__"):
+            assert re.search(rf"\b{path.stem}\b", listed), path
+
+
+def test_few_modules_stand_outside_the_rooms() -> None:
+    root = ROOT / "packages" / "session_buddy" / "src" / "session_buddy"
+    assert len(list(root.glob("*.py"))) <= 8
+
+
+def test_no_module_is_over_four_hundred_lines() -> None:
+    assert {
+        path: len(path.read_text().splitlines()) for path in SOURCES if path.read_text().count("\n") > 400
+    } == {}

@@ -141,11 +141,11 @@ def test_a_shell_in_another_users_home_tracks_nothing_and_disturbs_nobody(accoun
 
 # A second machine on the same home: an id and a boot of its own, and no way to the first one's Unix socket.
 ON_B = """
-import sys, oneiric.couriers, oneiric.facts, oneiric.paths
+import sys, oneiric.deliveries, oneiric.facts, oneiric.paths
 oneiric.paths.machine_id = lambda: "b" * 12
 oneiric.facts.boot_id = lambda: "boot-of-b"
 if sys.argv[1] == "far":
-    oneiric.couriers.transport.read_server_file = lambda paths: None
+    oneiric.deliveries.transport.read_server_file = lambda paths: None
 """
 LIVE = "; print('ready', flush=True); sys.stdin.read()"
 

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from oneiric import log, outbox
-from oneiric.compose import session_end
-from oneiric.delivery import Courier, Session
-from oneiric.outbox import Journal
+from oneiric.compose import session_end, session_id_of
+from oneiric.delivery import Delivery
+from oneiric.journal import Journal
 from oneiric.paths import user_paths
-from oneiric.sweep import count
+from oneiric.server import Server
+from oneiric.session import Session
 from oneiric.testing import Answer, FakeServer, journals, start_event
 from oneiric.transport import Endpoint, read_server_file
 
@@ -24,7 +25,7 @@ REFUSED = {"status": "forbidden", "error": "not yours"}
 
 
 class Clock:
-    """Seconds that pass when the test says so; the courier notices at its next look."""
+    """Seconds that pass when the test says so; the delivery notices at its next look."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0
@@ -42,26 +43,31 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def courier(environ: Mapping[str, str], folder: Path, clock: Clock) -> Courier:
+def delivery(environ: Mapping[str, str], folder: Path, clock: Clock) -> Delivery:
     paths = user_paths(environ)
 
     def locate() -> Endpoint | None:
         server = read_server_file(paths)
         return server.endpoint if server else None
 
-    return Courier(folder, locate, monotonic=clock, wall=clock.wall, jitter=lambda: 0.5)
+    return delivering(folder, locate, clock)
+
+
+def delivering(folder: Path, locate: Callable[[], Endpoint | None], clock: Clock) -> Delivery:
+    server = Server(locate, monotonic=clock, jitter=lambda: 0.5)
+    return Delivery(folder, server, monotonic=clock, wall=clock.wall)
 
 
 def begin(folder: Path, number: int = 0, **changes: Any) -> Session:
     start = start_event(event_id=f"1b9d{number:04x}-bbfd-4b2d-9b5d-ab8dfbbd4bed", **changes)
-    session_id = outbox.session_id_of(start)
-    return Session(session_id, start, Journal.create(folder, session_id, start))
+    session_id = session_id_of(start)
+    return Session(session_id, start, Journal.create(outbox.path_for(folder, session_id), start))
 
 
-def finish(courier: Courier, session: Session) -> None:
+def finish(delivery: Delivery, session: Session) -> None:
     end = session_end(session.id, NOW, event_id=f"end-of-{session.id[-8:]}", exit_reason="exit")
     session.journal.append_end(end)
-    courier.finish(session, end)
+    delivery.finish(session, end)
 
 
 def answering(judge: Callable[[dict[str, Any]], dict[str, Any]], pace: float = 15.0) -> Answer:
@@ -78,56 +84,56 @@ def kinds(events: list[dict[str, Any]]) -> list[str]:
 
 
 def test_start_and_end_arrive_and_the_journal_is_done(
-    environ: Mapping[str, str], folder: Path, courier: Courier
+    environ: Mapping[str, str], folder: Path, delivery: Delivery
 ) -> None:
     with FakeServer(environ) as server:
         session = begin(folder)
-        courier.add(session)
-        assert courier.flush(10)
-        assert courier.connected
-        finish(courier, session)
-        assert courier.flush(10)
+        delivery.add(session)
+        assert delivery.worker.flush(10)
+        assert delivery.server.connected
+        finish(delivery, session)
+        assert delivery.worker.flush(10)
     assert kinds(server.events) == ["session_start", "session_start", "session_end"]
-    assert count(folder) == 0
+    assert outbox.counts(folder)["open"] == 0
     assert journals(folder, "done")[0].end is not None
 
 
-def test_without_a_server_everything_stays_in_the_outbox(folder: Path, courier: Courier) -> None:
+def test_without_a_server_everything_stays_in_the_outbox(folder: Path, delivery: Delivery) -> None:
     session = begin(folder)
-    courier.add(session)
-    assert courier.flush(10)
-    assert not courier.connected
-    assert courier.problem == "no server is running"
-    finish(courier, session)
-    assert courier.flush(10)
+    delivery.add(session)
+    assert delivery.worker.flush(10)
+    assert not delivery.server.connected
+    assert delivery.server.problem == "no server is running"
+    finish(delivery, session)
+    assert delivery.worker.flush(10)
     assert journals(folder)[0].end is not None
 
 
 def test_what_waited_is_delivered_by_the_next_session(
-    environ: Mapping[str, str], folder: Path, courier: Courier, clock: Clock
+    environ: Mapping[str, str], folder: Path, delivery: Delivery, clock: Clock
 ) -> None:
     first = begin(folder, 1)
-    courier.add(first)
-    finish(courier, first)
-    assert courier.flush(10)
+    delivery.add(first)
+    finish(delivery, first)
+    assert delivery.worker.flush(10)
     clock.seconds += 1
     with FakeServer(environ) as server:
-        courier.add(begin(folder, 2))
+        delivery.add(begin(folder, 2))
         assert server.wait_for(lambda events: kinds(events).count("session_start") == 2)
         assert server.wait_for(lambda events: kinds(events).count("session_end") == 1)
 
 
 def test_an_answer_that_makes_no_sense_leaves_what_has_ended_to_the_next_sweep(
-    environ: Mapping[str, str], folder: Path, courier: Courier
+    environ: Mapping[str, str], folder: Path, delivery: Delivery
 ) -> None:
     with FakeServer(environ, answering(lambda _event: {})):
         session = begin(folder)
-        courier.add(session)
-        finish(courier, session)
-        assert courier.flush(10)
-    assert courier.sessions == {}
-    with outbox.claim(session.journal.path) as descriptor:
-        assert descriptor is not None
+        delivery.add(session)
+        finish(delivery, session)
+        assert delivery.worker.flush(10)
+    assert delivery.sessions == {}
+    with outbox.claim(session.journal.path) as claimed:
+        assert claimed
 
 
 def test_many_short_sessions_beside_a_slow_delivery_hold_few_descriptors(folder: Path, clock: Clock) -> None:
@@ -138,18 +144,18 @@ def test_many_short_sessions_beside_a_slow_delivery_hold_few_descriptors(folder:
         answered.wait(30)
         return None
 
-    courier = Courier(folder, locate, monotonic=clock, wall=clock.wall)
-    courier.add(begin(folder))
+    delivery = delivering(folder, locate, clock)
+    delivery.add(begin(folder))
     assert asked.wait(10)
     for number in range(1, 301):
         session = begin(folder, number)
-        courier.add(session)
-        finish(courier, session)
+        delivery.add(session)
+        finish(delivery, session)
     held = [link for link in _open_files() if link.startswith(f"{folder}/")]
     answered.set()
-    assert courier.flush(30)
+    assert delivery.worker.flush(30)
     assert len(held) < 100
-    assert len(courier.sessions) == 1
+    assert len(delivery.sessions) == 1
     assert sum(entry.end is not None for entry in journals(folder)) == 300
 
 
@@ -167,45 +173,45 @@ def test_a_server_that_just_failed_is_not_asked_again_at_once(folder: Path, cloc
     def locate() -> None:
         looked.append(clock())
 
-    courier = Courier(folder, locate, monotonic=clock, wall=clock.wall, jitter=lambda: 0.5)
+    delivery = delivering(folder, locate, clock)
     for number in range(3):
-        courier.add(begin(folder, number))
-        assert courier.flush(10)
+        delivery.add(begin(folder, number))
+        assert delivery.worker.flush(10)
     assert len(looked) == 1
     clock.seconds += 1
-    courier.add(begin(folder, 3))
-    assert courier.flush(10)
+    delivery.add(begin(folder, 3))
+    assert delivery.worker.flush(10)
     assert len(looked) == 2
-    for session in courier.sessions.values():
+    for session in delivery.sessions.values():
         session.journal.close()
 
 
 def test_a_server_that_came_back_unasked_is_asked_for_the_next_session(
-    environ: Mapping[str, str], folder: Path, courier: Courier, clock: Clock
+    environ: Mapping[str, str], folder: Path, delivery: Delivery, clock: Clock
 ) -> None:
     with FakeServer(environ):
         first = begin(folder, 1)
-        courier.add(first)
-        finish(courier, first)
-        assert courier.flush(60)
+        delivery.add(first)
+        finish(delivery, first)
+        assert delivery.worker.flush(60)
     clock.seconds += 16
-    courier._ask()
-    assert courier.flush(60)
-    assert courier.problem == "no server is running"
+    delivery.worker.ask()
+    assert delivery.worker.flush(60)
+    assert delivery.server.problem == "no server is running"
     with FakeServer(environ):
         # The retry has nothing to send.
         clock.seconds += 1
-        courier._ask()
-        assert courier.flush(60)
+        delivery.worker.ask()
+        assert delivery.worker.flush(60)
         second = begin(folder, 2)
-        courier.add(second)
-        assert courier.flush(60)
-        assert courier.connected
+        delivery.add(second)
+        assert delivery.worker.flush(60)
+        assert delivery.server.connected
     second.journal.close()
 
 
 def test_an_end_that_is_not_delivered_is_on_the_disk(
-    folder: Path, courier: Courier, monkeypatch: pytest.MonkeyPatch
+    folder: Path, delivery: Delivery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: set[tuple[int, int]] = set()
     fsync = os.fsync
@@ -217,28 +223,28 @@ def test_an_end_that_is_not_delivered_is_on_the_disk(
 
     monkeypatch.setattr(os, "fsync", watched)
     session = begin(folder)
-    courier.add(session)
-    assert courier.flush(60)
-    finish(courier, session)
-    assert courier.flush(60)
+    delivery.add(session)
+    assert delivery.worker.flush(60)
+    finish(delivery, session)
+    assert delivery.worker.flush(60)
     whole = session.journal.path.stat()
     assert (whole.st_ino, whole.st_size) in synced
 
 
 def test_heartbeats_carry_the_activity(
-    environ: Mapping[str, str], folder: Path, courier: Courier, clock: Clock
+    environ: Mapping[str, str], folder: Path, delivery: Delivery, clock: Clock
 ) -> None:
     with FakeServer(environ) as server:
         session = begin(folder)
-        courier.add(session)
-        assert courier.flush(10)
+        delivery.add(session)
+        assert delivery.worker.flush(10)
         session.commands = 7
         clock.seconds += 16
-        courier.add(session)
+        delivery.add(session)
         assert server.wait_for(lambda events: "session_heartbeat" in kinds(events))
     beat = server.events[-1]
     assert beat["activity"]["commands"] == 7
-    assert courier.flush(10)
+    assert delivery.worker.flush(10)
     pulse = journals(folder)[0].pulse
     assert pulse is not None
     assert pulse["commands"] == 7
@@ -246,16 +252,16 @@ def test_heartbeats_carry_the_activity(
 
 
 def test_a_journal_says_no_less_than_the_server_heard(
-    environ: Mapping[str, str], folder: Path, courier: Courier, clock: Clock
+    environ: Mapping[str, str], folder: Path, delivery: Delivery, clock: Clock
 ) -> None:
     with FakeServer(environ) as server:
         session = begin(folder)
-        courier.add(session)
-        assert courier.flush(10)
+        delivery.add(session)
+        assert delivery.worker.flush(10)
         for _ in range(3):
             clock.seconds += 15.5
-            courier.add(session)
-            assert courier.flush(10)
+            delivery.add(session)
+            assert delivery.worker.flush(10)
     pulse = journals(folder)[0].pulse
     beats = [event["timestamp"] for event in server.events if event["event_type"] == "session_heartbeat"]
     assert pulse is not None
@@ -265,60 +271,60 @@ def test_a_journal_says_no_less_than_the_server_heard(
 
 def test_what_waits_is_not_read_for_a_server_that_is_not_there(folder: Path, clock: Clock) -> None:
     nobody = Endpoint(folder / "nobody.sock")
-    courier = Courier(folder, lambda: nobody, monotonic=clock, wall=clock.wall, jitter=lambda: 0.5)
+    delivery = delivering(folder, lambda: nobody, clock)
     session = begin(folder)
-    courier.add(session)
-    finish(courier, session)
-    assert courier.flush(10)
+    delivery.add(session)
+    finish(delivery, session)
+    assert delivery.worker.flush(10)
     unreadable = folder / f"shop-20260102-030405-0123abcd{outbox.SUFFIX}"
     unreadable.write_text("whoever reads this sets it aside\n")
     clock.seconds += 100
     for _ in range(2):
-        courier._ask()
-        assert courier.flush(10)
+        delivery.worker.ask()
+        assert delivery.worker.flush(10)
     assert unreadable.exists()
 
 
 def test_what_ended_offline_is_delivered_though_nothing_lives(
-    environ: Mapping[str, str], folder: Path, courier: Courier, clock: Clock
+    environ: Mapping[str, str], folder: Path, delivery: Delivery, clock: Clock
 ) -> None:
     session = begin(folder)
-    courier.add(session)
-    finish(courier, session)
-    assert courier.flush(10)
+    delivery.add(session)
+    finish(delivery, session)
+    assert delivery.worker.flush(10)
     with FakeServer(environ) as server:
         clock.seconds += 100
-        courier._ask()
+        delivery.worker.ask()
         assert server.wait_for(lambda events: "session_end" in kinds(events))
 
 
 def test_a_wiped_database_gets_the_start_again(
-    environ: Mapping[str, str], folder: Path, courier: Courier, clock: Clock
+    environ: Mapping[str, str], folder: Path, delivery: Delivery, clock: Clock
 ) -> None:
     with FakeServer(environ):
         session = begin(folder)
-        courier.add(session)
-        assert courier.flush(10)
+        delivery.add(session)
+        assert delivery.worker.flush(10)
     with FakeServer(environ) as wiped:
         clock.seconds += 16
-        courier.add(session)
+        delivery.add(session)
         assert wiped.wait_for(lambda events: "session_start" in kinds(events))
-        assert courier.flush(10)
+        assert delivery.worker.flush(10)
     assert kinds(wiped.events) == ["session_heartbeat", "session_start"]
     session.journal.close()
 
 
-def pass_time(courier: Courier, clock: Clock, session: Session, *pauses: float) -> None:
+def pass_time(delivery: Delivery, clock: Clock, session: Session, *pauses: float) -> None:
     """Seconds that go by between two looks at a session."""
     for seconds in pauses:
-        assert courier.flush(10)
+        assert delivery.worker.flush(10)
         clock.seconds += seconds
-        courier.add(session)
-    assert courier.flush(10)
+        delivery.add(session)
+    assert delivery.worker.flush(10)
 
 
 def test_a_server_that_never_knows_the_session_is_told_once(
-    environ: Mapping[str, str], folder: Path, courier: Courier, clock: Clock
+    environ: Mapping[str, str], folder: Path, delivery: Delivery, clock: Clock
 ) -> None:
     def forget(event: dict[str, Any]) -> dict[str, Any]:
         status = {"session_start": "stored", "session_heartbeat": "not_found"}
@@ -326,14 +332,14 @@ def test_a_server_that_never_knows_the_session_is_told_once(
 
     with FakeServer(environ, answering(forget)) as server:
         session = begin(folder)
-        courier.add(session)
-        pass_time(courier, clock, session, 16, 16, 16)
+        delivery.add(session)
+        pass_time(delivery, clock, session, 16, 16, 16)
     assert kinds(server.events).count("session_start") == 2
     session.journal.close()
 
 
 def test_a_host_whose_logging_raises_is_served_all_the_same(
-    environ: Mapping[str, str], folder: Path, courier: Courier
+    environ: Mapping[str, str], folder: Path, delivery: Delivery
 ) -> None:
     def fail(_record: logging.LogRecord) -> bool:
         raise AttributeError("set on this host's own threads alone")
@@ -343,50 +349,52 @@ def test_a_host_whose_logging_raises_is_served_all_the_same(
     try:
         with FakeServer(environ, answering(lambda _event: REFUSED)):
             session = begin(folder)
-            courier.add(session)
-            finish(courier, session)
-            assert courier.flush(60)
+            delivery.add(session)
+            finish(delivery, session)
+            assert delivery.worker.flush(60)
         log.warning("the caller hears nothing of it")
     finally:
         logger.removeFilter(fail)
-    assert count(folder, "rejected") == 1
+    assert outbox.counts(folder)["rejected"] == 1
 
 
-def test_a_refused_session_is_kept_apart(environ: Mapping[str, str], folder: Path, courier: Courier) -> None:
+def test_a_refused_session_is_kept_apart(
+    environ: Mapping[str, str], folder: Path, delivery: Delivery
+) -> None:
     with FakeServer(environ, answering(lambda _event: REFUSED)):
         session = begin(folder)
-        courier.add(session)
-        finish(courier, session)
-        assert courier.flush(10)
-    assert count(folder, "rejected") == 1
+        delivery.add(session)
+        finish(delivery, session)
+        assert delivery.worker.flush(10)
+    assert outbox.counts(folder)["rejected"] == 1
 
 
 @pytest.mark.parametrize("answer", [{}, {"results": [], "server_instance": "x", "next_heartbeat_seconds": 1}])
 def test_an_answer_that_is_none_leaves_the_journal(
-    environ: Mapping[str, str], folder: Path, courier: Courier, answer: dict[str, Any]
+    environ: Mapping[str, str], folder: Path, delivery: Delivery, answer: dict[str, Any]
 ) -> None:
     with FakeServer(environ, lambda _events: answer):
         session = begin(folder)
-        courier.add(session)
-        finish(courier, session)
-        assert courier.flush(10)
-    assert not courier.connected
-    assert count(folder) == 1
+        delivery.add(session)
+        finish(delivery, session)
+        assert delivery.worker.flush(10)
+    assert not delivery.server.connected
+    assert outbox.counts(folder)["open"] == 1
 
 
 def test_the_server_sets_the_pace(
-    environ: Mapping[str, str], folder: Path, courier: Courier, clock: Clock
+    environ: Mapping[str, str], folder: Path, delivery: Delivery, clock: Clock
 ) -> None:
     with FakeServer(environ, answering(lambda _event: STORED, pace=200)) as server:
         session = begin(folder)
-        courier.add(session)
-        pass_time(courier, clock, session, 16, 100, 100)
+        delivery.add(session)
+        pass_time(delivery, clock, session, 16, 100, 100)
     assert kinds(server.events).count("session_heartbeat") == 2
     session.journal.close()
 
 
 def test_a_flush_gives_up_on_a_server_that_hangs(
-    environ: Mapping[str, str], folder: Path, courier: Courier
+    environ: Mapping[str, str], folder: Path, delivery: Delivery
 ) -> None:
     release = threading.Event()
 
@@ -396,15 +404,15 @@ def test_a_flush_gives_up_on_a_server_that_hangs(
 
     with FakeServer(environ, hang):
         session = begin(folder)
-        courier.add(session)
-        assert not courier.flush(0.05)
+        delivery.add(session)
+        assert not delivery.worker.flush(0.05)
         release.set()
-        assert courier.flush(10)
+        assert delivery.worker.flush(10)
     session.journal.close()
 
 
 def test_what_others_left_makes_way_for_the_process_own_session(
-    environ: Mapping[str, str], folder: Path, courier: Courier, caplog: pytest.LogCaptureFixture
+    environ: Mapping[str, str], folder: Path, delivery: Delivery, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "oneiric")
     others = 40
@@ -416,12 +424,12 @@ def test_what_others_left_makes_way_for_the_process_own_session(
     first, second = begin(folder, others), begin(folder, others + 1)
 
     def answer(events: list[dict[str, Any]]) -> dict[str, Any]:
-        if "session_end" in kinds(events) and second.id not in courier.sessions:
-            courier.add(second)
+        if "session_end" in kinds(events) and second.id not in delivery.sessions:
+            delivery.add(second)
         return server.accept(events)
 
     with FakeServer(environ, answer) as server:
-        courier.add(first)
+        delivery.add(first)
         assert server.wait_for(lambda events: kinds(events).count("session_end") == others, 60)
     starts = [event["event_id"] for event in server.events if event["event_type"] == "session_start"]
     assert starts[0] == first.start["event_id"]

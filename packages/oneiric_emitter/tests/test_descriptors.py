@@ -20,3 +20,12 @@ def test_what_was_opened_for_a_while_is_closed_out_of_the_way_of_low_numbers(tmp
         assert ours >= 200
         assert descriptors.identity(ours) == descriptors.identity(tmp_path)
     assert descriptors.identity(ours) is None
+
+
+def test_a_folder_made_under_a_loose_umask_is_for_its_user_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        descriptors.make_folder(tmp_path / "a" / "b")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700

@@ -13,12 +13,15 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
 import pytest
 import trio
 
 from oneiric import SessionEventEmitter, track_session
 from oneiric.events import SessionEnd, SessionStart, parse_event
-from oneiric.outbox import read
+from oneiric.journal import read
 from oneiric.sweep import sweep
 from oneiric.testing import FakeServer, journals
 from oneiric.transport import Endpoint
@@ -80,6 +83,47 @@ def test_the_async_calls_run_on_both_loops(environ: Mapping[str, str], folder: P
 
     run(main())
     assert journals(folder)[0].end is not None
+
+
+def test_the_async_calls_need_no_worker_thread(emitter: SessionEventEmitter) -> None:
+    async def main() -> None:
+        release = threading.Event()
+        limiter = anyio.to_thread.current_default_thread_limiter()
+
+        async def occupy() -> None:
+            await anyio.to_thread.run_sync(release.wait)
+
+        async with anyio.create_task_group() as tasks:
+            try:
+                for _ in range(40):
+                    tasks.start_soon(occupy)
+                while limiter.available_tokens:
+                    await anyio.lowlevel.checkpoint()
+                assert await emitter.emit_session_start("ShopShell")
+                assert await emitter.emit_session_end()
+                await emitter.close()
+                assert limiter.borrowed_tokens == limiter.total_tokens == 40
+            finally:
+                release.set()
+
+    anyio.run(main)
+
+
+def test_closing_does_not_wait_for_delivery(
+    environ: Mapping[str, str], emitter: SessionEventEmitter, folder: Path
+) -> None:
+    release = threading.Event()
+
+    def hang(events: list[dict[str, Any]]) -> dict[str, Any]:
+        release.wait(60)
+        return server.accept(events)
+
+    with FakeServer(environ, hang) as server:
+        emitter.start_session("ShopShell")
+        asyncio.run(emitter.close())
+        assert [entry.end is not None for entry in journals(folder)] == [True]
+        release.set()
+        assert server.wait_for(lambda events: any(e["event_type"] == "session_end" for e in events))
 
 
 def test_concurrent_threads_count_everything_and_share_one_session(
@@ -248,6 +292,13 @@ def test_a_record_of_nonsense_reaches_nobody(
     assert end["activity"]["commands"] == 2
 
 
+def test_what_lies_in_the_outbox_is_counted(emitter: SessionEventEmitter, folder: Path) -> None:
+    emitter.start_session("ShopShell")
+    (folder / "corrupt").mkdir()
+    (folder / "corrupt" / "broken.jsonl").touch()
+    assert emitter.outbox == {"open": 1, "rejected": 0, "corrupt": 1}
+
+
 @pytest.mark.parametrize(
     ("number", "counted"),
     [(Decimal(3), 3), (3.5, 3), (Fraction(7, 2), 3), pytest.param(10**150, 2**53, id="huge")],
@@ -312,7 +363,7 @@ def test_a_session_for_another_server_waits_for_that_one(
     monkeypatch.setenv("SESSION_BUDDY_MCP_ENDPOINT", "http://127.0.0.1:9/mcp")
     with track_session("far") as far:
         pass
-    # Until the courier has let go of the journal.
+    # Until the delivery has closed the journal.
     assert not far.emitter.wait_connected(30)
     taken: list[dict[str, Any]] = []
 

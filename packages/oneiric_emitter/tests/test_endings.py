@@ -176,8 +176,8 @@ if pid == 0:
 os.waitpid(pid, 0)
 assert e.session_id
 (path,) = outbox.journals(user_paths().outbox)
-with outbox.claim(path) as descriptor:
-    print("alive" if descriptor is None else "taken for dead")
+with outbox.claim(path) as claimed:
+    print("taken for dead" if claimed else "alive")
 print(e.end_session())
 """
     assert python(code).stdout.split() == ["alive", "True"]
@@ -200,7 +200,7 @@ e.end_session(exit_reason="eof")
     assert end_of(folder)["exit_reason"] == "eof"
 
 
-def test_hooks_go_with_a_session_that_was_ended_by_another_thread(python: Any, folder: Path) -> None:
+def test_hooks_come_and_go_with_the_async_calls(python: Any, folder: Path) -> None:
     code = """
 import asyncio, os, signal, oneiric
 async def main():
@@ -260,6 +260,26 @@ os.kill(os.getpid(), signal.SIGTERM)
     assert sorted(reasons, key=str) == ["exit", "sigterm"]
 
 
+def test_a_start_on_another_thread_hooks_nothing_until_the_main_one_comes_by(
+    python: Any, folder: Path
+) -> None:
+    code = """
+import os, signal, threading, oneiric
+e = oneiric.SessionEventEmitter("shop", interactive=True)
+thread = threading.Thread(target=e.start_session, args=("x",))
+thread.start()
+thread.join()
+print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, e.dropped)
+session_id = e.session_id
+print(e.start_session("x") == session_id, signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = python(code)
+    assert done.stdout.split() == ["True", "0", "True", "False"], done.stderr
+    assert done.returncode == -signal.SIGTERM
+    assert end_of(folder)["exit_reason"] == "sigterm"
+
+
 @pytest.mark.parametrize("arguments", [[], ["-i"]])
 def test_a_host_without_standard_input_is_not_hurt(environ: Mapping[str, str], arguments: list[str]) -> None:
     code = "import oneiric; print(oneiric.install('shop').session_id is not None)"
@@ -273,11 +293,11 @@ def test_a_host_that_shuts_down_by_itself_waits_once(environ: Mapping[str, str])
 import time, oneiric
 e = oneiric.install("shop")
 e.shutdown()
-from oneiric import couriers
+from oneiric import deliveries
 waits = []
-for courier in couriers._couriers.values():
-    wait = courier.flush
-    courier.flush = lambda timeout: waits.append(timeout) or wait(timeout)
+for delivery in deliveries._deliveries.values():
+    wait = delivery.worker.flush
+    delivery.worker.flush = lambda timeout: waits.append(timeout) or wait(timeout)
 import atexit
 atexit._run_exitfuncs()
 print(waits)

@@ -149,7 +149,7 @@ os.setgid(54321)
 os.setuid(54321)
 emitter = oneiric.SessionEventEmitter("shop", environ={"XDG_STATE_HOME": os.getcwd()})
 emitter.start_session("x")
-user = emitter._session.start["user"]
+user = emitter._recorder.session.start["user"]
 print(user, emitter.end_session(), emitter.unavailable_reason)
 """
     # Not below tmp_path, which pytest keeps from other users.

@@ -190,12 +190,12 @@ print("after", emitter.session_id is not None)
     assert reasons(folder) == ["exit"]
 
 
-def test_threads_at_once_have_sessions_of_their_own_and_one_courier(
+def test_threads_at_once_have_sessions_of_their_own_and_one_delivery(
     python: Any, folder: Path, environ: Mapping[str, str]
 ) -> None:
     code = """
 import threading, oneiric
-from oneiric import couriers
+from oneiric import deliveries
 together = threading.Barrier(8)
 def work(number):
     together.wait()
@@ -205,8 +205,8 @@ def work(number):
 threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
-(courier,) = couriers._couriers.values()
-print(courier.flush(50))
+(delivery,) = deliveries._deliveries.values()
+print(delivery.worker.flush(50))
 """
     with FakeServer(environ) as server:
         done = python(code)

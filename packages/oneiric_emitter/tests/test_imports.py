@@ -24,6 +24,19 @@ def test_a_started_session_loads_none_of_the_heavy_modules(python: Any) -> None:
     assert loaded.isdisjoint(FORBIDDEN)
 
 
+def test_the_async_calls_import_no_library_of_theirs(python: Any) -> None:
+    code = """
+import asyncio, sys, oneiric
+async def main():
+    emitter = oneiric.SessionEventEmitter("shop")
+    print(await emitter.emit_session_start("ShopShell") is not None, await emitter.emit_session_end())
+    await emitter.close()
+asyncio.run(main())
+print("anyio" in sys.modules)
+"""
+    assert python(code).stdout == "True True\nFalse\n"
+
+
 def test_the_standard_library_is_enough(python: Any) -> None:
     code = "import sys, oneiric; oneiric.install('shop');"
     code += "print(*{name.partition('.')[0] for name in sys.modules})"

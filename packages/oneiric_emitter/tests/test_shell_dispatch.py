@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
@@ -50,6 +51,14 @@ def test_ctrl_c_is_the_childs_to_decide(environ: Mapping[str, str], tmp_path: Pa
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == os.EX_OK
+
+
+def test_an_interrupt_just_as_the_child_leaves_does_not_lose_its_exit_code(python: Any) -> None:
+    code = """
+from oneiric.shell.dispatch import run
+print({run(["sh", "-c", "kill -INT $PPID; exit 7"]) for _ in range(300)})
+"""
+    assert python(code).stdout == "{7}\n"
 
 
 def test_tab_completes_commands_at_the_prompt(environ: Mapping[str, str], tmp_path: Path) -> None:

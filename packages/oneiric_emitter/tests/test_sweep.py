@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from oneiric import outbox
-from oneiric.outbox import Journal
-from oneiric.sweep import count, replay, settle, sweep
+from oneiric.compose import session_id_of
+from oneiric.journal import Journal, append_end, end_for_orphan, read
+from oneiric.outbox import move
+from oneiric.sweep import replay, sweep
 from oneiric.testing import journals, start_event
 
 NOW = datetime.now(UTC)
@@ -34,25 +36,30 @@ class Receiver:
 
 def leave_orphan(folder: Path, number: int = 0, **changes: Any) -> Path:
     start = start_event(event_id=f"1b9d{number:04x}-bbfd-4b2d-9b5d-ab8dfbbd4bed", **changes)
-    journal = Journal.create(folder, outbox.session_id_of(start), start)
+    journal = Journal.create(outbox.path_for(folder, session_id_of(start)), start)
     journal.close()
     return journal.path
+
+
+def count(folder: Path, kind: str = "") -> int:
+    """How many journals lie in the outbox, or in one of the folders beside them."""
+    return len(outbox.journals(folder / kind, None))
 
 
 def test_an_orphan_is_recovered_and_delivered(folder: Path) -> None:
     leave_orphan(folder)
     receiver = Receiver()
-    report = sweep(folder, receiver, now=NOW)
-    assert (report.recovered, report.delivered, count(folder)) == (1, 1, 0)
+    assert sweep(folder, receiver, now=NOW)
+    assert (count(folder), count(folder, "done")) == (0, 1)
     assert [event["event_type"] for event in receiver.events] == ["session_start", "session_end"]
     assert journals(folder, "done")[0].end == receiver.events[1]
 
 
 def test_a_live_journal_is_left_alone(folder: Path) -> None:
     start = start_event(pid=os.getpid())
-    journal = Journal.create(folder, outbox.session_id_of(start), start)
-    report = sweep(folder, Receiver(), now=NOW)
-    assert (report.delivered, count(folder)) == (0, 1)
+    journal = Journal.create(outbox.path_for(folder, session_id_of(start)), start)
+    assert sweep(folder, Receiver(), now=NOW)
+    assert (count(folder), count(folder, "done")) == (1, 0)
     journal.close()
 
 
@@ -66,13 +73,14 @@ def test_a_server_that_fails_leaves_all_waiting(folder: Path) -> None:
         sweep(folder, fail, now=NOW)
     assert count(folder) == 1
     receiver = Receiver("duplicate")
-    assert sweep(folder, receiver, now=NOW).delivered == 1
+    assert sweep(folder, receiver, now=NOW)
+    assert count(folder, "done") == 1
     assert receiver.calls == 1
 
 
 def test_a_refused_journal_is_kept_and_counted(folder: Path) -> None:
     leave_orphan(folder)
-    assert sweep(folder, Receiver("invalid"), now=NOW).rejected == 1
+    assert sweep(folder, Receiver("invalid"), now=NOW)
     assert count(folder, "rejected") == 1
 
 
@@ -81,9 +89,8 @@ def test_a_corrupt_journal_is_set_aside_and_stops_nobody(
 ) -> None:
     leave_orphan(folder)
     (folder / "a-broken.jsonl").write_bytes(b"\0\0\0\n")
-    report = sweep(folder, Receiver(), now=NOW)
-    assert (report.corrupt, report.delivered) == (1, 1)
-    assert count(folder, "corrupt") == 1
+    assert sweep(folder, Receiver(), now=NOW)
+    assert (count(folder, "corrupt"), count(folder, "done")) == (1, 1)
     assert "a-broken.jsonl" in caplog.text
 
 
@@ -118,8 +125,8 @@ END_OF_ANOTHER = {
 def test_a_journal_of_any_nonsense_is_set_aside_and_stops_nobody(folder: Path, content: str) -> None:
     leave_orphan(folder)
     (folder / "a-broken.jsonl").write_text(content + "\n")
-    report = sweep(folder, Receiver(), now=NOW)
-    assert (report.corrupt, report.delivered) == (1, 1)
+    assert sweep(folder, Receiver(), now=NOW)
+    assert (count(folder, "corrupt"), count(folder, "done")) == (1, 1)
 
 
 def test_a_pulse_of_nonsense_is_no_pulse(folder: Path) -> None:
@@ -128,7 +135,8 @@ def test_a_pulse_of_nonsense_is_no_pulse(folder: Path) -> None:
         pulse = b'{"event_type":"session_heartbeat","timestamp":7,"commands":-1}'
         file.write(pulse.ljust(255) + b"\n")
     receiver = Receiver()
-    assert sweep(folder, receiver, now=NOW).delivered == 1
+    assert sweep(folder, receiver, now=NOW)
+    assert count(folder, "done") == 1
     assert receiver.events[1]["timestamp"] == receiver.events[0]["timestamp"]
 
 
@@ -141,7 +149,8 @@ def test_what_is_no_file_is_passed_over(folder: Path) -> None:
     os.mkfifo(folder / "a-pipe.new")
     for path in folder.glob("*.new"):
         os.utime(path, (0, 0), follow_symlinks=False)
-    assert sweep(folder, Receiver(), now=NOW).delivered == 1
+    assert sweep(folder, Receiver(), now=NOW)
+    assert count(folder, "done") == 1
     opened = [str(link.resolve()) for link in Path("/proc/self/fd").iterdir()]
     assert not [name for name in opened if name.startswith(str(folder))]
 
@@ -150,7 +159,8 @@ def test_many_journals_go_in_few_calls(folder: Path) -> None:
     for number in range(300):
         leave_orphan(folder, number)
     receiver = Receiver()
-    assert sweep(folder, receiver, now=NOW).delivered == 300
+    assert sweep(folder, receiver, now=NOW)
+    assert count(folder, "done") == 300
     assert len(receiver.events) == 600
     assert receiver.calls == 2
 
@@ -159,20 +169,22 @@ def test_large_journals_are_cut_into_calls_by_size(folder: Path) -> None:
     for number in range(40):
         leave_orphan(folder, number, metadata={"text": "x" * 16_000})
     receiver = Receiver()
-    assert sweep(folder, receiver, now=NOW).delivered == 40
+    assert sweep(folder, receiver, now=NOW)
+    assert count(folder, "done") == 40
     assert receiver.calls == 3
 
 
 def test_only_one_process_sweeps_at_a_time(folder: Path) -> None:
     leave_orphan(folder)
-    inner: list[int] = []
+    inner: list[bool] = []
 
     def deliver(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        inner.append(sweep(folder, Receiver(), now=NOW).delivered)
+        inner.append(sweep(folder, Receiver(), now=NOW))
         return Receiver()(events)
 
-    assert sweep(folder, deliver, now=NOW).delivered == 1
-    assert inner == [0]
+    assert sweep(folder, deliver, now=NOW)
+    assert count(folder, "done") == 1
+    assert inner == [False]
 
 
 # A process that sweeps; what it does while it delivers comes as an argument.
@@ -201,7 +213,8 @@ def test_a_child_forked_during_a_sweep_does_not_hold_up_the_next(folder: Path) -
         assert sweeper.stdout.read(5) == b"swept"
         sweeper.wait()
         leave_orphan(folder, 1)
-        assert sweep(folder, Receiver(), now=datetime.now(UTC)).delivered == 1
+        assert sweep(folder, Receiver(), now=datetime.now(UTC))
+        assert (count(folder), count(folder, "done")) == (0, 2)
         # The child lived until here: it holds the other end.
         os.set_blocking(sweeper.stdout.fileno(), False)
         assert sweeper.stdout.read() is None
@@ -214,10 +227,10 @@ def test_a_suspended_sweep_does_not_hold_up_the_others_for_long(folder: Path) ->
     _, status = os.waitpid(sweeper.pid, os.WUNTRACED)
     assert os.WIFSTOPPED(status)
     now = datetime.now(UTC)
-    report = sweep(folder, Receiver(), now=now)
-    assert (report.busy, report.delivered) == (True, 0)
-    report = sweep(folder, Receiver(), now=now + timedelta(minutes=6))
-    assert (report.busy, report.delivered) == (False, 1)
+    assert not sweep(folder, Receiver(), now=now)
+    assert count(folder) == 1
+    assert sweep(folder, Receiver(), now=now + timedelta(minutes=6))
+    assert (count(folder), count(folder, "done")) == (0, 1)
     sweeper.send_signal(signal.SIGCONT)
     assert sweeper.wait() == 0
     assert (count(folder), count(folder, "done")) == (0, 1)
@@ -226,21 +239,20 @@ def test_a_suspended_sweep_does_not_hold_up_the_others_for_long(folder: Path) ->
 def test_another_machines_orphan_is_not_judged_before_a_week(folder: Path) -> None:
     path = leave_orphan(folder.parent / "othermachine")
     folder.mkdir()
-    assert sweep(folder, Receiver(), now=NOW).delivered == 0
+    assert sweep(folder, Receiver(), now=NOW)
+    assert path.exists()
     os.utime(path, ((NOW - timedelta(days=8)).timestamp(),) * 2)
-    assert sweep(folder, Receiver(), now=NOW).delivered == 1
+    assert sweep(folder, Receiver(), now=NOW)
     assert (path.parent / "done" / path.name).exists()
 
 
 def test_another_machines_ended_journal_is_delivered(folder: Path) -> None:
     path = leave_orphan(folder.parent / "othermachine")
-    entry = outbox.read(path)
-    with outbox.claim(path) as descriptor:
-        assert descriptor is not None
-        outbox.append_end(descriptor, entry, outbox.end_for_orphan(entry))
+    entry = read(path)
+    append_end(path, entry, end_for_orphan(entry))
     folder.mkdir()
     receiver = Receiver()
-    assert sweep(folder, receiver, now=NOW).delivered == 1
+    assert sweep(folder, receiver, now=NOW)
     assert len(receiver.events) == 2
 
 
@@ -256,7 +268,7 @@ def test_done_journals_are_replayed_for_a_lost_database(folder: Path) -> None:
 def test_done_journals_are_kept_a_week(folder: Path, machine: str) -> None:
     folder.mkdir(parents=True)
     theirs = folder.parent / machine if machine else folder
-    settle(leave_orphan(theirs), "done")
+    move(leave_orphan(theirs), "done")
     sweep(folder, Receiver(), now=NOW)
     sweep(folder, Receiver(), now=NOW + timedelta(days=6))
     assert count(theirs, "done") == 1
@@ -275,14 +287,8 @@ def test_half_made_journals_are_not_touched_while_young(folder: Path) -> None:
 
 
 def test_an_outbox_that_is_not_there_is_empty(folder: Path) -> None:
-    report = sweep(folder, Receiver(), now=NOW)
-    assert (report.busy, report.delivered) == (False, 0)
-
-
-def test_settling_twice_overwrites(folder: Path) -> None:
-    settle(leave_orphan(folder), "done")
-    settle(leave_orphan(folder), "done")
-    assert count(folder, "done") == 1
+    assert sweep(folder, Receiver(), now=NOW)
+    assert not folder.exists()
 
 
 def test_a_forked_child_that_keeps_the_lock_does_not_keep_the_dead_alive(folder: Path) -> None:
@@ -296,6 +302,7 @@ def test_a_forked_child_that_keeps_the_lock_does_not_keep_the_dead_alive(folder:
             "started_at": 1,
         },
     )
-    journal = Journal.create(folder, outbox.session_id_of(start), start)
-    assert sweep(folder, Receiver(), now=NOW).recovered == 1
+    journal = Journal.create(outbox.path_for(folder, session_id_of(start)), start)
+    assert sweep(folder, Receiver(), now=NOW)
+    assert count(folder, "done") == 1
     journal.close()

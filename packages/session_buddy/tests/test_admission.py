@@ -12,11 +12,12 @@ import pytest
 from oneiric import compose
 from oneiric.events import InvalidEvent
 from oneiric.paths import Paths
+from oneiric.sweep import sweep
 from session_buddy.access.callers import Caller
 from session_buddy.errors import BatchTooLarge
 from session_buddy.history.query import Query
-from session_buddy.intake.admission import MAX_EVENT_BYTES, admit, deliver, sweep_into
-from session_buddy.store import open_store
+from session_buddy.intake.admission import MAX_EVENT_BYTES, admit, locally, validate
+from session_buddy.store import Store, open_store
 from session_buddy.testing import MOMENT, end_event, heartbeat_event, session_id_of, start_event
 
 ANN = Caller("ann", frozenset({"track"}))
@@ -35,7 +36,7 @@ def test_each_event_is_answered_by_itself(tmp_path: Path) -> None:
         raw,
     ]
     store = open_store(f"duckdb:///{tmp_path}/x.duckdb")
-    delivery = deliver(batch, ANN, MOMENT)
+    delivery = validate(batch, ANN, MOMENT)
     results = delivery.results(store.ingest(delivery.arrivals))
     store.close()
     statuses = [result["status"] for result in results]
@@ -71,23 +72,23 @@ def test_a_newer_emitters_fields_are_taken() -> None:
 
 def test_a_batch_has_bounds() -> None:
     with pytest.raises(BatchTooLarge, match="events: 501 in one call; 500 are allowed"):
-        deliver([{}] * 501, ANN, MOMENT)
+        validate([{}] * 501, ANN, MOMENT)
     long = {"text": "x" * 16_000}
-    assert len(deliver([start_event(metadata=long)] * 60, ANN, MOMENT).arrivals) == 60
+    assert len(validate([start_event(metadata=long)] * 60, ANN, MOMENT).arrivals) == 60
     with pytest.raises(BatchTooLarge, match=r"events: 11\d{5} bytes in one call; 1048576 are allowed"):
-        deliver([start_event(metadata=long)] * 70, ANN, MOMENT)
+        validate([start_event(metadata=long)] * 70, ANN, MOMENT)
 
 
 def test_a_batch_is_measured_in_bytes_and_its_bad_events_count_too() -> None:
     wide = {"text": "é" * 8_000}
     with pytest.raises(BatchTooLarge, match=r"events: 11\d{5} bytes in one call"):
-        deliver([start_event(metadata=wide)] * 70, ANN, MOMENT)
+        validate([start_event(metadata=wide)] * 70, ANN, MOMENT)
     with pytest.raises(BatchTooLarge, match=r"events: 1\d{6} bytes in one call"):
-        deliver([{"event_type": "nonsense", "text": "x" * 16_000}] * 70, ANN, MOMENT)
+        validate([{"event_type": "nonsense", "text": "x" * 16_000}] * 70, ANN, MOMENT)
     deep: dict[str, Any] = {}
     for _ in range(10_000):
         deep = {"deeper": deep}
-    (answer,) = deliver([{"event_type": "\ud800", "deep": deep}], ANN, MOMENT).answers
+    (answer,) = validate([{"event_type": "\ud800", "deep": deep}], ANN, MOMENT).answers
     assert answer is not None
     assert answer["status"] == "invalid"
 
@@ -95,6 +96,11 @@ def test_a_batch_is_measured_in_bytes_and_its_bad_events_count_too() -> None:
 def test_an_event_is_measured_in_bytes() -> None:
     with pytest.raises(InvalidEvent, match=r"it takes 8\d{4} bytes; 65536 are allowed"):
         admit(start_event(novelty="é" * 40_000), ANN, MOMENT)
+
+
+def swept(store: Store, paths: Paths) -> bool:
+    now = datetime.now(UTC)
+    return sweep(paths.outbox, locally(store.ingest, now), now=now)
 
 
 def test_a_journal_that_is_too_large_is_set_aside_and_holds_up_no_other(paths: Paths, home: Path) -> None:
@@ -107,8 +113,7 @@ def test_a_journal_that_is_too_large_is_set_aside_and_holds_up_no_other(paths: P
         lines = compose.encode(start) + compose.encode(end_event(session))
         (paths.outbox / f"{session}.jsonl").write_bytes(lines)
     store = open_store(f"duckdb:///{home}/x.duckdb")
-    report = sweep_into(store.ingest, paths, datetime.now(UTC))
-    assert (report.delivered, report.rejected) == (2, 1)
+    assert swept(store, paths)
     assert {row.component for row in store.select(Query(status="ended"))} == {"b", "c"}
     assert [path.stem for path in (paths.outbox / "rejected").iterdir()] == [session_id_of(starts[0])]
     store.close()
@@ -118,9 +123,8 @@ def test_what_waits_in_the_outbox_is_taken_in_once(paths: Paths, home: Path) -> 
     code = "import oneiric\nwith oneiric.track_session('shop'): pass"
     subprocess.run([sys.executable, "-c", code], check=True)
     store = open_store(f"duckdb:///{home}/x.duckdb")
-    report = sweep_into(store.ingest, paths, datetime.now(UTC))
-    assert report.delivered == 1
-    assert sweep_into(store.ingest, paths, datetime.now(UTC)).delivered == 0
+    for _ in range(2):
+        assert swept(store, paths)
     (row,) = store.select(Query())
     assert (row.component, row.status) == ("shop", "ended")
     store.close()

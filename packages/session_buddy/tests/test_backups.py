@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from session_buddy.errors import StoreUnreadable, UnknownBackup
+from session_buddy.errors import StoreUnavailable, UnknownBackup
 from session_buddy.history.query import Query
 from session_buddy.intake.presence import Presence
 from session_buddy.intake.writer import Writer
@@ -75,7 +75,7 @@ def test_a_path_is_any_copy(backups: Backups, tmp_path: Path) -> None:
     copy = tmp_path / "copied"
     copy.write_text("x")
     assert backups.find(str(copy), NOW)[::2] == (copy, 1)
-    with pytest.raises(StoreUnreadable, match=r"backup /nowhere/x cannot be read: No such file"):
+    with pytest.raises(StoreUnavailable, match=r"backup /nowhere/x cannot be read: No such file"):
         backups.find("/nowhere/x", NOW)
 
 
@@ -108,7 +108,7 @@ def test_the_new_one_stays_even_if_the_clock_was_set_back(backups: Backups, tmp_
 
 
 def test_a_copy_that_lacks_something_is_none(backups: Backups, tmp_path: Path) -> None:
-    with pytest.raises(StoreUnreadable, match="the copy has 1 sessions, the database 2"):
+    with pytest.raises(StoreUnavailable, match="the copy has 1 sessions, the database 2"):
         backups.make(copier(tmp_path / "history.duckdb", sessions=2), NOW, keep=2)
     assert list(backups.folder.iterdir()) == []
 
@@ -188,7 +188,7 @@ def test_copies_are_made_while_others_read_and_write(tmp_path: Path, backups: Ba
 def test_a_database_whose_file_was_removed_says_so(tmp_path: Path, backups: Backups) -> None:
     store = open_store(f"duckdb:///{tmp_path}/history.duckdb")
     (tmp_path / "history.duckdb").unlink()
-    with pytest.raises(StoreUnreadable, match="was removed or exchanged while it is in use"):
+    with pytest.raises(StoreUnavailable, match="was removed or exchanged while it is in use"):
         backups.make(store.backup, NOW, keep=2)
     store.close()
 
@@ -205,7 +205,7 @@ def test_what_fails_is_told_once_and_tried_again(
         nonlocal calls
         calls += 1
         if calls < 5:
-            raise StoreUnreadable("the disk is full")
+            raise StoreUnavailable("the disk is full")
         there(backups, datetime.now(UTC))
         made.set()
         return backups.listed()[0]
@@ -229,7 +229,7 @@ def test_a_failure_is_forgotten_once_somebody_else_has_made_one(
 
     def make() -> Backup:
         failed.set()
-        raise StoreUnreadable("the disk is full")
+        raise StoreUnavailable("the disk is full")
 
     keeper = Keeper(backups, make, DAY)
     keeper.start()

@@ -13,7 +13,7 @@ import pytest
 from session_buddy.access.callers import local_subject
 from session_buddy.access.tokens import issue
 from session_buddy.errors import AlreadyRunning, ConfigurationError, PortTaken
-from session_buddy.server.gate import MAX_BODY_BYTES, Doorkeeper, Doors
+from session_buddy.server.gate import MAX_BODY_BYTES, Authenticator, Gate
 from session_buddy.server.listeners import open_tcp, open_unix
 
 SECRET = "s" * 40
@@ -56,7 +56,7 @@ def pass_through(
         sent.append(message)
 
     scope = {"type": "http", "server": server, "client": client, "headers": headers}
-    anyio.run(Doors(application, SOCKET, "local-token"), scope, receive, send)
+    anyio.run(Gate(application, SOCKET, "local-token"), scope, receive, send)
     return application, sent
 
 
@@ -80,7 +80,7 @@ def test_a_body_that_says_it_is_too_long_is_refused() -> None:
 
 def test_what_is_no_request_passes() -> None:
     application = Application()
-    doors: Any = Doors(application, SOCKET, "t")
+    doors: Any = Gate(application, SOCKET, "t")
     anyio.run(doors, {"type": "lifespan"}, None, None)
     assert application.messages == []
 
@@ -89,7 +89,7 @@ def test_what_is_no_request_passes() -> None:
 
 
 def test_the_doorkeeper_knows_tokens_and_its_own_text() -> None:
-    keeper = Doorkeeper([SECRET])
+    keeper = Authenticator([SECRET])
 
     def subject(token: str) -> str | None:
         caller = anyio.run(keeper.verify_token, token)
@@ -97,7 +97,7 @@ def test_the_doorkeeper_knows_tokens_and_its_own_text() -> None:
 
     assert subject(issue(SECRET, "ann", ["read"], 60)) == "ann"
     assert subject(keeper.local_token) == local_subject()
-    assert subject(Doorkeeper([SECRET]).local_token) is None
+    assert subject(Authenticator([SECRET]).local_token) is None
     assert subject("\ud800") is None
 
 
@@ -176,6 +176,6 @@ def test_a_body_that_grows_too_large_is_told_so() -> None:
         sent.append(message)
 
     scope = {"type": "http", "headers": [], "server": ("127.0.0.1", 1)}
-    doors: Any = Doors(app, SOCKET, "t")
+    doors: Any = Gate(app, SOCKET, "t")
     anyio.run(doors, scope, receive, send)
     assert sent[0]["status"] == 413

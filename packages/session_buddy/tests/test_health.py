@@ -1,17 +1,22 @@
-"""The health page, asked without a server around it."""
+"""The health page and the backup page, asked without a server around them."""
 
 import json
+import threading
 from pathlib import Path
 
 import anyio
 from starlette.requests import Request
 
+from session_buddy.access.callers import local_caller
 from session_buddy.access.tokens import issue
+from session_buddy.errors import StoreUnavailable
 from session_buddy.intake.presence import Presence
 from session_buddy.intake.writer import Writer
-from session_buddy.server.gate import Doorkeeper
-from session_buddy.server.register import Register
-from session_buddy.server.web.health import Health
+from session_buddy.keep.backups import Backup
+from session_buddy.server.gate import Authenticator
+from session_buddy.server.register import READS_AT_ONCE, Register
+from session_buddy.server.web.backup import BackupEndpoint
+from session_buddy.server.web.health import HealthEndpoint
 from session_buddy.store import open_store
 
 
@@ -25,7 +30,7 @@ def test_details_are_for_those_whose_token_is_known_and_down_is_said_to_all(tmp_
     with Writer(store, presence) as writer:
         register = Register(store, writer, presence)
         secret = "s" * 32
-        page = Health(register, Doorkeeper([secret]).caller_of)
+        page = HealthEndpoint(register, Authenticator([secret]).caller_of)
         token = issue(secret, "ann", ["read"], 60)
         assert anyio.run(page, request()).body == b'{"status":"ok"}'
         assert anyio.run(page, request(f"Basic {token}")).body == b'{"status":"ok"}'
@@ -35,3 +40,34 @@ def test_details_are_for_those_whose_token_is_known_and_down_is_said_to_all(tmp_
         store.close()
         down = anyio.run(page, request(f"Bearer {token}"))
         assert (down.status_code, down.body) == (503, b'{"status":"down"}')
+
+
+def test_health_waits_neither_for_backups_nor_for_lists(tmp_path: Path) -> None:
+    store = open_store(f"duckdb:///{tmp_path}/x.duckdb")
+    presence, go = Presence(), threading.Event()
+
+    def make() -> Backup:
+        assert go.wait(60)
+        raise StoreUnavailable("the disk is full")
+
+    async def at_once(register: Register) -> bytes:
+        backup = BackupEndpoint(make, lambda _: local_caller())
+        answers: list[int] = []
+
+        async def ask() -> None:
+            answers.append((await backup(request())).status_code)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(50):
+                tasks.start_soon(ask)
+            for _ in range(READS_AT_ONCE):
+                register._reads.acquire_on_behalf_of_nowait(object())
+            await anyio.wait_all_tasks_blocked()
+            health = await HealthEndpoint(register, lambda _: None)(request())
+            go.set()
+        assert answers == [503] * 50
+        return bytes(health.body)
+
+    with Writer(store, presence) as writer:
+        assert anyio.run(at_once, Register(store, writer, presence)) == b'{"status":"ok"}'
+    store.close()

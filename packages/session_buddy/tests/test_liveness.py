@@ -74,7 +74,7 @@ class Bench:
 
     def ingest(self, arrivals: Sequence[Arrival]) -> Sequence[Taken]:
         taken = self.store.ingest(arrivals)
-        self.presence.settle([one.row for one in taken if one.row is not None], self.clock)
+        self.presence.learn([one.row for one in taken if one.row is not None], self.clock)
         return taken
 
     def _sweep(self) -> bool:
@@ -262,7 +262,7 @@ def test_a_process_seen_alive_is_never_given_up(bench: Bench, sleeper: subproces
 def test_nothing_is_given_up_before_a_lease_after_the_servers_start(bench: Bench) -> None:
     bench.start()
     restarted = Presence()
-    restarted.settle(bench.store.live(), heard=1000.0)
+    restarted.learn(bench.store.live(), heard=1000.0)
     assert expired(restarted, 1000.0 + DEFAULT_LEASE_SECONDS - 1) == []
     assert len(expired(restarted, 1000.0 + DEFAULT_LEASE_SECONDS)) == 1
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from oneiric.paths import Paths
-from session_buddy.errors import StoreUnreadable
+from session_buddy.errors import StoreUnavailable
 from session_buddy.history.model import Arrival, Taken
 from session_buddy.intake.admission import locally
 from session_buddy.intake.outbox import hand_over
@@ -35,7 +35,7 @@ class Troubled(DuckDBStore):
 
     def ingest(self, arrivals: Sequence[Arrival]) -> list[Taken]:
         if self.full:
-            raise StoreUnreadable("no space left on device")
+            raise StoreUnavailable("no space left on device")
         return super().ingest(arrivals)
 
 
@@ -159,7 +159,7 @@ def test_a_server_that_cannot_make_up_for_a_gap_tries_again(paths: Paths, shell:
     backups = Backups(paths.data / "x.duckdb")
     with Writer(troubled, Presence()) as writer:
         sweep = partial(wiring._sweep, troubled, writer, paths, Keeper(backups, pytest.fail, timedelta(0)))
-        with pytest.raises(StoreUnreadable, match="no space left"):
+        with pytest.raises(StoreUnavailable, match="no space left"):
             sweep()
         assert (bool(troubled.gap), list(troubled.statuses())) == (True, [])
         troubled.full = False

@@ -37,7 +37,7 @@ def test_a_heartbeat_is_taken_from_the_owner_and_from_an_admin_only() -> None:
     session = session_id_of(raw)
     presence = Presence()
     assert not presence.hear(beat(session, 1), OWNER, 1.0, by_admin=False)
-    presence.settle([row_of(raw)], 0.0)
+    presence.learn([row_of(raw)], 0.0)
     assert not presence.hear(beat(session, 1), "mallory", 1.0, by_admin=False)
     assert presence.unwritten() == []
     assert presence.hear(beat(session, 1), OWNER, 1.0, by_admin=False)
@@ -50,7 +50,7 @@ def test_the_state_only_rises() -> None:
     raw = start_event()
     session = session_id_of(raw)
     presence = Presence()
-    presence.settle([row_of(raw)], 0.0)
+    presence.learn([row_of(raw)], 0.0)
     presence.hear(
         beat(session, 30, commands=5, errors=1, last_activity=MOMENT.isoformat()), OWNER, 1.0, by_admin=False
     )
@@ -63,7 +63,7 @@ def test_the_state_only_rises() -> None:
 def test_what_could_not_be_written_stays_to_be_written() -> None:
     raw = start_event()
     presence = Presence()
-    presence.settle([row_of(raw)], 0.0)
+    presence.learn([row_of(raw)], 0.0)
     presence.hear(beat(session_id_of(raw), 30), OWNER, 1.0, by_admin=False)
     assert presence.unwritten({"other"}) == []
     beats = presence.unwritten()
@@ -77,10 +77,10 @@ def test_an_ended_session_is_no_longer_live_and_a_woken_one_is_again() -> None:
     session = session_id_of(raw)
     lost = end_event(session, 10, exit_reason="lease_expired", status="crashed")
     presence = Presence()
-    presence.settle([row_of(raw)], 0.0)
-    presence.settle([row_of(raw, lost)], 1.0)
+    presence.learn([row_of(raw)], 0.0)
+    presence.learn([row_of(raw, lost)], 1.0)
     assert len(presence) == 0
-    presence.settle([row_of(raw, lost, heartbeat_event(session, 50))], 2.0)
+    presence.learn([row_of(raw, lost, heartbeat_event(session, 50))], 2.0)
     assert presence.everyone()[0].heard == 2.0
 
 
@@ -89,29 +89,29 @@ def test_what_was_heard_and_not_written_of_an_ended_session_is_given_back() -> N
     session = session_id_of(raw)
     over = [row_of(raw, end_event(session, 10))]
     presence = Presence()
-    presence.settle([row_of(raw)], 0.0)
+    presence.learn([row_of(raw)], 0.0)
     presence.hear(beat(session, 50, commands=9), OWNER, 1.0, by_admin=False)
-    (left,) = presence.settle(over, 2.0)
+    (left,) = presence.learn(over, 2.0)
     assert (left.session_id, left.commands, left.last_seen) == (session, 9, MOMENT + timedelta(seconds=50))
-    assert presence.settle(over, 3.0) == []
-    presence.settle([row_of(raw)], 4.0)
-    assert presence.settle(over, 5.0) == [], "nothing was heard"
+    assert presence.learn(over, 3.0) == []
+    presence.learn([row_of(raw)], 4.0)
+    assert presence.learn(over, 5.0) == [], "nothing was heard"
 
 
 def test_a_session_of_which_only_an_end_is_known_is_not_live() -> None:
     presence = Presence()
-    presence.settle([row_of(end_event("shop-20260102-030405-0123abcd"))], 0.0)
+    presence.learn([row_of(end_event("shop-20260102-030405-0123abcd"))], 0.0)
     assert len(presence) == 0
 
 
 def test_the_pace_slows_with_the_number_of_sessions_and_leases_with_the_pace() -> None:
     presence = Presence()
     assert presence.heartbeat_seconds == 15
-    presence.settle([row_of(start_event(n)) for n in range(5000)], 0.0)
+    presence.learn([row_of(start_event(n)) for n in range(5000)], 0.0)
     assert presence.heartbeat_seconds == 100
     assert {entry.lease for entry in presence.everyone()} == {400}, "also after a restart"
     few = Presence()
-    few.settle([row_of(start_event())], 0.0)
+    few.learn([row_of(start_event())], 0.0)
     assert few.everyone()[0].lease == DEFAULT_LEASE_SECONDS
 
 
@@ -119,7 +119,7 @@ def test_silence_is_measured_here_whatever_the_emitters_clock_says() -> None:
     raw = start_event()
     session = session_id_of(raw)
     presence = Presence()
-    presence.settle([row_of(raw)], 1000.0)
+    presence.learn([row_of(raw)], 1000.0)
     assert presence.silent(1044.9) == frozenset()
     assert presence.silent(1045.0) == {session}
     presence.hear(beat(session, -86_400), OWNER, 1045.0, by_admin=False)
@@ -130,15 +130,15 @@ def test_what_somebody_read_in_the_outbox_is_no_sign_of_life() -> None:
     raw = start_event()
     session = session_id_of(raw)
     presence = Presence()
-    presence.settle([row_of(raw)], 1000.0)
+    presence.learn([row_of(raw)], 1000.0)
     presence.hear(beat(session, 10), OWNER, 1010.0, by_admin=False)
     presence.hear(beat(session, 10), OWNER, 1040.0, by_admin=False)
-    presence.settle([row_of(raw)], 1050.0)
+    presence.learn([row_of(raw)], 1050.0)
     assert presence.silent(1054.9) == frozenset()
     assert presence.silent(1055.0) == {session}
 
 
 def test_pace_and_lease_can_be_set() -> None:
     presence = Presence(pace=1.0, min_lease=10.0)
-    presence.settle([row_of(start_event())], 0.0)
+    presence.learn([row_of(start_event())], 0.0)
     assert (presence.heartbeat_seconds, presence.everyone()[0].lease) == (1.0, 10.0)

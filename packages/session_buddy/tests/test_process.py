@@ -103,10 +103,10 @@ def test_the_server_of_another_start_is_told_from_a_new_one(server: ServerInfo, 
 
 def test_a_restore_that_does_not_end_is_told(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "START_SECONDS", 0.1)
-    assert process.settled(paths) is None
+    assert process.running_when_stable(paths) is None
     with process.only_one(paths), pytest.raises(AlreadyRunning, match="a restore of this user is at work"):
-        process.settled(paths)
-    assert process.settled(paths) is None
+        process.running_when_stable(paths)
+    assert process.running_when_stable(paths) is None
 
 
 def test_a_server_that_leaves_at_once_says_why(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,14 +25,13 @@ from session_buddy.errors import (
     StoreClosed,
     StoreError,
     StoreLocked,
-    StoreUnreadable,
+    StoreUnavailable,
     UnknownSession,
 )
 from session_buddy.history.model import Beat
 from session_buddy.history.query import Query
 from session_buddy.store import Gap, Store, open_store
 from session_buddy.store.duckdb import DuckDBStore, opening, statements, wal
-from session_buddy.store.duckdb.schema import LATEST
 from session_buddy.store.known import open_known
 from session_buddy.testing import MOMENT, arrival, end_event, heartbeat_event, session_id_of, start_event
 
@@ -68,7 +67,6 @@ def test_a_new_database_is_its_users_alone(store: Store, path: Path) -> None:
     modes = {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
     assert modes == {0o600}
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert store.schema_version() == LATEST
     assert store.url == f"duckdb:///{path}"
     assert str(path) in repr(store)
 
@@ -121,12 +119,12 @@ def test_a_kill_at_any_moment_of_the_making_leaves_a_database_that_knows_what_is
 
 FULL_AT_FIRST = """
 import resource, sys
-from session_buddy.errors import StoreUnreadable
+from session_buddy.errors import StoreUnavailable
 from session_buddy.store import open_store
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
 try:
     open_store(sys.argv[1])
-except StoreUnreadable as error:
+except StoreUnavailable as error:
     print(error)
 """
 
@@ -252,7 +250,7 @@ def test_a_folder_in_the_databases_place_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_made_is_named() -> None:
-    with pytest.raises(StoreUnreadable, match="folder /proc/nowhere cannot be made"):
+    with pytest.raises(StoreUnavailable, match="folder /proc/nowhere cannot be made"):
         open_store("duckdb:////proc/nowhere/x.duckdb")
 
 
@@ -261,7 +259,7 @@ def test_a_damaged_file_is_refused(path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * 8192)
-    with pytest.raises(StoreUnreadable, match="cannot be opened"):
+    with pytest.raises(StoreUnavailable, match="cannot be opened"):
         open_store(f"duckdb:///{path}")
 
 
@@ -286,9 +284,8 @@ def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_a_held_database_names_its_holder(path: Path, holder: subprocess.Popen[str]) -> None:
-    with pytest.raises(StoreLocked, match=f"held by pid {holder.pid} .*python.* -c") as caught:
+    with pytest.raises(StoreLocked, match=f"held by pid {holder.pid} .*python.* -c"):
         open_store(f"duckdb:///{path}", wait_seconds=0.2)
-    assert caught.value.holder_pid == holder.pid
 
 
 def test_a_holder_that_lets_go_is_waited_for(path: Path, holder: subprocess.Popen[str]) -> None:
@@ -440,7 +437,7 @@ def test_many_candidates_are_cut(store: Store) -> None:
     started(store, 30)
     with pytest.raises(AmbiguousSession) as caught:
         store.find("shop")
-    assert len(caught.value.candidates) == 10
+    assert str(caught.value).count("shop-2026") == 10
 
 
 def test_an_unknown_session_names_the_nearest(store: Store) -> None:
@@ -523,14 +520,14 @@ def test_a_log_that_cannot_be_set_aside_is_said(path: Path, monkeypatch: pytest.
     broken_log(path)
     aside: Any = wal.set_aside
     monkeypatch.setattr(opening, "set_aside", lambda log: log)
-    with pytest.raises(StoreUnreadable, match=r"log cannot be replayed, nor be done without: .*; restore"):
+    with pytest.raises(StoreUnavailable, match=r"log cannot be replayed, nor be done without: .*; restore"):
         open_store(f"duckdb:///{path}")
 
     def refused(log: Path) -> Path:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(opening, "set_aside", refused)
-    with pytest.raises(StoreUnreadable, match="Permission denied"):
+    with pytest.raises(StoreUnavailable, match="Permission denied"):
         open_store(f"duckdb:///{path}")
     monkeypatch.setattr(opening, "set_aside", aside)
     store = open_store(f"duckdb:///{path}")
@@ -588,7 +585,7 @@ def test_a_log_stays_where_the_database_cannot_be_told_what_it_lacks(
         raise duckdb.IOException("No space left on device")
 
     monkeypatch.setattr(opening, "mark", full)
-    with pytest.raises(StoreUnreadable, match=r"cannot be written: .*No space left"):
+    with pytest.raises(StoreUnavailable, match=r"cannot be written: .*No space left"):
         open_store(f"duckdb:///{path}")
     monkeypatch.setattr(opening, "mark", marked)
     store = open_store(f"duckdb:///{path}")
@@ -646,7 +643,7 @@ def test_a_closed_store_says_so(store: Store) -> None:
 
 FULL_DISK = """
 import resource, sys
-from session_buddy.errors import StoreUnreadable
+from session_buddy.errors import StoreUnavailable
 from session_buddy.history.query import Query
 from session_buddy.store import open_store
 from session_buddy.testing import arrival, start_event
@@ -660,7 +657,7 @@ for number in range(200):
     try:
         first = 1000 + 10 * number
         store.ingest([arrival(start_event(first + i, metadata={"x": "y" * 9000})) for i in range(10)])
-    except StoreUnreadable as error:
+    except StoreUnavailable as error:
         refused += 1
         print(error)
         break
@@ -698,7 +695,7 @@ def test_a_damaged_database_is_not_taken_for_a_bad_event(path: Path) -> None:
         database.execute("ALTER TABLE sessions DROP actor")
     store = open_store(f"duckdb:///{path}")
     for count in (1, 30):
-        with pytest.raises(StoreUnreadable, match=r"cannot be written: .*actor"):
+        with pytest.raises(StoreUnavailable, match=r"cannot be written: .*actor"):
             started(store, count)
     store.close()
 
@@ -724,10 +721,11 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_a_connection_that_broke_is_opened_again(path: Path) -> None:
     store = DuckDBStore.open(path)
     (session,) = started(store)
-    assert store._database is not None
-    store._writer.close()
-    store._database.close()
-    with pytest.raises(StoreUnreadable, match="cannot be read: "):
+    connection = store._connection
+    assert connection._database is not None
+    connection._writer.close()
+    connection._database.close()
+    with pytest.raises(StoreUnavailable, match="cannot be read: "):
         store.find(session)
     assert store.find(session).status == "active"
     assert store.ingest([arrival(end_event(session))])[0].verdict == "stored"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from oneiric.events import SessionHeartbeat, parse_event
-from session_buddy.errors import StoreClosed, StoreError, StoreUnreadable
+from session_buddy.errors import StoreClosed, StoreError, StoreUnavailable
 from session_buddy.history.model import Arrival, Beat, Taken
 from session_buddy.history.query import Query
 from session_buddy.intake.presence import Presence
@@ -53,14 +53,14 @@ class Troubled(DuckDBStore):
     def _ingest(self, arrivals: Sequence[Arrival]) -> list[Taken]:
         self.groups.append(len(arrivals))
         if self.full:
-            raise StoreUnreadable("no space left on device")
+            raise StoreUnavailable("no space left on device")
         if any(one.session_id.startswith(self.poison or "\0") for one in arrivals):
             raise TROUBLES[self.poison]
         return super().ingest(arrivals)
 
     def touch(self, beats: Sequence[Beat]) -> None:
         if self.full and beats:
-            raise StoreUnreadable("no space left on device")
+            raise StoreUnavailable("no space left on device")
         super().touch(beats)
 
 
@@ -193,7 +193,7 @@ def test_what_the_server_lacks_for_a_while_is_no_fault_of_an_event(
     other = writer.submit([arrival(start_event(3))])
     with pytest.raises(StoreError, match=said) as caught:
         writer.submit(events).result()
-    assert isinstance(caught.value, StoreUnreadable | StoreClosed)
+    assert isinstance(caught.value, StoreUnavailable | StoreClosed)
     assert other.result()[0].verdict == "stored"
     store.poison = ""
     assert {taken.verdict for taken in writer.submit(events).result()} <= {"stored", "duplicate"}

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from IPython.core.magic import line_magic, magics_class
 
 from oneiric.contract import start_time_of
+from oneiric.shell import AdminShell
 from oneiric.shell.commands import find_program
 from oneiric.shell.dispatch import run
 from oneiric.shell.magics import BaseMagics, print_pairs
@@ -16,6 +17,8 @@ _DEFAULT_ROWS = 10
 @magics_class
 class MahavishnuMagics(BaseMagics):
     """``%session`` and ``%sessions``."""
+
+    admin: AdminShell | None
 
     @line_magic
     def session(self, line: str) -> None:  # noqa: ARG002 - IPython passes it

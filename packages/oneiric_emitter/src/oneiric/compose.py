@@ -7,7 +7,7 @@ Whatever the host hands in (surrogates, NaN, objects, cycles, far too long texts
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, TypeVar, get_args
@@ -108,18 +108,28 @@ def encode(event: Mapping[str, Any]) -> bytes:
     return json.dumps(event, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
-def batches(events: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Events in lists that fit one call."""
-    batch: list[dict[str, Any]] = []
-    size = 0
-    for event in events:
-        length = len(encode(event))
+def session_id_of(start: Mapping[str, Any]) -> str:
+    """The id of the session that a start event begins."""
+    when = datetime.fromisoformat(start["timestamp"])
+    return contract.session_id_for(start["component_name"], when, start["event_id"])
+
+
+def batches(
+    items: Iterable[_T], events_of: Callable[[_T], Sequence[Mapping[str, Any]]]
+) -> Iterator[list[_T]]:
+    """Items in lists whose events fit one call; those of one item stay together."""
+    batch: list[_T] = []
+    number = size = 0
+    for item in items:
+        events = events_of(item)
+        length = sum(len(encode(event)) for event in events)
         if batch and (
-            len(batch) == contract.MAX_BATCH_EVENTS or size + length > contract.EMITTER_BATCH_BYTES
+            number + len(events) > contract.MAX_BATCH_EVENTS or size + length > contract.EMITTER_BATCH_BYTES
         ):
             yield batch
-            batch, size = [], 0
-        batch.append(event)
+            batch, number, size = [], 0, 0
+        batch.append(item)
+        number += len(events)
         size += length
     if batch:
         yield batch

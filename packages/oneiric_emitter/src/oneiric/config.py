@@ -9,7 +9,8 @@ from oneiric.transport import Endpoint
 
 _OFF = frozenset({"off", "0", "false", "no", "disabled"})
 SYSTEM_SWITCH = Path("/etc/oneiric/off")
-ENDPOINT_VARIABLES = ("SESSION_BUDDY_MCP_ENDPOINT", "SESSION_BUDDY_TOKEN", "SESSION_BUDDY_TOKEN_FILE")
+ENDPOINT = "SESSION_BUDDY_MCP_ENDPOINT"
+ENDPOINT_VARIABLES = (ENDPOINT, "SESSION_BUDDY_TOKEN", "SESSION_BUDDY_TOKEN_FILE")
 
 
 class InvalidEndpoint(ValueError):  # noqa: N818 - reads as the fact it states
@@ -27,20 +28,23 @@ def off_reason(environ: Mapping[str, str], paths: Paths) -> str | None:
     return None
 
 
+def named_url(environ: Mapping[str, str]) -> str | None:
+    """The address of the server that ``environ`` names, as it stands there; ``None``: the local server."""
+    return environ.get(ENDPOINT) or None
+
+
 def named_endpoint(environ: Mapping[str, str]) -> Endpoint | None:
     """The endpoint that ``SESSION_BUDDY_MCP_ENDPOINT`` names, with its token; ``None``: the local server.
 
     Raises:
         InvalidEndpoint: says which variable, its value, and what is allowed.
     """
-    url = environ.get("SESSION_BUDDY_MCP_ENDPOINT", "")
-    if not url:
+    url = named_url(environ)
+    if url is None:
         return None
     scheme, _, rest = url.partition("://")
     if scheme not in ("http", "https") or not rest.strip("/"):
-        raise InvalidEndpoint(
-            f"SESSION_BUDDY_MCP_ENDPOINT={url!r}: an address such as http://127.0.0.1:8678/mcp is expected"
-        )
+        raise InvalidEndpoint(f"{ENDPOINT}={url!r}: an address such as http://127.0.0.1:8678/mcp is expected")
     return Endpoint(url=url, token=_token(environ))
 
 

@@ -11,7 +11,6 @@ from typing import Final, Literal
 
 from oneiric.digests import sha1
 
-EventType = Literal["session_start", "session_heartbeat", "session_end"]
 EndStatus = Literal["ended", "crashed"]
 Status = Literal["active", "ended", "crashed", "lost"]
 Actor = Literal["human", "agent", "automation"]
@@ -54,6 +53,9 @@ MAX_METADATA_DEPTH: Final = 8
 MAX_BATCH_EVENTS: Final = 500
 MAX_BATCH_BYTES: Final = 1024 * 1024
 EMITTER_BATCH_BYTES: Final = 256 * 1024
+
+# What became of an event that the server has.
+ACCEPTED: Final = frozenset({"stored", "duplicate"})
 
 DEFAULT_HEARTBEAT_SECONDS: Final = 15.0
 DEFAULT_LEASE_SECONDS: Final = 300.0

@@ -1,4 +1,4 @@
-"""Descriptors in somebody else's process: told apart, locked, moved out of the way, written, let go."""
+"""Files in somebody else's process: descriptors told apart, locked, moved out of the way, written, let go."""
 
 import os
 import sys
@@ -84,6 +84,14 @@ def write(descriptor: int, content: bytes, offset: int) -> None:
     if os.pwrite(descriptor, content, offset) != len(content):
         os.ftruncate(descriptor, offset)
         raise OSError("the disk is full")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and what leads to it, for this user alone, whatever the host's umask."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(mode=0o700, exist_ok=True)
+        path.chmod(0o700)
 
 
 def sync_folder(folder: Path) -> None:

@@ -6,15 +6,12 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from oneiric import compose, config, contract, couriers, endings, facts, log, transport
-from oneiric.delivery import Courier, Session
-from oneiric.lineage import Lineage
-from oneiric.outbox import Journal, prepare_outbox
-from oneiric.paths import Paths, user_paths
-from oneiric.sweep import count
+from oneiric import config, contract, endings, log, outbox, transport
+from oneiric.paths import user_paths
+from oneiric.recorder import Recorder
+from oneiric.server import Server
 
 _T = TypeVar("_T")
 
@@ -33,7 +30,7 @@ class SessionEventEmitter:
 
     Attributes:
         component_name: as cleaned.
-        dropped: how many starts and ends could not be recorded.
+        dropped: how many starts, ends and records were lost, because they could not be recorded.
         interactive: as given; may be set until the session starts.
     """
 
@@ -49,16 +46,12 @@ class SessionEventEmitter:
         self.component_name = _component(component_name)
         self.dropped = 0
         self.interactive = interactive
-        self._lock = threading.RLock()
-        self._lock_pid = os.getpid()
         self._environ = os.environ if environ is None else environ
-        self._session: Session | None = None
-        self._reason: str | None = None
-        self._take_back: Callable[[], None] | None = None
-        self._hooks: endings.SignalHooks | None = None
-        self._lineage = Lineage(self._environ)
-        self._last_courier: Courier | None = None
-        self._guarded(self._prepare, None)
+        self._recorder = Recorder(self.component_name, self._environ, self._at_exit)
+        self._problem: str | None = None
+        self._locks: dict[int, threading.RLock] = {}
+        # What a named endpoint needs, 20 ms: not within a call that somebody waits for.
+        _guarded(lambda: transport.prepare(config.named_url(self._environ)), None)
 
     def __repr__(self) -> str:
         return f"<SessionEventEmitter {self.component_name} session={self.session_id} dropped={self.dropped}>"
@@ -66,46 +59,41 @@ class SessionEventEmitter:
     @property
     def session_id(self) -> str | None:
         """The live session's id; ``None`` before the start, after the end, and in a forked child."""
-        session = self._own_session()
+        session = self._recorder.session
         return session.id if session else None
 
     @property
     def available(self) -> bool:
         """Whether a session can be recorded: tracking is on and the outbox can be written."""
-        return self._own_session() is not None or self._guarded(self._find_reason, None) is None
+        return self._obstacle() is None
 
     @property
     def unavailable_reason(self) -> str | None:
         """Why nothing can be recorded, or could be the last time that it was tried; ``None`` while it can."""
-        if self._own_session() is not None:
-            return None
-        return self._guarded(self._find_reason, None) or self._reason
+        return self._obstacle() or (None if self.session_id else self._problem)
 
     @property
     def connected(self) -> bool:
         """Whether the latest call to a server was answered."""
-        courier = self._own_courier()
-        return courier is not None and courier.connected
+        server = self._server
+        return server is not None and server.connected
 
     @property
     def problem(self) -> str | None:
         """Why nothing was delivered lately; ``None`` while delivery works or was not tried."""
-        courier = self._own_courier()
-        return courier.problem if courier else None
+        server = self._server
+        return server.problem if server else None
 
     @property
     def turned_away(self) -> bool:
         """Whether a server answered and turned this emitter away; :attr:`problem` says why."""
-        courier = self._own_courier()
-        return courier is not None and courier.turned_away
+        server = self._server
+        return server is not None and server.turned_away
 
     @property
     def outbox(self) -> dict[str, int]:
         """How many journals are open (live, or not delivered yet), were rejected, or cannot be read."""
-        kinds = {"open": "", "rejected": "rejected", "corrupt": "corrupt"}
-        return self._guarded(
-            lambda: {name: count(user_paths(self._environ).outbox, kind) for name, kind in kinds.items()}, {}
-        )
+        return _guarded(lambda: outbox.counts(user_paths(self._environ).outbox), {})
 
     def start_session(
         self,
@@ -123,10 +111,12 @@ class SessionEventEmitter:
             The session id as soon as the start is in the journal; ``None`` where it could not be recorded.
         """
         optional = {"session_type": session_type, "reason": reason, "actor": actor}
-        with self._own_lock():
-            session_id = self._guarded(lambda: self._start(shell_type, metadata, optional), None)
-        self._guarded(self._hook_signals, None)
-        return session_id
+        session = self._recorded(lambda: self._recorder.start(shell_type, metadata, optional), None)
+        if session is None:
+            return None
+        if self.interactive:
+            _guarded(lambda: endings.hook_signals(session), None)
+        return session.id
 
     def end_session(
         self,
@@ -150,27 +140,25 @@ class SessionEventEmitter:
             "signal": signal,
             "status": status or endings.status_of(exit_reason),
         }
-        with self._own_lock():
-            return self._guarded(lambda: self._end(session_id, metadata, ending), default=False)
+        return self._recorded(lambda: self._recorder.end(session_id, metadata, ending), default=False)
 
     def record(self, commands: int = 0, errors: int = 0) -> None:
         """Count what happened in the shell; the next heartbeat and the end carry it."""
-        with self._own_lock():
-            self._guarded(lambda: self._record(commands, errors), None)
+        self._recorded(lambda: self._recorder.record(commands, errors), None)
 
     def wait_connected(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds for a server's first answer; returns :attr:`connected`."""
-        courier = self._own_courier()
-        if courier is not None:
-            courier.flush(timeout)
+        delivery = self._recorder.delivery
+        if delivery is not None:
+            delivery.worker.flush(timeout)
         return self.connected
 
     def shutdown(self) -> None:
         """End what still lives and give delivery a moment: 0.2 s at most. Safe to call twice."""
         self.end_session()
-        courier = self._own_courier()
-        if courier is not None:
-            courier.say_goodbye(couriers.EXIT_BUDGET_SECONDS)
+        delivery = self._recorder.delivery
+        if delivery is not None:
+            delivery.worker.flush_at_exit()
 
     async def emit_session_start(
         self,
@@ -178,12 +166,8 @@ class SessionEventEmitter:
         metadata: Mapping[str, Any] | None = None,
         **optional: Any,  # noqa: ANN401 - the keywords of start_session
     ) -> str | None:
-        """:meth:`start_session` for asyncio and trio."""
-        session_id: str | None = await _in_thread(
-            lambda: self.start_session(shell_type, metadata, **optional)
-        )
-        self._guarded(self._hook_signals, None)
-        return session_id
+        """:meth:`start_session` for any event loop: a tenth of a millisecond, in which nothing is awaited."""
+        return self.start_session(shell_type, metadata, **optional)
 
     async def emit_session_end(
         self,
@@ -191,159 +175,29 @@ class SessionEventEmitter:
         metadata: Mapping[str, Any] | None = None,
         **extra: Any,  # noqa: ANN401 - the keywords of end_session, and older callers' own
     ) -> bool:
-        """:meth:`end_session` for asyncio and trio."""
-        ended: bool = await _in_thread(lambda: self.end_session(session_id, metadata, **extra))
-        self._guarded(self._unhook_signals, None)
-        return ended
+        """:meth:`end_session` for any event loop, as :meth:`emit_session_start`."""
+        return self.end_session(session_id, metadata, **extra)
 
     async def close(self) -> None:
-        """:meth:`shutdown` for asyncio and trio."""
-        await _in_thread(self.shutdown)
+        """End what still lives, and do not wait for delivery: the exit of the process gives it a moment."""
+        self.end_session()
 
     async def _check_availability(self) -> bool:
         """The older name of :attr:`available`."""
         return self.available
 
-    def _prepare(self) -> None:
-        """Load what a named endpoint needs now, 20 ms: not within a call that somebody waits for."""
-        transport.prepare(transport.Endpoint(url=self._environ.get("SESSION_BUDDY_MCP_ENDPOINT") or None))
+    @property
+    def _server(self) -> Server | None:
+        delivery = self._recorder.delivery
+        return delivery.server if delivery else None
 
-    def _own_session(self) -> Session | None:
-        """The live session, if this process is the one that began it."""
-        session = self._session
-        return session if session is not None and session.pid == os.getpid() else None
-
-    def _own_lock(self) -> threading.RLock:
-        """Keeps threads from beginning two sessions.
-
-        In a forked child, and while the interpreter finalises, a thread that is no more may hold it for good.
-        """
-        if self._lock_pid != os.getpid() or sys.is_finalizing():
-            self._lock, self._lock_pid = threading.RLock(), os.getpid()
-        return self._lock
-
-    def _own_courier(self) -> Courier | None:
-        courier = self._last_courier
-        return courier if courier is not None and courier.pid == os.getpid() else None
-
-    def _find_reason(self) -> str | None:
-        if os.name != "posix":
-            return "this platform is not supported"
-        paths = user_paths(self._environ)
-        reason = config.off_reason(self._environ, paths)
-        if reason is None:
-            folder = paths.outbox
-            try:
-                prepare_outbox(folder, paths.home)
-            except OSError as error:
-                return _explanation(error)
-            if not os.access(folder, os.W_OK | os.X_OK):
-                return f"the outbox {folder} cannot be written"
-        return reason
-
-    def _start(
-        self, shell_type: str, metadata: Mapping[str, Any] | None, optional: dict[str, Any]
-    ) -> str | None:
-        live = self._own_session()
-        if live is not None:
-            return live.id
-        if os.name != "posix":
+    def _obstacle(self) -> str | None:
+        if self._recorder.session is not None:
             return None
-        paths = user_paths(self._environ)
-        if config.off_reason(self._environ, paths) is not None:
-            return None
-        start = self._compose_start(paths, shell_type, metadata, optional)
-        session_id = contract.session_id_for(
-            start["component_name"], datetime.fromisoformat(start["timestamp"]), start["event_id"]
-        )
-        courier = couriers.courier_for(paths, self._environ)
-        prepare_outbox(courier.folder, paths.home)
-        journal = Journal.create(courier.folder, session_id, start, courier.destination)
-        self._last_courier = courier
-        self._session = Session(session_id, start, journal)
-        self._lineage.announce(session_id)
-        # The courier's own exit hook, registered before this one, runs after it: the end is written by then.
-        self._take_back = endings.at_exit(self._at_exit)
-        self._reason = None
-        courier.add(self._session)
-        return session_id
-
-    def _compose_start(
-        self, paths: Paths, shell_type: str, metadata: Mapping[str, Any] | None, optional: dict[str, Any]
-    ) -> dict[str, Any]:
-        environ = self._environ
-        optional["reason"] = optional["reason"] or environ.get("ONEIRIC_REASON")
-        optional["actor"] = optional["actor"] or environ.get("ONEIRIC_ACTOR")
-        return compose.session_start(
-            event_id=contract.new_event_id(),
-            component=self.component_name,
-            shell_type=shell_type,
-            when=datetime.now(UTC),
-            pid=os.getpid(),
-            user=facts.user(environ, os.fspath(paths.home)),
-            hostname=facts.hostname(),
-            environment=facts.environment(),
-            metadata=metadata,
-            process=facts.process(os.getpid()),
-            origin=facts.origin(environ) or None,
-            parent_session_id=self._lineage.parent,
-            **optional,
-        )
-
-    def _end(
-        self, session_id: str | None, metadata: Mapping[str, Any] | None, ending: dict[str, Any]
-    ) -> bool:
-        session = self._own_session()
-        if session is None or session_id not in (None, session.id):
-            return False
-        end = compose.session_end(
-            session.id,
-            datetime.now(UTC),
-            event_id=contract.new_event_id(),
-            metadata=metadata,
-            detected_by="emitter",
-            activity=session.activity,
-            **ending,
-        )
-        self._session = None
-        self._unhook_signals()
-        self._lineage.withdraw(session.id)
-        if self._take_back is not None:
-            self._take_back()
         try:
-            session.journal.append_end(end)
-        finally:
-            # Also where the disk is full: a server that is there hears of it all the same.
-            if self._last_courier is not None:
-                self._last_courier.finish(session, end)
-        self._reason = None
-        return True
-
-    def _record(self, commands: int, errors: int) -> None:
-        session = self._own_session()
-        if session is not None:
-            more, worse = _addend(commands, session.commands), _addend(errors, session.errors)
-            # In one step each: a signal handler of the host's may count too.
-            session.commands += more
-            session.errors += worse
-            session.last_activity = compose.timestamp(datetime.now(UTC))
-
-    def _hook_signals(self) -> None:
-        session = self._own_session()
-        # A start from a worker thread (the async call) hooks when it is back on the main one.
-        if not self.interactive or session is None or not _on_main_thread():
-            return
-        if self._hooks is None or self._hooks.session is not session:
-            # An earlier session that ended on another thread has left its own behind.
-            self._unhook_signals()
-            self._hooks = endings.SignalHooks(session)
-            self._hooks.install()
-
-    def _unhook_signals(self) -> None:
-        # Off the main thread signals cannot be touched; the async call comes by again on it.
-        if self._hooks is not None and _on_main_thread():
-            self._hooks.remove()
-            self._hooks = None
+            return self._recorder.obstacle()
+        except Exception as error:  # noqa: BLE001 - nothing of ours may reach the host
+            return _explanation(error)
 
     def _at_exit(self) -> None:
         if self.session_id is not None:
@@ -351,16 +205,37 @@ class SessionEventEmitter:
             with suppress(BaseException):
                 self.end_session(exit_reason=endings.at_exit_reason())
 
-    def _guarded(self, action: Callable[[], _T], default: _T) -> _T:
-        """The edge to the host: what fails here is counted, logged and explained, never raised."""
-        try:
-            result = action()
-        except Exception as error:  # noqa: BLE001 - nothing of ours may reach the host
-            self.dropped += 1
-            self._reason = _explanation(error)
-            log.debug("a session event could not be recorded")
-            return default
-        return result
+    def _recorded(self, action: Callable[[], _T], default: _T) -> _T:
+        """The edge to the host: what cannot be recorded is counted, logged and explained, never raised."""
+        with self._lock():
+            try:
+                result = action()
+            except Exception as error:  # noqa: BLE001 - nothing of ours may reach the host
+                self.dropped += 1
+                self._problem = _explanation(error)
+                log.debug("a session event could not be recorded")
+                return default
+            if result:
+                self._problem = None
+            return result
+
+    def _lock(self) -> threading.RLock:
+        """Keeps threads from beginning two sessions; each process has its own.
+
+        In a forked child, and while the interpreter finalises, a thread that is no more may hold it for good.
+        """
+        if sys.is_finalizing():
+            return threading.RLock()
+        return self._locks.setdefault(os.getpid(), threading.RLock())
+
+
+def _guarded(action: Callable[[], _T], default: _T) -> _T:
+    """The edge to the host where nothing can be lost: what fails is logged, never raised."""
+    try:
+        return action()
+    except Exception:  # noqa: BLE001 - nothing of ours may reach the host
+        log.debug("a look at the session tracking failed")
+        return default
 
 
 def _explanation(error: Exception) -> str:
@@ -370,27 +245,6 @@ def _explanation(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _addend(number: int, so_far: int) -> int:
-    """What to add to a count: hosts hand in floats, decimals and numbers of their own, and more than fits."""
-    return min(max(0, int(number)), contract.MAX_COUNT - so_far)
-
-
-def _on_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
-
-
 def _component(name: object) -> str:
     clean = re.sub(r"[^A-Za-z0-9_-]", "_", str(name))[: contract.MAX_COMPONENT]
     return clean or contract.UNKNOWN
-
-
-async def _in_thread(action: Callable[[], _T]) -> _T:
-    """Run ``action`` off the event loop; without anyio, here: it takes a tenth of a millisecond."""
-    with suppress(ImportError, RuntimeError):
-        # RuntimeError: no loop that anyio knows.
-        from anyio import CancelScope, to_thread
-
-        # A task that is cancelled ends its session all the same.
-        with CancelScope(shield=True):
-            return await to_thread.run_sync(action)
-    return action()

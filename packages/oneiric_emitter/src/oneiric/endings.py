@@ -9,17 +9,14 @@ import atexit
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from types import FrameType, MethodType
-from typing import TYPE_CHECKING
+from types import FrameType
 
 from oneiric import compose, contract
 from oneiric.contract import ExitReason
-
-if TYPE_CHECKING:
-    from oneiric.delivery import Session
+from oneiric.process import on_main_thread
+from oneiric.session import Session
 
 FATAL_SIGNALS: dict[int, ExitReason] = (
     {signal.SIGTERM: "sigterm", signal.SIGHUP: "sighup"} if os.name == "posix" else {}
@@ -80,80 +77,67 @@ def at_prompt() -> bool:
         return False
 
 
-def _last_line_writer(session: "Session") -> Callable[[int], None]:
-    """What a signal handler calls with its number; takes no lock, and all but the time is made beforehand."""
-    never = datetime(2000, 1, 1, tzinfo=UTC)
-    lines = {
-        number: compose.encode(
-            compose.session_end(
-                session.id,
-                never,
-                event_id=contract.new_event_id(),
-                exit_reason=reason,
-                status="ended",
-                signal=number,
-                detected_by="emitter",
-            )
-        )
-        for number, reason in FATAL_SIGNALS.items()
-    }
-    then = compose.timestamp(never).encode()
+class _LastLine:
+    """The handler of SIGTERM and SIGHUP: writes the end of a session, then lets the default act.
 
-    def write(number: int) -> None:
-        if session.end is None and session.pid == os.getpid():
-            now = compose.timestamp(datetime.now(UTC)).encode()
-            session.journal.append(lines[number].replace(then, now))
-
-    return write
-
-
-class SignalHooks:
-    """Writes a last line when SIGTERM or SIGHUP kills an interactive shell, then lets the default act.
-
-    Args:
-        session: whose end that is.
+    It takes no lock, and all of the line but the time is made beforehand.
     """
 
-    def __init__(self, session: "Session") -> None:
+    def __init__(self, session: Session) -> None:
         self.session = session
-        self._write = _last_line_writer(session)
-        self._hooked: list[int] = []
+        never = datetime(2000, 1, 1, tzinfo=UTC)
+        self._then = compose.timestamp(never).encode()
+        self._lines = {
+            number: compose.encode(
+                compose.session_end(
+                    session.id,
+                    never,
+                    event_id=contract.new_event_id(),
+                    exit_reason=reason,
+                    status="ended",
+                    signal=number,
+                    detected_by="emitter",
+                )
+            )
+            for number, reason in FATAL_SIGNALS.items()
+        }
 
-    def install(self) -> None:
-        """Hook what the host left at its default; a no-op elsewhere than on the main thread and as PID 1."""
-        if threading.current_thread() is not threading.main_thread() or os.getpid() == 1:
-            return
-        for number in FATAL_SIGNALS:
-            if signal.getsignal(number) is signal.SIG_DFL:
-                signal.signal(number, self._handle)
-                self._hooked.append(number)
-
-    def remove(self) -> None:
-        """Give back what is still ours."""
-        if threading.current_thread() is not threading.main_thread():
-            return
-        while self._hooked:
-            number = self._hooked.pop()
-            if signal.getsignal(number) == self._handle:
-                signal.signal(number, signal.SIG_DFL)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
+    def __call__(self, number: int, frame: FrameType | None) -> None:
         del frame
         try:
-            self._write(number)
+            if self.session.end is None and self.session.made_here:
+                now = compose.timestamp(datetime.now(UTC)).encode()
+                self.session.journal.append(self._lines[number].replace(self._then, now))
         finally:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
 
-def _give_back_signals() -> None:
-    """After a fork: the child is not the session, and dies at once even within a long call in C."""
+def hook_signals(session: Session) -> None:
+    """Have SIGTERM and SIGHUP end ``session``, where the host, or an ended session, left the default.
+
+    Safe to call again. A no-op elsewhere than on the main thread, and as PID 1, for which the default does
+    nothing.
+    """
+    if not on_main_thread() or os.getpid() == 1:
+        return
+    handler = _LastLine(session)
     for number in FATAL_SIGNALS:
+        now = signal.getsignal(number)
+        # A session that ended on another thread has left its handler behind.
+        if now is signal.SIG_DFL or (isinstance(now, _LastLine) and now.session.end is not None):
+            signal.signal(number, handler)
+
+
+def unhook_signals(session: Session | None = None) -> None:
+    """Give back the signals that are hooked for ``session``, or for any; a no-op off the main thread."""
+    for number in FATAL_SIGNALS if on_main_thread() else ():
         handler = signal.getsignal(number)
-        if isinstance(handler, MethodType) and isinstance(handler.__self__, SignalHooks):
+        if isinstance(handler, _LastLine) and session in (None, handler.session):
             signal.signal(number, signal.SIG_DFL)
 
 
 if hasattr(os, "register_at_fork"):
-    # Whichever thread forked is the main one of the child, where signals can be touched.
-    os.register_at_fork(after_in_child=_give_back_signals)
+    # The child is not the session, and dies at once even within a long call in C. Whichever thread forked is
+    # the main one of the child.
+    os.register_at_fork(after_in_child=unhook_signals)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 
-from oneiric import contract, couriers, facts
+from oneiric import contract, deliveries, facts
 
 VARIABLE = "ONEIRIC_SESSION_ID"
 
@@ -56,4 +56,4 @@ def _claim(session_id: str) -> str:
 
 def _still_true(claim: str) -> bool:
     session_id, _, pid = claim.rpartition(":")
-    return pid != str(os.getpid()) or session_id in couriers.live_sessions()
+    return pid != str(os.getpid()) or session_id in deliveries.live_sessions()

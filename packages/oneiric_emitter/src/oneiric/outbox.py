@@ -1,237 +1,48 @@
-"""The durable outbox: one journal a session, alive as long as its lock is held.
+"""The outbox: the folder of a machine's journals, and where they go from there.
 
-A journal is a file of JSON lines::
-
-    pulse   the last sign of life, one record of fixed size that each heartbeat overwrites
-    start   the session_start event
-    end     the session_end event, once there is one
-
-Its owner holds an ``flock`` on it. The kernel drops that lock when the process dies, however it dies, so a
-journal whose lock is free and that has no end is an orphan. What lies in the outbox is not yet acknowledged;
-acknowledged journals lie in ``done/``, refused ones in ``rejected/``, unreadable ones in ``corrupt/``.
-The folder is the whole state: an end always travels with its start, so nothing else need be remembered.
+What lies in the folder itself is not yet acknowledged; acknowledged journals lie in ``done/``, refused ones
+in ``rejected/``, unreadable ones in ``corrupt/``. The folder is the whole state: an end always travels with
+its start, so nothing else need be remembered.
 """
 
 import errno
-import json
 import os
-import stat
-from _thread import allocate_lock
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Literal
 
-from oneiric import compose, contract, facts
-from oneiric.descriptors import CLOEXEC, identity, lock, opened, raised, release, try_lock, write
+from oneiric.descriptors import identity, make_folder, release, try_lock
+from oneiric.journal import open_own
 
 SUFFIX = ".jsonl"
-NEW_SUFFIX = ".new"
-_PULSE_BYTES = 256
-_MAX_JOURNAL_BYTES = 1024 * 1024
-# Not blocking: a named pipe in the folder must not hold up whoever looks at it.
-_READ = os.O_RDONLY | CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-_CLAIM = os.O_RDWR | (_READ & ~os.O_RDONLY)
-_COUNTS = ("commands", "errors")
 _TO = ".to-"
 
-
-class CorruptJournal(Exception):  # noqa: N818 - reads as the fact it states
-    """A journal whose start cannot be read."""
+Kind = Literal["done", "rejected", "corrupt"]
 
 
-class Entry(NamedTuple):
-    """What one journal says."""
-
-    start: dict[str, Any]
-    end: dict[str, Any] | None
-    pulse: dict[str, Any] | None
-    torn: bool
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        """Start and end, as far as they are known."""
-        return [self.start] if self.end is None else [self.start, self.end]
-
-
-class Journal:
-    """The journal of one live session, held by its owner.
-
-    Every write can raise :class:`OSError`; a write that fails leaves the journal as it was.
-
-    Attributes:
-        ended: the end is in it.
-    """
-
-    def __init__(self, path: Path, start: dict[str, Any], descriptor: int, size: int) -> None:
-        self.path = path
-        self._start = start
-        self._descriptor = descriptor
-        self._size = size
-        self._identity = identity(descriptor)
-        self._pid = os.getpid()
-        self._closed = self.ended = False
-        # By the delivery thread; no forked child, which may find it taken for good, asks for it.
-        self._in_use = allocate_lock()
-
-    def __repr__(self) -> str:
-        return f"<Journal {self.path.name} bytes={self._size}>"
-
-    @classmethod
-    def create(cls, folder: Path, session_id: str, start: dict[str, Any], destination: str = "") -> "Journal":
-        """Write the start; from the return on no kill loses it.
-
-        The file gets its name after it is locked and whole: a finder can never take the lock of a live
-        journal, nor see half of one.
-        """
-        path = folder / f"{session_id}{_TO + destination if destination else ''}{SUFFIX}"
-        return cls(path, start, *_write_new(path, start))
-
-    def append_end(self, end: Mapping[str, Any]) -> None:
-        """Write the end behind the start, once: safe to call again until it succeeds."""
-        if not self.ended:
-            self.append(compose.encode(end))
-            self.ended = True
-
-    def append(self, line: bytes) -> None:
-        """Write a line made beforehand; takes no lock, so that a signal handler may call it."""
-        if self._closed:
-            raise OSError("the journal is closed")
-        if not self._is_ours():
-            self._reopen()
-        write(self._descriptor, line, self._size)
-        self._size += len(line)
-
-    def pulse(self, when: str, activity: Mapping[str, Any]) -> None:
-        """Overwrite the sign of life; the journal does not grow."""
-        with self._in_use:
-            line = _pulse_line(when, activity)
-            if self._is_ours() and len(line) == _PULSE_BYTES:
-                os.pwrite(self._descriptor, line, 0)
-
-    def sync(self) -> None:
-        """Have the disk hold what was written; slow on a network home, so never on the caller's thread.
-
-        Its name is on the disk after :func:`oneiric.descriptors.sync_folder`.
-        """
-        with self._in_use:
-            if self._is_ours():
-                os.fsync(self._descriptor)
-                return
-        with opened(self.path, os.O_RDONLY) as descriptor:
-            os.fsync(descriptor)
-
-    def close(self) -> None:
-        """Let go of the journal: its lock is free from here on, unless this is a forked child's copy of it.
-
-        Safe to call twice.
-        """
-        self._closed = True
-        # A close can fail, on a network home, and has closed all the same.
-        with suppress(OSError):
-            self._drop_descriptor()
-
-    def try_close(self) -> None:
-        """:meth:`close` it beside the delivery thread, unless that is at it."""
-        if self._in_use.acquire(blocking=False):
-            try:
-                self.close()
-            finally:
-                self._in_use.release()
-
-    def _is_ours(self) -> bool:
-        """Whether a write reaches this journal.
-
-        The host may have closed the descriptor and got its number again, or somebody unlinked the file.
-        """
-        found = self._found()
-        return found is not None and found.st_nlink > 0
-
-    def _found(self) -> os.stat_result | None:
-        """What the descriptor is, where it still is this file."""
-        try:
-            found = os.fstat(self._descriptor)
-        except OSError:
-            return None
-        return found if (found.st_dev, found.st_ino) == self._identity else None
-
-    def _drop_descriptor(self) -> None:
-        held = self._found() is not None
-        descriptor, self._descriptor = self._descriptor, -1
-        if held and self._pid == os.getpid():
-            release(descriptor)
-        elif held:
-            os.close(descriptor)
-
-    def _reopen(self) -> None:
-        """Take the journal up again after its descriptor, or its file, was taken from us."""
-        self._drop_descriptor()
-        try:
-            descriptor, self._size = _take_up(self.path)
-        except FileNotFoundError:
-            # Unlinked, or taken for dead and delivered: begin anew, the start may be a duplicate.
-            descriptor, self._size = _write_new(self.path, self._start)
-        self._descriptor, self._identity = descriptor, identity(descriptor)
-
-
-def prepare_outbox(folder: Path, home: Path) -> None:
+def prepare(folder: Path, home: Path) -> None:
     """Make the outbox where it is missing; a home that is missing may be mounted later, and is left so.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be made, or nothing can be written there.
     """
-    if os.path.isdir(folder):
-        return
-    if folder.is_relative_to(home) and not os.path.exists(home):
-        raise FileNotFoundError(errno.ENOENT, "the home folder is missing", os.fspath(folder))
-    prepare_folder(folder)
+    if not os.path.isdir(folder):
+        if folder.is_relative_to(home) and not os.path.exists(home):
+            raise FileNotFoundError(errno.ENOENT, "the home folder is missing", os.fspath(folder))
+        make_folder(folder)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(folder))
 
 
-def prepare_folder(folder: Path) -> None:
-    """Make the outbox folder and what leads to it, for this user alone, whatever the host's umask."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    for path in reversed(missing):
-        path.mkdir(mode=0o700, exist_ok=True)
-        path.chmod(0o700)
+def path_for(folder: Path, session_id: str, destination: str = "") -> Path:
+    """Where the journal of a session lies."""
+    return folder / f"{session_id}{_TO + destination if destination else ''}{SUFFIX}"
 
 
-def read(path: Path) -> Entry:
-    """What a journal says.
-
-    Raises:
-        CorruptJournal: it has no readable start.
-        OSError: it cannot be opened.
-    """
-    descriptor = os.open(path, _READ)
-    with open(descriptor, "rb") as file:
-        _require_own_file(descriptor, path)
-        content = file.read(_MAX_JOURNAL_BYTES + 1)
-    if len(content) > _MAX_JOURNAL_BYTES:
-        raise CorruptJournal(f"it is larger than {_MAX_JOURNAL_BYTES} bytes")
-    return parse(content)
-
-
-def parse(content: bytes) -> Entry:
-    """What the bytes of a journal say; a torn last line is not there.
-
-    Raises:
-        CorruptJournal: they hold no readable start.
-    """
-    lines = content.split(b"\n")
-    torn = bool(lines.pop())
-    found = {event["event_type"]: event for line in lines if (event := _event(line)) is not None}
-    start, end, pulse = (found.get(kind) for kind in ("session_start", "session_end", "session_heartbeat"))
-    if start is None or not _is_usable(start):
-        raise CorruptJournal("no readable start event")
-    if end is not None and not (_has_time(end) and end.get("session_id") == session_id_of(start)):
-        raise CorruptJournal("its end is not this session's")
-    if pulse is not None and not _has_time(pulse):
-        pulse = None
-    if end is not None and "activity" not in end and (activity := activity_of(pulse or {})):
-        # A signal handler writes a line that was made beforehand; what happened until then is in the pulse.
-        end["activity"] = activity
-    return Entry(start, end, pulse, torn)
+def destination_of(path: Path) -> str:
+    """Whom a journal is for, see :attr:`oneiric.transport.Endpoint.destination`."""
+    return path.name.removesuffix(SUFFIX).partition(_TO)[2]
 
 
 def journals(folder: Path, destination: str | None = "") -> list[Path]:
@@ -240,161 +51,39 @@ def journals(folder: Path, destination: str | None = "") -> list[Path]:
     return [path for path in found if destination is None or destination_of(path) == destination]
 
 
-def destination_of(path: Path) -> str:
-    """Whom a journal is for, see :attr:`oneiric.transport.Endpoint.destination`."""
-    return path.name.removesuffix(SUFFIX).partition(_TO)[2]
-
-
-def try_read(path: Path) -> Entry | None:
-    """What a journal says; ``None`` where it is gone, or says nothing."""
-    try:
-        return read(path)
-    except (OSError, CorruptJournal):
-        return None
-
-
-def activity_of(pulse: Mapping[str, Any]) -> dict[str, Any]:
-    """What a pulse tells of the shell's activity, as far as it is readable."""
-    counts = {name: pulse[name] for name in _COUNTS if isinstance(pulse.get(name), int) and pulse[name] >= 0}
-    last = {"timestamp": pulse.get("last_activity")}
-    return counts | ({"last_activity": last["timestamp"]} if _has_time(last) else {})
+def counts(folder: Path) -> dict[str, int]:
+    """How many journals are open (live, or not delivered yet), were rejected, or cannot be read."""
+    kinds = {"open": "", "rejected": "rejected", "corrupt": "corrupt"}
+    return {name: len(journals(folder / kind, None)) for name, kind in kinds.items()}
 
 
 @contextmanager
-def claim(path: Path) -> Iterator[int | None]:
-    """Hold a journal that nobody else holds; ``None`` while its owner, or another finder, has it."""
+def claim(path: Path) -> Iterator[bool]:
+    """Hold a journal, where nobody else does: neither its owner nor another finder.
+
+    Raises:
+        CorruptJournal: it is no file of this user.
+        OSError: it cannot be opened.
+    """
     try:
-        descriptor = os.open(path, _CLAIM)
+        descriptor = open_own(path, os.O_RDWR)
     except FileNotFoundError:
-        yield None
+        yield False
         return
     try:
-        _require_own_file(descriptor, path)
-        yield descriptor if try_lock(descriptor) and identity(path) == identity(descriptor) else None
+        yield try_lock(descriptor) and identity(path) == identity(descriptor)
     finally:
         release(descriptor)
 
 
-def append_end(descriptor: int, entry: Entry, end: Mapping[str, Any]) -> None:
-    """Write an end into a claimed journal; a torn line before it is closed first."""
-    line = compose.encode(end)
-    write(descriptor, b"\n" + line if entry.torn else line, os.fstat(descriptor).st_size)
+def move(path: Path, kind: Kind) -> None:
+    """Move a journal to the folder ``kind``; killed before that, it is sent again and recognised.
 
-
-def owner_gone(entry: Entry) -> bool | None:
-    """Whether the process that wrote the start is gone; ``None`` where this process cannot know."""
-    process = entry.start.get("process")
-    if not process or process["boot_id"] != facts.boot_id():
-        return None
-    if process["pid_namespace"] != facts.pid_namespace():
-        return None
-    return bool(facts.process_start_ticks(entry.start["pid"]) != process["started_at"])
-
-
-def end_for_orphan(entry: Entry) -> dict[str, Any]:
-    """The end of a session that nobody holds any more, at its last sign of life.
-
-    The lock goes when the process dies, and also when it becomes another program (``exec``): then the very
-    same process is still there. So any lock that a living process has lost is taken for an ``exec``: nothing
-    tells the two apart, and where its own end follows, that one counts.
+    Raises:
+        OSError: it cannot be moved.
     """
-    session_id = session_id_of(entry.start)
-    pulse = entry.pulse or {}
-    seen = (pulse or entry.start)["timestamp"]
-    execed = owner_gone(entry) is False
-    reason = "exec" if execed else "outbox_recovered"
-    return compose.session_end(
-        session_id,
-        datetime.fromisoformat(seen),
-        event_id=contract.end_event_id(session_id, f"{reason}:{seen}"),
-        exit_reason=reason,
-        status="ended" if execed else "crashed",
-        detected_by="outbox",
-        activity=activity_of(pulse) or None,
-    )
-
-
-def session_id_of(start: Mapping[str, Any]) -> str:
-    """The id of the session that a start event begins."""
-    when = datetime.fromisoformat(start["timestamp"])
-    return contract.session_id_for(start["component_name"], when, start["event_id"])
-
-
-def _event(line: bytes) -> dict[str, Any] | None:
-    try:
-        event = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return event if isinstance(event, dict) and isinstance(event.get("event_type"), str) else None
-
-
-def _require_own_file(descriptor: int, path: Path) -> None:
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-        raise CorruptJournal(f"{path.name} is no file of this user")
-
-
-def _is_usable(start: Mapping[str, Any]) -> bool:
-    """Whether a start has what the outbox itself must know; the rest is for the server to judge."""
-    try:
-        contract.start_time_of(session_id_of(start))
-        process = start.get("process") or {"boot_id": "", "pid_namespace": "", "started_at": 0}
-        # Writing it again finds NaN and lone surrogates, which no server would take.
-        compose.encode(start)
-        return bool({"boot_id", "pid_namespace", "started_at"} <= process.keys() and start["pid"] > 0)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError):
-        return False
-
-
-def _has_time(event: Mapping[str, Any]) -> bool:
-    try:
-        compose.encode(event)
-        when = datetime.fromisoformat(event["timestamp"])
-        when.astimezone(UTC)
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
-        return False
-    return when.tzinfo is not None
-
-
-def _pulse_line(when: str, activity: Mapping[str, Any]) -> bytes:
-    record = compose.encode({"event_type": "session_heartbeat", "timestamp": when, **activity})
-    return record[:-1].ljust(_PULSE_BYTES - 1) + b"\n"
-
-
-def _write_new(final: Path, start: dict[str, Any]) -> tuple[int, int]:
-    """Make a journal; returns its locked descriptor and its size."""
-    fresh = final.with_suffix(NEW_SUFFIX)
-    content = _pulse_line(start["timestamp"], {}) + compose.encode(start)
-    descriptor = _open_new(fresh, final.parent)
-    try:
-        lock(descriptor)
-        write(descriptor, content, 0)
-        os.rename(fresh, final)
-    except BaseException:
-        os.close(descriptor)
-        with suppress(OSError):
-            os.unlink(fresh)
-        raise
-    return descriptor, len(content)
-
-
-def _take_up(path: Path) -> tuple[int, int]:
-    """Lock a journal that exists; returns its descriptor and its size."""
-    descriptor = raised(os.open(path, os.O_RDWR | CLOEXEC))
-    try:
-        lock(descriptor)
-        return descriptor, os.fstat(descriptor).st_size
-    except BaseException:
-        os.close(descriptor)
-        raise
-
-
-def _open_new(path: Path, folder: Path) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | CLOEXEC | os.O_NOFOLLOW
-    try:
-        descriptor = os.open(path, flags, 0o600)
-    except FileNotFoundError:
-        prepare_folder(folder)
-        descriptor = os.open(path, flags, 0o600)
-    os.fchmod(descriptor, 0o600)
-    return raised(descriptor)
+    target = path.parent / kind
+    target.mkdir(mode=0o700, exist_ok=True)
+    with suppress(OSError):
+        os.utime(path)  # from here on its age says how long it lies there
+    os.replace(path, target / path.name)

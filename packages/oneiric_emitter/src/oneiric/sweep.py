@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from oneiric import compose, contract, descriptors, log, outbox
-from oneiric.outbox import SUFFIX, CorruptJournal, Entry
+from oneiric import compose, contract, descriptors, journal, log, outbox
+from oneiric.journal import CorruptJournal, Entry
 
 Deliver = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 
-ACCEPTED = frozenset({"stored", "duplicate"})
 KEEP_DONE = timedelta(days=7)
 KEEP_DONE_BYTES = 20 * 1024 * 1024
 FOREIGN_AFTER = timedelta(days=7)
@@ -24,36 +23,7 @@ PRUNE_EVERY = timedelta(hours=1)
 LONGEST_SWEEP = timedelta(minutes=5)
 
 
-class SweepReport:
-    """What a sweep did, in journals.
-
-    Attributes:
-        busy: somebody else sweeps, nothing was done.
-    """
-
-    def __init__(self, *, busy: bool = False) -> None:
-        self.busy = busy
-        self.delivered = 0
-        self.recovered = 0
-        self.rejected = 0
-        self.corrupt = 0
-
-    def __repr__(self) -> str:
-        return f"<SweepReport {' '.join(f'{name}={number}' for name, number in vars(self).items())}>"
-
-
-class _Ended(NamedTuple):
-    """A journal with its end, ready to be delivered."""
-
-    path: Path
-    entry: Entry
-
-    @property
-    def size(self) -> int:
-        return sum(len(compose.encode(event)) for event in self.entry.events)
-
-
-def sweep(folder: Path, deliver: Deliver, *, now: datetime, destination: str = "") -> SweepReport:
+def sweep(folder: Path, deliver: Deliver, *, now: datetime, destination: str = "") -> bool:
     """Recover orphans in this machine's ``folder`` and deliver what waits there, in batches.
 
     Journals of other machines (a shared home) are delivered once they have an end or lay untouched for
@@ -67,41 +37,23 @@ def sweep(folder: Path, deliver: Deliver, *, now: datetime, destination: str = "
         destination: whose journals; those for other servers wait for them, a week at most.
 
     Returns:
-        What was done, counted; nothing while a sweep is under way that began elsewhere less than five
-        minutes ago.
+        Whether it was done; not while a sweep is under way that began elsewhere less than five minutes ago.
     """
-    report = SweepReport()
     with _one_at_a_time(folder, now) as mine:
         if not mine:
-            return SweepReport(busy=folder.exists())
-        for group in _grouped(_ended(folder, report, now, destination)):
-            _deliver(group, deliver, report)
+            return not folder.exists()
+        for batch in compose.batches(_ended(folder, now, destination), lambda ended: ended[1].events):
+            _deliver(batch, deliver)
         _prune(folder, now)
-    return report
+    return True
 
 
 def replay(folder: Path, deliver: Deliver) -> int:
     """Deliver again what lies in ``done/``, for a lost or restored database; returns journals sent."""
-    journals = [
-        _Ended(path, entry) for path in outbox.journals(folder / "done") if (entry := outbox.try_read(path))
-    ]
-    for group in _grouped(iter(journals)):
-        deliver([event for journal in group for event in journal.entry.events])
-    return len(journals)
-
-
-def count(folder: Path, kind: str = "") -> int:
-    """How many journals wait (``kind=""``), or lie in ``rejected``, ``corrupt`` or ``done``."""
-    return sum(1 for _ in (folder / kind).glob(f"*{SUFFIX}"))
-
-
-def settle(path: Path, kind: str) -> None:
-    """Move a journal to ``done``, ``rejected`` or ``corrupt``; a crash before it only sends it again."""
-    target = path.parent / kind
-    target.mkdir(mode=0o700, exist_ok=True)
-    with suppress(OSError):
-        os.utime(path)  # from here on its age says how long it lies there
-    os.replace(path, target / path.name)
+    entries = [entry for path in outbox.journals(folder / "done") if (entry := journal.try_read(path))]
+    for batch in compose.batches(entries, lambda entry: entry.events):
+        deliver([event for entry in batch for event in entry.events])
+    return len(entries)
 
 
 @contextmanager
@@ -123,31 +75,28 @@ def _one_at_a_time(folder: Path, now: datetime) -> Iterator[bool]:
         descriptors.release(descriptor)
 
 
-def _ended(folder: Path, report: SweepReport, now: datetime, destination: str) -> Iterator[_Ended]:
+def _ended(folder: Path, now: datetime, destination: str) -> Iterator[tuple[Path, Entry]]:
     """Every journal that may be delivered, orphans with the end that they lacked."""
     for path in (*outbox.journals(folder, None), *_foreign(folder, now)):
         for_us = outbox.destination_of(path) == destination or _age(path, now) > FOREIGN_AFTER
-        if for_us and (journal := _recover(path, report)) is not None:
-            yield journal
-    for path in folder.glob(f"*{outbox.NEW_SUFFIX}"):
+        if for_us and (entry := _recover(path)) is not None:
+            yield path, entry
+    for path in folder.glob(f"*{journal.NEW_SUFFIX}"):
         _drop_abandoned(path, now)
 
 
-def _recover(path: Path, report: SweepReport) -> _Ended | None:
+def _recover(path: Path) -> Entry | None:
+    """What a journal says that nobody holds, with an end; ``None`` where it is held or unreadable."""
     try:
-        with outbox.claim(path) as descriptor:
-            if descriptor is None and not _surely_dead(path):
+        with outbox.claim(path) as claimed:
+            if not claimed and not _surely_dead(path):
                 return None
-            entry = outbox.read(path)
-            if entry.end is None:
-                entry = _with_end(path, entry)
-                report.recovered += 1
-            return _Ended(path, entry)
+            entry = journal.read(path)
+            return entry if entry.end is not None else _with_end(path, entry)
     except CorruptJournal as error:
-        report.corrupt += 1
         log.warning("journal %s is set aside in %s: %s", path.name, path.parent / "corrupt", error)
         with suppress(OSError):
-            settle(path, "corrupt")
+            outbox.move(path, "corrupt")
     except OSError as error:
         log.warning("journal %s stays where it is: %s", path, error)
     return None
@@ -155,56 +104,27 @@ def _recover(path: Path, report: SweepReport) -> _Ended | None:
 
 def _surely_dead(path: Path) -> bool:
     """A child forked behind our back keeps the lock of its dead parent; its pid and start time tell."""
-    entry = outbox.try_read(path)
-    return entry is not None and outbox.owner_gone(entry) is True
+    entry = journal.try_read(path)
+    return entry is not None and journal.owner_gone(entry) is True
 
 
 def _with_end(path: Path, entry: Entry) -> Entry:
-    descriptor = os.open(path, os.O_RDWR | descriptors.CLOEXEC)
-    try:
-        outbox.append_end(descriptor, entry, outbox.end_for_orphan(entry))
-    finally:
-        os.close(descriptor)
-    complete = outbox.read(path)
+    journal.append_end(path, entry, journal.end_for_orphan(entry))
+    complete = journal.read(path)
     if complete.end is None:
         raise CorruptJournal("its end cannot be read back")
     return complete
 
 
-def _deliver(group: list[_Ended], deliver: Deliver, report: SweepReport) -> None:
-    results = iter(deliver([event for journal in group for event in journal.entry.events]))
-    for journal in group:
-        answers = [next(results) for _ in journal.entry.events]
-        statuses = {answer["status"] for answer in answers}
-        if statuses <= ACCEPTED:
-            report.delivered += 1
-            kind = "done"
-        else:
-            report.rejected += 1
-            kind = "rejected"
-            log.warning(
-                "journal %s is refused: %s", journal.path.name, [a["error"] for a in answers if a["error"]]
-            )
+def _deliver(batch: list[tuple[Path, Entry]], deliver: Deliver) -> None:
+    results = iter(deliver([event for _, entry in batch for event in entry.events]))
+    for path, entry in batch:
+        answers = [next(results) for _ in entry.events]
+        accepted = all(answer["status"] in contract.ACCEPTED for answer in answers)
+        if not accepted:
+            log.warning("journal %s is refused: %s", path.name, [a["error"] for a in answers if a["error"]])
         with suppress(OSError):
-            settle(journal.path, kind)
-
-
-def _grouped(journals: Iterator[_Ended]) -> Iterator[list[_Ended]]:
-    """Journals in groups that fit one call."""
-    group: list[_Ended] = []
-    size = 0
-    for journal in journals:
-        full = (
-            size + journal.size > contract.EMITTER_BATCH_BYTES
-            or 2 * len(group) + 2 > contract.MAX_BATCH_EVENTS
-        )
-        if group and full:
-            yield group
-            group, size = [], 0
-        group.append(journal)
-        size += journal.size
-    if group:
-        yield group
+            outbox.move(path, "done" if accepted else "rejected")
 
 
 def _foreign(folder: Path, now: datetime) -> Iterator[Path]:
@@ -213,7 +133,7 @@ def _foreign(folder: Path, now: datetime) -> Iterator[Path]:
         if other == folder or not other.is_dir():
             continue
         for path in outbox.journals(other, None):
-            entry = outbox.try_read(path)
+            entry = journal.try_read(path)
             if entry is not None and (entry.end is not None or _age(path, now) > FOREIGN_AFTER):
                 yield path
 
@@ -228,8 +148,8 @@ def _age(path: Path, now: datetime) -> timedelta:
 def _drop_abandoned(path: Path, now: datetime) -> None:
     """A ``.new`` file whose writer died before the session had begun."""
     if _age(path, now) > ABANDONED_NEW_AFTER:
-        with suppress(OSError, CorruptJournal), outbox.claim(path) as descriptor:
-            if descriptor is not None:
+        with suppress(OSError, CorruptJournal), outbox.claim(path) as claimed:
+            if claimed:
                 path.unlink()
 
 

@@ -23,9 +23,9 @@ from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
 from typing import Any, Self
 
-from oneiric import outbox
+from oneiric import journal, outbox
 from oneiric.events import InvalidEvent, SessionHeartbeat, SessionStart, parse_event
-from oneiric.outbox import Entry
+from oneiric.journal import Entry
 from oneiric.paths import user_paths
 
 Answer = Callable[[list[dict[str, Any]]], dict[str, Any]]
@@ -104,7 +104,7 @@ def journals(folder: Path, kind: str = "") -> list[Entry]:
     for path in outbox.journals(folder / kind, None):
         # Somebody may have delivered it since it was listed.
         with suppress(FileNotFoundError):
-            found.append(outbox.read(path))
+            found.append(journal.read(path))
     return found
 
 

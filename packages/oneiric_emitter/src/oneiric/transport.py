@@ -144,9 +144,9 @@ def call_tool(
     return _content(status, answer)
 
 
-def prepare(endpoint: Endpoint) -> None:
-    """Import on the caller's thread what calls to ``endpoint`` need."""
-    if endpoint.url is not None:
+def prepare(url: str | None) -> None:
+    """Import on the caller's thread what calls to ``url`` need."""
+    if url is not None:
         import encodings.idna  # noqa: F401 - each would otherwise be imported by our thread
         import http.client  # noqa: F401
         import urllib.parse  # noqa: F401

@@ -13,18 +13,9 @@ class ConfigurationError(SessionBuddyError):
 
 
 class PortTaken(ConfigurationError):  # noqa: N818 - reads as the fact it states
-    """Another program listens on the server's port.
-
-    Attributes:
-        port: the port asked for.
-        pid: who listens there, ``None`` where the system does not tell.
-        program: that process's command line, ``None`` likewise.
-    """
+    """Another program listens on the server's port; which one, where the system tells."""
 
     def __init__(self, port: int, pid: int | None = None, program: str | None = None) -> None:
-        self.port = port
-        self.pid = pid
-        self.program = program
         holder = f"pid {pid} ({program or 'unknown program'})" if pid else "a process of another user"
         super().__init__(
             f"port {port} is taken by {holder}; stop it, or choose another with --port or SESSION_BUDDY_PORT"
@@ -36,12 +27,10 @@ class AlreadyRunning(SessionBuddyError):  # noqa: N818 - reads as the fact it st
 
     Attributes:
         pid: the server's process, ``None`` while it is still starting and has not said.
-        url: its address, ``None`` likewise.
     """
 
     def __init__(self, pid: int | None = None, url: str | None = None) -> None:
         self.pid = pid
-        self.url = url
         super().__init__(
             f"Session-Buddy is already running at {url} (pid {pid})"
             if pid
@@ -58,24 +47,16 @@ class StoreError(SessionBuddyError):
 
 
 class StoreLocked(StoreError):  # noqa: N818 - reads as the fact it states
-    """Another process holds the database file.
-
-    Attributes:
-        holder_pid: that process, ``None`` where the system does not tell.
-        program: its command line, ``None`` likewise.
-    """
+    """Another process holds the database file; which one, where the system tells."""
 
     def __init__(self, database: str, holder_pid: int | None = None, program: str | None = None) -> None:
-        self.database = database
-        self.holder_pid = holder_pid
-        self.program = program
         holder = f"pid {holder_pid} ({program or 'unknown program'})" if holder_pid else "another process"
         super().__init__(
             f"database {database} is held by {holder}; stop it, or name another with SESSION_BUDDY_DB_PATH"
         )
 
 
-class StoreUnreadable(StoreError):  # noqa: N818 - reads as the fact it states
+class StoreUnavailable(StoreError):  # noqa: N818 - reads as the fact it states
     """The database, or its folder, cannot be read or written: permissions, a full disk, damage."""
 
 
@@ -95,14 +76,10 @@ class NewerDatabase(StoreError):  # noqa: N818 - reads as the fact it states
     """A later version of Session-Buddy wrote the database; it was left as it is.
 
     Attributes:
-        found: the schema number in the file.
-        known: the highest schema number of this version.
-        fact: both, without what to do about it.
+        fact: its schema number and ours, without what to do about it.
     """
 
     def __init__(self, database: str, found: int, known: int) -> None:
-        self.found = found
-        self.known = known
         self.fact = (
             f"database {database} was written by a newer Session-Buddy (schema {found}; this knows {known})"
         )
@@ -116,16 +93,9 @@ class StoreClosed(StoreError):  # noqa: N818 - reads as the fact it states
 
 
 class UnknownBackup(SessionBuddyError):  # noqa: N818 - reads as the fact it states
-    """No backup has this name.
-
-    Attributes:
-        name: what was asked for.
-        names: those that there are, newest first.
-    """
+    """No backup has this name; ``names`` are those that there are, newest first."""
 
     def __init__(self, name: str, folder: Path, names: Sequence[str]) -> None:
-        self.name = name
-        self.names = list(names)
         there_are = f"there are {', '.join(names)}" if names else "there are none"
         super().__init__(f"no backup {name!r} in {folder}; {there_are}")
 
@@ -138,28 +108,19 @@ class UnknownSession(SessionBuddyError):  # noqa: N818 - reads as the fact it st
     """No session has this id.
 
     Attributes:
-        ref: what was asked for.
         nearest: up to three ids that look like it, the nearest first.
     """
 
     def __init__(self, ref: str, nearest: Sequence[str] = ()) -> None:
-        self.ref = ref
         self.nearest = list(nearest)
         hint = f"; the nearest: {', '.join(nearest)}" if nearest else ""
         super().__init__(f"no session {ref!r}{hint}")
 
 
 class AmbiguousSession(SessionBuddyError):  # noqa: N818 - reads as the fact it states
-    """Several sessions begin like this.
-
-    Attributes:
-        ref: what was asked for.
-        candidates: ids that match, newest first.
-    """
+    """Several sessions begin like this; ``candidates`` are their ids, newest first."""
 
     def __init__(self, ref: str, candidates: Sequence[str]) -> None:
-        self.ref = ref
-        self.candidates = list(candidates)
         super().__init__(f"{ref!r} fits several sessions: {', '.join(candidates)}; give more of the id")
 
 
@@ -167,14 +128,10 @@ class InvalidQuery(SessionBuddyError):  # noqa: N818 - reads as the fact it stat
     """A filter has a value that is not allowed.
 
     Attributes:
-        field: the filter's name.
-        value: what was given.
         allowed: what is allowed.
     """
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
-        self.field = field
-        self.value = value
         self.allowed = allowed
         super().__init__(f"{field}: {value!r} is not valid: {allowed}")
 

@@ -88,14 +88,18 @@ class AdminShell:
         self._activity = {"commands": 0, "errors": 0}
         with _outside_event_loop():
             self._exit = {"exit_reason": "exception", "exit_code": 1}
-            self._hook_prompt_signals()
+            if emitter := self._emitter:
+                # One that a subclass made does not know that it stands at a prompt.
+                emitter.interactive = True
             self._track(self._emit_session_start)
             self._start_failed = self._emitter is not None and self.session_id is None
             try:
                 self._exit = {"exit_reason": self._run_prompt(), "exit_code": 0}
             finally:
                 self._track(self._emit_session_end)
-                self._end_if_live()
+                if emitter := self._emitter:
+                    # What a subclass's hook has left open.
+                    emitter.end_session(**self._exit)
 
     def add_helper(self, name: str, func: Callable[..., Any]) -> None:
         """Define a function at the prompt."""
@@ -127,22 +131,17 @@ class AdminShell:
 
     def get_status(self) -> dict[str, str]:
         """Labels and values of ``%status``."""
+        emitter = self._emitter
+        counts = emitter.outbox | {"dropped": emitter.dropped} if emitter else {}
         return {
             "Component": f"{self.component_name} {self._get_component_version()}",
             "Application": type(self.app).__name__,
             "Session": self.session_id or "none",
             "Session tracking": self.tracking_status(),
             "Activity": "{commands} commands, {errors} errors".format(**self._activity),
-            "Outbox": self._outbox_status(),
+            "Outbox": ", ".join(f"{number} {name}" for name, number in counts.items()) or "unknown",
             "CLI commands": str(len(self.commands)),
         }
-
-    def _outbox_status(self) -> str:
-        emitter = self._emitter
-        if emitter is None:
-            return "unknown"
-        counts = emitter.outbox | {"dropped": emitter.dropped}
-        return ", ".join(f"{number} {name}" for name, number in counts.items())
 
     async def close(self) -> None:
         """End the session, where one is live, and stop the emitter."""
@@ -210,17 +209,6 @@ class AdminShell:
         if emitter := self._emitter:
             emitter.end_session(**self._exit)
         self._session_id = None
-
-    def _hook_prompt_signals(self) -> None:
-        """An emitter that a subclass made does not know that it stands at a prompt."""
-        if emitter := self._emitter:
-            emitter.interactive = True
-
-    def _end_if_live(self) -> None:
-        """End what a subclass's hook has left open."""
-        emitter = self._emitter
-        if emitter and emitter.session_id:
-            emitter.end_session(**self._exit)
 
     @property
     def _emitter(self) -> SessionEventEmitter | None:

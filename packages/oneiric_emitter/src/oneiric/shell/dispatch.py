@@ -1,11 +1,14 @@
 """Commands at the IPython prompt: a typed line becomes a child process, Tab completes it."""
 
+import signal
 import subprocess
 import sys
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
+from oneiric.process import on_main_thread
 from oneiric.shell.commands import Commands, is_python
 from oneiric.shell.prompt import Prompt
 
@@ -50,18 +53,26 @@ def run(argv: list[str]) -> int:
     """
     sys.stdout.flush()
     try:
-        with subprocess.Popen(argv) as child:
-            code = _wait(child)
+        with _without_interrupts(), subprocess.Popen(argv) as child:
+            code = child.wait()
     except OSError as error:
         print(f"{argv[0]} cannot be started: {error.strerror}")  # noqa: T201 - to the person who typed it
         return 127
     return code if code >= 0 else 128 - code
 
 
-def _wait(child: "subprocess.Popen[Any]") -> int:
-    # Ctrl-C reaches every process of the terminal: what it means is the child's decision, and we wait for it.
-    while True:
-        try:
-            return child.wait()
-        except KeyboardInterrupt:
-            continue
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Leave Ctrl-C, which reaches every process of the terminal, to the child: we wait for what it decides.
+
+    The handler does nothing, and a child does not inherit it. To catch the interrupt would not do: one that
+    comes just after the child was reaped loses its exit code.
+    """
+    if not on_main_thread() or signal.getsignal(signal.SIGINT) is None:  # a handler in C cannot be put back
+        yield
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -12,7 +12,6 @@ from oneiric.shell import dispatch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from oneiric.shell.core import AdminShell
     from oneiric.shell.prompt import Prompt
 
 
@@ -22,14 +21,15 @@ class BaseMagics(Magics):
 
     Attributes:
         app: the component's application, set by :meth:`set_app`.
-        admin: the shell that registered these magics; ``None`` in a component that registers them by itself.
+        admin: the :class:`~oneiric.shell.AdminShell` that registered these magics; ``None`` in a component
+            that registers them by itself.
     """
 
     def __init__(self, shell: Prompt) -> None:
         super().__init__(shell)
         self.shell: Prompt = shell
         self.app: Any = None
-        self.admin: AdminShell | None = None
+        self.admin: Any = None
 
     def set_app(self, app: object) -> None:
         """Give the magics the component's application."""

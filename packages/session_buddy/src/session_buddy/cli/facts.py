@@ -14,7 +14,7 @@ from session_buddy.host.places import file_of
 from session_buddy.keep.backups import Backups
 
 if TYPE_CHECKING:
-    from session_buddy.host.holders import Door
+    from session_buddy.host.holders import Address
 
 ANSWER_SECONDS: Final = 5.0
 _ANY: Final = 10_000
@@ -22,9 +22,9 @@ _INDENT: Final = 20
 
 
 def _joined(listens_on: Sequence[Mapping[str, Any]]) -> str:
-    from session_buddy.host.holders import Door  # 30 ms of psutil
+    from session_buddy.host.holders import Address  # 30 ms of psutil
 
-    return ", ".join(str(Door(**door)) for door in listens_on)
+    return ", ".join(str(Address(**address)) for address in listens_on)
 
 
 def _when(iso: str | None) -> str:
@@ -64,7 +64,7 @@ def of_server(info: ServerInfo | None) -> dict[str, Any]:
         "running": True,
         **known,
         **told,
-        "listens_on": [door._asdict() for door in doors_of(info.pid)],
+        "listens_on": [address._asdict() for address in addresses_of(info.pid)],
         "socket": str(info.socket),
         **_last_backup(info),
     }
@@ -86,11 +86,11 @@ def tell_named(this: str) -> None:
         edge.tell(f"SESSION_BUDDY_MCP_ENDPOINT names another server, {address}; {this}.")
 
 
-def doors_of(pid: int) -> list["Door"]:
+def addresses_of(pid: int) -> list["Address"]:
     """Where a server listens on TCP; nothing where the system does not tell."""
     from session_buddy.host import holders  # 30 ms of psutil
 
-    return holders.doors_of(pid)
+    return holders.addresses_of(pid)
 
 
 def in_words(told: Mapping[str, Any]) -> str:

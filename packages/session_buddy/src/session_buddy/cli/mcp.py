@@ -86,7 +86,7 @@ def start(
 @app.command()
 def stop() -> None:
     """Stop the server; acknowledged events are on disk."""
-    info = process.settled(user_paths())
+    info = process.running_when_stable(user_paths())
     if info is None:
         edge.say("Session-Buddy is not running.")
         facts.tell_named(_LOCAL_ONLY)
@@ -142,7 +142,7 @@ def health() -> None:
     own. Exit code 0 or 1.
     """
     named = ask.named_server()
-    server = named or _tcp_door()
+    server = named or _over_tcp()
     hint = ask.IF_REFUSED if named else _IF_REFUSED
     answer = ask.call(server, "health_check", {}, if_refused=hint, timeout=facts.ANSWER_SECONDS)
     edge.say(
@@ -151,7 +151,7 @@ def health() -> None:
     )
 
 
-def _tcp_door() -> Endpoint:
+def _over_tcp() -> Endpoint:
     """This user's server by its TCP address, with a token that serves for one call."""
     info = process.running(user_paths())
     if info is None:
@@ -227,6 +227,6 @@ def _tell_already(info: ServerInfo, flags: dict[str, Any]) -> None:
 
 def _tell_if_open(pid: int) -> None:
     """The address names one way in; say where there are more."""
-    doors = facts.doors_of(pid)
-    if any(door.everywhere for door in doors):
-        edge.say(f"Listens on: {', '.join(map(str, doors))}")
+    addresses = facts.addresses_of(pid)
+    if any(address.everywhere for address in addresses):
+        edge.say(f"Listens on: {', '.join(map(str, addresses))}")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
-from oneiric.config import InvalidEndpoint, named_endpoint
+from oneiric.config import InvalidEndpoint, named_endpoint, named_url
 from oneiric.paths import user_paths
 from oneiric.transport import (
     CallRefused,
@@ -44,7 +44,7 @@ _DATABASE_VARIABLES: Final = ("SESSION_BUDDY_STORAGE_URL", "SESSION_BUDDY_DB_PAT
 
 
 class _HungUp(ServerFailed):
-    """The server's door was closed, or closed while we stood in it."""
+    """The server was no longer listening, or closed the connection before it answered."""
 
 
 def list_sessions(**filters: Any) -> list[Record]:  # noqa: ANN401 - the filters of the tool
@@ -225,7 +225,7 @@ def named_server() -> Endpoint | None:
 
 def named_address() -> str | None:
     """The address that ``SESSION_BUDDY_MCP_ENDPOINT`` names, as it stands there."""
-    return os.environ.get("SESSION_BUDDY_MCP_ENDPOINT") or None
+    return named_url(os.environ)
 
 
 def _typed(text: str) -> str:

@@ -36,7 +36,7 @@ def _fold_start(row: SessionRow | None, event: SessionStart, arrival: Arrival) -
         error = f"event_id: '{arrival.event_id}' is not valid: {known}"
         return Taken("invalid", row.session_id, row, field="event_id", error=error)
     ends = tuple(end for end in row.ends if _counts(end.subject, end.by_admin, arrival.subject))
-    return Taken("stored", row.session_id, _settled(fresh._replace(ends=ends)), kept=True)
+    return Taken("stored", row.session_id, _with_outcome(fresh._replace(ends=ends)), kept=True)
 
 
 def _fold_end(row: SessionRow | None, event: SessionEnd, arrival: Arrival) -> Taken:
@@ -48,7 +48,7 @@ def _fold_end(row: SessionRow | None, event: SessionEnd, arrival: Arrival) -> Ta
     verdict: Verdict = "stored" if row.started else "not_found"
     if ends == row.ends:
         return Taken("duplicate" if row.started else verdict, row.session_id, row)
-    return Taken(verdict, row.session_id, _settled(row._replace(ends=ends)), kept=True)
+    return Taken(verdict, row.session_id, _with_outcome(row._replace(ends=ends)), kept=True)
 
 
 def _with_end(ends: tuple[End, ...], end: End) -> tuple[End, ...]:
@@ -66,7 +66,7 @@ def _fold_heartbeat(row: SessionRow | None, event: SessionHeartbeat, arrival: Ar
     if not _counts(arrival.subject, arrival.by_admin, row.subject):
         return _forbidden(row, arrival)
     seen = row._replace(last_seen=later(row.last_seen, event.timestamp))
-    return Taken("stored", row.session_id, _settled(_with_activity(seen, event.activity)))
+    return Taken("stored", row.session_id, _with_outcome(_with_activity(seen, event.activity)))
 
 
 def with_heartbeats(row: SessionRow, old: SessionRow | None) -> SessionRow:
@@ -75,7 +75,7 @@ def with_heartbeats(row: SessionRow, old: SessionRow | None) -> SessionRow:
         return row
     seen = row._replace(last_seen=later(row.last_seen, old.last_seen))
     activity = Activity(commands=old.commands, errors=old.errors, last_activity=old.last_activity)
-    return _settled(_with_activity(seen, activity))
+    return _with_outcome(_with_activity(seen, activity))
 
 
 def refreshed(row: SessionRow, beat: Beat | None) -> SessionRow:
@@ -103,7 +103,7 @@ def _forbidden(row: SessionRow, arrival: Arrival) -> Taken:
     return Taken("forbidden", row.session_id, row, error=error)
 
 
-def _settled(row: SessionRow) -> SessionRow:
+def _with_outcome(row: SessionRow) -> SessionRow:
     """The row with what follows from the rest of it."""
     end = row.believed_end if row.started else None
     if end is None:

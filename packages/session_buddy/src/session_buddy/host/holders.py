@@ -6,7 +6,7 @@ from typing import NamedTuple
 import psutil
 
 
-class Door(NamedTuple):
+class Address(NamedTuple):
     """An address on which a process listens."""
 
     host: str
@@ -44,14 +44,14 @@ def listener_on(port: int) -> int | None:
     return next((one.pid for one in listening if getattr(one.laddr, "port", None) == port), None)
 
 
-def doors_of(pid: int) -> list[Door]:
+def addresses_of(pid: int) -> list[Address]:
     """Where a process listens on TCP; none where the system does not tell."""
     try:
         connections = psutil.Process(pid).net_connections("tcp")
     except psutil.Error:
         return []
     return [
-        Door(one.laddr.ip, one.laddr.port)
+        Address(one.laddr.ip, one.laddr.port)
         for one in connections
         if one.status == psutil.CONN_LISTEN and one.laddr
     ]

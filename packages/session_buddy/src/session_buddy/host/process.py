@@ -57,7 +57,7 @@ def running(paths: Paths) -> ServerInfo | None:
     return info if info is not None and _listens(info) else None
 
 
-def settled(paths: Paths) -> ServerInfo | None:
+def running_when_stable(paths: Paths) -> ServerInfo | None:
     """Like :func:`running`, once that is certain: a server that comes up or leaves is waited for.
 
     Raises:

@@ -1,10 +1,9 @@
 """Taking events in, as plain dictionaries: validated one by one, folded, answered one by one.
 
-Whatever brings them: a call at one of the doors, or this user's outbox, swept with or without a server.
+Whatever brings them: a call of a client, or this user's outbox, swept with or without a server.
 """
 
 import json
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,16 +14,12 @@ from typing_extensions import TypedDict
 
 from oneiric.contract import MAX_BATCH_BYTES, MAX_BATCH_EVENTS
 from oneiric.events import InvalidEvent, parse_event
-from oneiric.paths import Paths
-from oneiric.sweep import Deliver, SweepReport, replay, sweep
+from oneiric.sweep import Deliver
 from session_buddy.access.callers import Caller, local_caller
 from session_buddy.errors import BatchTooLarge
 from session_buddy.history.model import Arrival, Taken, Verdict
 
 MAX_EVENT_BYTES: Final = 64 * 1024
-
-# Not structlog: without a server nothing sets it up, and it would print among the rows.
-log = logging.getLogger("session_buddy.intake.admission")
 
 Ingest = Callable[[Sequence[Arrival]], Sequence[Taken]]
 
@@ -39,8 +34,8 @@ class EventResult(TypedDict):
 
 
 @dataclass(frozen=True)
-class Delivery:
-    """A batch after validation: what is to be stored, and the answers that are known already.
+class Batch:
+    """A batch of one call after validation: what is to be stored, and the answers that are known already.
 
     Attributes:
         arrivals: the valid events, in order.
@@ -76,7 +71,7 @@ def admit(raw: object, caller: Caller, now: datetime) -> Arrival:
     return arrival
 
 
-def deliver(batch: Sequence[object], caller: Caller, now: datetime) -> Delivery:
+def validate(batch: Sequence[object], caller: Caller, now: datetime) -> Batch:
     """Validate a batch that came in one call, each event by itself.
 
     Raises:
@@ -84,15 +79,15 @@ def deliver(batch: Sequence[object], caller: Caller, now: datetime) -> Delivery:
     """
     if len(batch) > MAX_BATCH_EVENTS:
         raise BatchTooLarge(f"events: {len(batch)} in one call; {MAX_BATCH_EVENTS} are allowed")
-    delivery = _validated(batch, caller, now)
-    refused = [raw for raw, answer in zip(batch, delivery.answers, strict=True) if answer is not None]
-    size = sum(arrival.size for arrival in delivery.arrivals) + sum(map(_size, refused))
+    valid = _each_validated(batch, caller, now)
+    refused = [raw for raw, answer in zip(batch, valid.answers, strict=True) if answer is not None]
+    size = sum(arrival.size for arrival in valid.arrivals) + sum(map(_size, refused))
     if size > MAX_BATCH_BYTES:
         raise BatchTooLarge(f"events: {size} bytes in one call; {MAX_BATCH_BYTES} are allowed")
-    return delivery
+    return valid
 
 
-def _validated(batch: Sequence[object], caller: Caller, now: datetime) -> Delivery:
+def _each_validated(batch: Sequence[object], caller: Caller, now: datetime) -> Batch:
     arrivals: list[Arrival] = []
     answers: list[EventResult | None] = []
     for raw in batch:
@@ -102,7 +97,7 @@ def _validated(batch: Sequence[object], caller: Caller, now: datetime) -> Delive
         except InvalidEvent as error:
             refusal = EventResult(status="invalid", session_id=None, field=error.field, error=str(error))
             answers.append(refusal)
-    return Delivery(arrivals, answers)
+    return Batch(arrivals, answers)
 
 
 def _size(raw: object) -> int:
@@ -120,37 +115,6 @@ def result_of(taken: Taken) -> EventResult:
     )
 
 
-def sweep_into(ingest: Ingest, paths: Paths, now: datetime) -> SweepReport:
-    """Deliver every journal that waits on this machine, and end those whose shell is gone."""
-    return sweep(paths.outbox, locally(ingest, now), now=now)
-
-
-def heal(ingest: Ingest, paths: Paths, now: datetime, gap: str) -> int:
-    """Take in again what this user's shells were told is safe, where a history may have lost it.
-
-    Args:
-        ingest: stores events.
-        paths: this user's folders.
-        now: the time.
-        gap: why the history may be incomplete, see :class:`session_buddy.store.Gap`.
-
-    Returns:
-        How many events came back. What was reported from other machines is not in this outbox.
-    """
-    back = 0
-
-    def counted(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        nonlocal back
-        results = locally(ingest, now)(batch)
-        back += sum(result["status"] == "stored" for result in results)
-        return results
-
-    journals = replay(paths.outbox, counted)
-    if journals:
-        log.info("%s: of %d delivered journals, %d events were missing and are back", gap, journals, back)
-    return back
-
-
 def locally(ingest: Ingest, now: datetime) -> Deliver:
     """Delivery straight into a store, as this user; answers as ``track_events`` does.
 
@@ -159,7 +123,7 @@ def locally(ingest: Ingest, now: datetime) -> Deliver:
     """
 
     def take(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        delivery = _validated(batch, local_caller(), now)
-        return [dict(result) for result in delivery.results(ingest(delivery.arrivals))]
+        valid = _each_validated(batch, local_caller(), now)
+        return [dict(result) for result in valid.results(ingest(valid.arrivals))]
 
     return take

@@ -51,7 +51,7 @@ class Here(NamedTuple):
         """Whether the session's process, if it runs, runs in this boot and this pid namespace."""
         if live.process is not None:
             return (live.process.boot_id, live.process.pid_namespace) == (self.boot_id, self.pid_namespace)
-        # Where the system names neither, what came in by this user's own door from this host is from here.
+        # Where the system names neither, what this user's own socket brought from this host is from here.
         unnamed = UNKNOWN in (self.boot_id, self.pid_namespace)
         return unnamed and (live.subject, live.hostname) == (local_subject(), self.hostname)
 

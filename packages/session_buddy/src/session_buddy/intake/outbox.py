@@ -5,19 +5,15 @@ open and has not been heard yet is as much a part of "who is where".
 """
 
 import logging
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from oneiric import compose, outbox
-from oneiric.outbox import Entry
-from oneiric.sweep import Deliver, sweep
+from oneiric import compose, journal, outbox
+from oneiric.journal import Entry
+from oneiric.sweep import Deliver, replay, sweep
 from oneiric.transport import TransportError
 from session_buddy.errors import SessionBuddyError
-
-# A start takes 20 KiB at most and a call 1 MiB.
-_SESSIONS_A_CALL: Final = 20
 
 log = logging.getLogger(__name__)
 
@@ -34,18 +30,44 @@ def hand_over(folder: Path, deliver: Deliver, now: datetime) -> None:
     """
     try:
         sweep(folder, deliver, now=now)
-        left = [entry for path in outbox.journals(folder) if (entry := outbox.try_read(path))]
-        for first in range(0, len(left), _SESSIONS_A_CALL):
-            deliver([event for entry in left[first : first + _SESSIONS_A_CALL] for event in _said(entry)])
+        left = [_said(entry) for path in outbox.journals(folder) if (entry := journal.try_read(path))]
+        for batch in compose.batches(left, list):
+            deliver([event for events in batch for event in events])
     except OSError as error:
         log.warning("the outbox %s cannot be read, its sessions are missing: %s", folder, error)
     except (SessionBuddyError, TransportError) as error:
         log.warning("the sessions that wait in %s are missing: %s", folder, error)
 
 
-def _said(entry: Entry) -> Iterator[dict[str, Any]]:
+def _said(entry: Entry) -> list[dict[str, Any]]:
     """What a journal says; with an end, another sweep is at it just now, and twice does no harm."""
-    yield from entry.events
-    if entry.end is None and entry.pulse is not None:
-        session_id = outbox.session_id_of(entry.start)
-        yield compose.heartbeat(session_id, entry.pulse["timestamp"], outbox.activity_of(entry.pulse))
+    if entry.end is not None or entry.pulse is None:
+        return entry.events
+    activity = journal.activity_of(entry.pulse)
+    beat = compose.heartbeat(compose.session_id_of(entry.start), entry.pulse["timestamp"], activity)
+    return [*entry.events, beat]
+
+
+def replay_delivered(folder: Path, deliver: Deliver, gap: str) -> int:
+    """Deliver again what this user's shells were told is safe, where a history may have lost it.
+
+    Args:
+        folder: the outbox of this machine; what was reported from others is not in it.
+        deliver: as for :func:`hand_over`.
+        gap: why the history may be incomplete, see :class:`session_buddy.store.Gap`.
+
+    Returns:
+        How many events came back.
+    """
+    back = 0
+
+    def counted(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        nonlocal back
+        results = deliver(batch)
+        back += sum(result["status"] == "stored" for result in results)
+        return results
+
+    journals = replay(folder, counted)
+    if journals:
+        log.info("%s: of %d delivered journals, %d events were missing and are back", gap, journals, back)
+    return back

@@ -1,6 +1,6 @@
 """Who is live right now, and when each was last heard of: the heartbeat state between two writes.
 
-Shared by the doors (heartbeats come in), the writer (what was taken, what is to be written) and the watch
+Shared by the register (heartbeats come in), the writer (what was taken, what is to be written) and the watch
 over liveness. Times of life are the emitters' own; leases run on the monotonic clock, in seconds.
 """
 
@@ -98,7 +98,7 @@ class Presence:
         entry.heard, entry.promised = heard, pace
         entry.lease = max(self.min_lease, LEASE_BEATS * pace)
 
-    def settle(self, rows: Collection[SessionRow], heard: float) -> list[Beat]:
+    def learn(self, rows: Collection[SessionRow], heard: float) -> list[Beat]:
         """Learn what sessions have become; ``heard`` is the monotonic time at which that was heard.
 
         Returns:

@@ -10,7 +10,7 @@ from typing import Any, Final, Self, TypeVar
 import structlog
 
 from oneiric.events import Activity, SessionHeartbeat
-from session_buddy.errors import StoreClosed, StoreError, StoreUnreadable
+from session_buddy.errors import StoreClosed, StoreError, StoreUnavailable
 from session_buddy.history.model import Arrival, Beat, Taken
 from session_buddy.intake.presence import Presence
 from session_buddy.store import Store
@@ -72,11 +72,15 @@ class Writer:
     def submit(self, arrivals: Sequence[Arrival]) -> Future[list[Taken]]:
         """Hand in events; the future is done once they are on disk.
 
-        The future raises StoreUnreadable if the database cannot be written, StoreClosed after :meth:`close`.
+        The future raises StoreUnavailable if the database cannot be written, StoreClosed after :meth:`close`.
         """
         job = _Job(arrivals)
         self._put(job)
         return job.future
+
+    def ingest(self, arrivals: Sequence[Arrival]) -> list[Taken]:
+        """:meth:`submit` them, and wait."""
+        return self.submit(arrivals).result()
 
     def flush(self) -> Future[None]:
         """Have the heartbeat state written now; the future is done once it is on disk."""
@@ -85,8 +89,8 @@ class Writer:
     def run(self, action: Callable[[], T]) -> Future[T]:
         """Have something done to the store while nobody else writes, the heartbeat state on disk.
 
-        All callers wait as long as it takes. The future has what it returns or raises, StoreUnreadable if the
-        heartbeat state cannot be written, and StoreClosed after :meth:`close`.
+        All callers wait as long as it takes. The future has what it returns or raises, StoreUnavailable if
+        the heartbeat state cannot be written, and StoreClosed after :meth:`close`.
         """
         item = _Action(action)
         self._put(item)
@@ -149,7 +153,7 @@ class Writer:
     def _write(self, jobs: list[_Job]) -> None:
         try:
             taken = self._ingest([arrival for job in jobs for arrival in job.arrivals])
-        except StoreUnreadable as error:
+        except StoreUnavailable as error:
             log.warning("nothing could be written", reason=str(error), callers=len(jobs))
             for job in jobs:
                 job.future.set_exception(error)
@@ -174,11 +178,11 @@ class Writer:
     def _one(self, arrival: Arrival) -> Taken:
         try:
             return self._ingest([arrival])[0]
-        except (StoreUnreadable, StoreClosed):
+        except (StoreUnavailable, StoreClosed):
             raise
         except (MemoryError, OSError) as error:
             # Not the event's fault: none is so large.
-            raise StoreUnreadable(f"the server cannot write now: {str(error) or repr(error)}") from error
+            raise StoreUnavailable(f"the server cannot write now: {str(error) or repr(error)}") from error
         except Exception as error:
             # Told to send it again, its caller would be held up by it for ever, with all that comes after it;
             # refused, it is kept: its journal is set aside, and named.
@@ -195,16 +199,16 @@ class Writer:
         except BaseException:
             self._presence.still_unwritten(beats)
             raise
-        self._settle(taken)
+        self._inform_presence(taken)
         return taken
 
-    def _settle(self, taken: Sequence[Taken]) -> None:
+    def _inform_presence(self, taken: Sequence[Taken]) -> None:
         rows = {one.session_id: one.row for one in taken if one.row is not None}
-        late = self._presence.settle(rows.values(), self._clock())
+        late = self._presence.learn(rows.values(), self._clock())
         if not late:
             return
         try:
-            self._settle(self._store.ingest([_arrival_of(beat) for beat in late]))
+            self._inform_presence(self._store.ingest([_arrival_of(beat) for beat in late]))
         except Exception:
             # What the callers wait for is on disk; the next heartbeat of such a session goes to the store.
             log.exception("late heartbeats could not be written", sessions=len(late))

@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Final, NamedTuple
 
-from session_buddy.errors import StoreUnreadable, UnknownBackup
+from session_buddy.errors import StoreUnavailable, UnknownBackup
 
 LATEST: Final = "latest"
 _SUFFIX: Final = ".duckdb"
@@ -63,21 +63,21 @@ class Backups:
         """All there are, newest first.
 
         Raises:
-            StoreUnreadable: the folder cannot be read.
+            StoreUnavailable: the folder cannot be read.
         """
         try:
             found = [backup for path in self.folder.iterdir() if (backup := self._read(path))]
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise StoreUnreadable(f"backups {self.folder} cannot be read: {error.strerror}") from None
+            raise StoreUnavailable(f"backups {self.folder} cannot be read: {error.strerror}") from None
         return sorted(found, key=lambda backup: backup.made_at, reverse=True)
 
     def last(self, now: datetime) -> Backup | None:
         """The newest; one that is dated later than now tells of a clock that was wrong, and of no time.
 
         Raises:
-            StoreUnreadable: the folder cannot be read.
+            StoreUnavailable: the folder cannot be read.
         """
         return next((backup for backup in self.listed() if backup.made_at <= now), None)
 
@@ -86,7 +86,7 @@ class Backups:
 
         Raises:
             UnknownBackup: lists those that there are.
-            StoreUnreadable: there is nothing at the path.
+            StoreUnavailable: there is nothing at the path.
         """
         if "/" in name:
             return _elsewhere(Path(name).absolute())
@@ -123,7 +123,7 @@ class Backups:
                 sync(self.folder)
                 made = Backup(path, now.astimezone(UTC).replace(microsecond=0), path.stat().st_size)
             except OSError as error:
-                raise StoreUnreadable(f"backup {path} cannot be made: {error.strerror}") from None
+                raise StoreUnavailable(f"backup {path} cannot be made: {error.strerror}") from None
             finally:
                 with suppress(OSError):
                     draft.unlink(missing_ok=True)
@@ -143,7 +143,7 @@ class Backups:
 
         found = sessions_in(draft)
         if found != sessions:
-            raise StoreUnreadable(f"the copy has {found} sessions, the database {sessions}")
+            raise StoreUnavailable(f"the copy has {found} sessions, the database {sessions}")
 
     def _prune(self, made: Backup, keep: int) -> None:
         try:
@@ -152,7 +152,7 @@ class Backups:
             others = [backup for backup in self.listed() if backup.path != made.path]
             for old in sorted(others, key=lambda backup: backup.made_at > made.made_at)[keep - 1 :]:
                 old.path.unlink(missing_ok=True)
-        except (StoreUnreadable, OSError) as error:
+        except (StoreUnavailable, OSError) as error:
             log.warning("backup %s is made, but an older one cannot be removed: %s", made.path, error)
 
     def _read(self, path: Path) -> Backup | None:
@@ -171,7 +171,7 @@ def _elsewhere(path: Path) -> Backup:
     try:
         about = path.stat()
     except OSError as error:
-        raise StoreUnreadable(f"backup {path} cannot be read: {error.strerror}") from None
+        raise StoreUnavailable(f"backup {path} cannot be read: {error.strerror}") from None
     return Backup(path, datetime.fromtimestamp(about.st_mtime, UTC), about.st_size)
 
 

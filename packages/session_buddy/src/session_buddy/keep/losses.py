@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 
 from oneiric.contract import Status
 from oneiric.paths import Paths
-from session_buddy.intake.admission import Ingest, heal, locally
-from session_buddy.intake.outbox import hand_over
+from session_buddy.intake.admission import Ingest, locally
+from session_buddy.intake.outbox import hand_over, replay_delivered
 from session_buddy.store import Store
 
 _FIRST: Final = 10
@@ -67,8 +67,9 @@ def make_up(store: Store, ingest: Ingest, paths: Paths, now: datetime) -> Losses
     """
     if store.gap is None:
         return None
-    heal(ingest, paths, now, store.gap.reason)
-    hand_over(paths.outbox, locally(ingest, now), now)
+    deliver = locally(ingest, now)
+    replay_delivered(paths.outbox, deliver, store.gap.reason)
+    hand_over(paths.outbox, deliver, now)
     if not store.gap.sessions:
         return None
     losses = count(store, store.gap.sessions, store.gap.beside)

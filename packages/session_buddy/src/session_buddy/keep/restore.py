@@ -1,13 +1,11 @@
 """Putting a backup in the database's place, and what has come since on top of it."""
 
-import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from time import monotonic, sleep
-from typing import IO, Final, NamedTuple
+from typing import NamedTuple
 
 from oneiric.contract import Status
 from oneiric.paths import Paths
@@ -18,7 +16,7 @@ from session_buddy.errors import (
     RestoreRefused,
     StoreError,
     StoreLocked,
-    StoreUnreadable,
+    StoreUnavailable,
 )
 from session_buddy.history.query import Query
 from session_buddy.host.places import file_of
@@ -28,11 +26,9 @@ from session_buddy.keep.backups import Backup, Backups, sync
 from session_buddy.keep.losses import Losses
 from session_buddy.store import Gap, open_store
 from session_buddy.store.duckdb.copies import copy_whole, renew, sessions_in
-from session_buddy.store.duckdb.wal import aside_of, is_unclean, log_of
+from session_buddy.store.duckdb.exchange import exchange
+from session_buddy.store.duckdb.wal import is_unclean, log_of
 from session_buddy.store.known import open_known
-
-_WAIT_SECONDS: Final = 5.0
-_RETRY_SECONDS: Final = 0.1
 
 
 class Restored(NamedTuple):
@@ -89,7 +85,7 @@ def restore(url: str, name: str, paths: Paths, now: datetime) -> Restored:
                 back = len(store.statuses()) - sessions
                 store.forget_gap()
         except StoreError as error:
-            raise StoreUnreadable(
+            raise StoreUnavailable(
                 f"{backup.name} is in place, but what came since could not be taken in: {error};"
                 " the next command or server tries again"
             ) from None
@@ -155,10 +151,10 @@ def _put_in_place(backup: Backup, database: Path) -> Path | None:
         renew(draft, Gap(f"restored from the backup of {backup.made_at:%Y-%m-%d %H:%M:%S} UTC"))
         _try_out(draft, backup)
         sync(draft)
-        aside = _exchange(draft, file, log_of(database))
+        aside = exchange(draft, file, log_of(database))
         sync(file.parent)
     except OSError as error:
-        raise StoreUnreadable(f"{backup.name} cannot be put in place: {error.strerror or error}") from None
+        raise StoreUnavailable(f"{backup.name} cannot be put in place: {error.strerror or error}") from None
     finally:
         with suppress(OSError):
             _clear(draft)
@@ -174,50 +170,6 @@ def _try_out(draft: Path, backup: Backup) -> None:
         raise RestoreRefused(
             f"{backup.path} is no history that can be used, nothing was changed: its copy, {error}"
         ) from None
-
-
-def _exchange(draft: Path, database: Path, log: Path) -> Path | None:
-    """Let the draft have the database's name; what was there, and its log, has a second name by then."""
-    aside = aside_of(database)
-    there = database.exists()
-    with ExitStack() as stack:
-        stack.enter_context(_locked(draft))
-        if there:
-            stack.enter_context(_locked(database))
-            os.link(database, aside)
-        # A log is left only of a database that cannot be opened, or is gone. It lies beside the name by
-        # which that was opened, a link's for example.
-        if log.exists():
-            os.link(log, log.with_name(log_of(aside).name))
-        if there:
-            draft.replace(database)
-        else:
-            # Not replaced: a command may have made a new one meanwhile.
-            os.link(draft, database)
-        # Nobody can have opened the new one yet. A log that is left, by a kill, does not fit it: it is set
-        # aside when it is opened.
-        log.unlink(missing_ok=True)
-    return aside if there else None
-
-
-@contextmanager
-def _locked(database: Path) -> Iterator[None]:
-    """Hold the lock that DuckDB takes, so that no command opens what is about to change its name."""
-    deadline = monotonic() + _WAIT_SECONDS
-    with database.open("r+b") as file:
-        while not _lock(file):
-            if monotonic() >= deadline:
-                raise StoreLocked(str(database))
-            sleep(_RETRY_SECONDS)
-        yield
-
-
-def _lock(file: IO[bytes]) -> bool:
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def _clear(draft: Path) -> None:

@@ -1,4 +1,4 @@
-"""The application behind both doors: MCP tools at ``/mcp``, and the pages beside them."""
+"""The application behind both listeners: MCP tools at ``/mcp``, and the pages beside them."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -9,11 +9,11 @@ from starlette.types import ASGIApp
 from session_buddy import __version__
 from session_buddy.host.settings import APP
 from session_buddy.keep.backups import Backup
-from session_buddy.server.gate import Doorkeeper
+from session_buddy.server.gate import Authenticator
 from session_buddy.server.mcp.tools import add_tools
 from session_buddy.server.register import Register
-from session_buddy.server.web.backup import BACKUP_PATH, BackupDoor
-from session_buddy.server.web.health import Health
+from session_buddy.server.web.backup import BACKUP_PATH, BackupEndpoint
+from session_buddy.server.web.health import HealthEndpoint
 
 MCP_PATH: Final = "/mcp"
 
@@ -26,7 +26,7 @@ INSTRUCTIONS: Final = (
 
 def build_app(
     register: Register,
-    doorkeeper: Doorkeeper,
+    authenticator: Authenticator,
     allowed_hosts: list[str],
     make_backup: Callable[[], Backup] | None = None,
 ) -> tuple[ASGIApp, list[str]]:
@@ -34,7 +34,7 @@ def build_app(
 
     Args:
         register: does the work.
-        doorkeeper: knows callers by their tokens.
+        authenticator: knows callers by their tokens.
         allowed_hosts: names beside the loopback's that a request's Host header may carry.
         make_backup: makes a backup of the database; ``None`` where that is not this application's business.
     """
@@ -42,19 +42,16 @@ def build_app(
         APP,
         instructions=INSTRUCTIONS,
         version=__version__,
-        auth=doorkeeper,
+        auth=authenticator,
         mask_error_details=True,
         # Inlining every definition again for each call costs three times the call.
         dereference_schemas=False,
     )
     tools = add_tools(mcp, register)
-    # Asked for the schema before every call, to compare headers that it may ask for. None of ours does, and
-    # the library's own way to find out lists all tools each time: a third of the call.
-    mcp._mcp_server.get_tool_input_schema = lambda _name: None  # noqa: SLF001 - FastMCP hands it on nowhere
-    mcp.custom_route("/health", methods=["GET"])(Health(register, doorkeeper.caller_of).__call__)
+    mcp.custom_route("/health", methods=["GET"])(HealthEndpoint(register, authenticator.caller_of).__call__)
     if make_backup is not None:
         mcp.custom_route(BACKUP_PATH, methods=["POST"])(
-            BackupDoor(make_backup, doorkeeper.caller_of).__call__
+            BackupEndpoint(make_backup, authenticator.caller_of).__call__
         )
     app = mcp.http_app(
         path=MCP_PATH,

@@ -1,4 +1,4 @@
-"""The two doors to one application: this user's Unix socket, and TCP, where every caller shows a token."""
+"""Who a request is from, and how large it may be: in front of the application, for both listeners."""
 
 import os
 import secrets
@@ -17,7 +17,7 @@ MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 _ANSWER_SECONDS: Final = 1.0
 
 
-class Doorkeeper(TokenVerifier):
+class Authenticator(TokenVerifier):
     """Knows callers by their tokens; what comes through the socket is given one that only this process has.
 
     That one is a random text, no signed token: it needs no secret, never expires, and nobody outside can
@@ -53,8 +53,8 @@ class BodyTooLarge(Exception):  # noqa: N818 - reads as the fact it states
     """A body without an announced size grew past the limit."""
 
 
-class Doors:
-    """ASGI: says at which door a request came in, and bounds its body.
+class Gate:
+    """ASGI: gives requests through the Unix socket this user's token, and bounds every body.
 
     A request is local only if its connection's own address is our socket's path, which no TCP connection can
     have; the peer's address would not do, since a peer that has hung up has none.

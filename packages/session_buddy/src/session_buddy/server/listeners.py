@@ -22,18 +22,18 @@ def open_tcp(host: str, port: int) -> socket.socket:
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        door = socket.socket(family, kind, protocol)
+        listener = socket.socket(family, kind, protocol)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "no name of a host"
         raise ConfigurationError(f"host: {host!r} is not valid: {why} (SESSION_BUDDY_HOST)") from None
     try:
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        door.bind(address)
-        door.listen(socket.SOMAXCONN)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(socket.SOMAXCONN)
     except OSError as error:
-        door.close()
+        listener.close()
         raise _refused(host, port, error) from None
-    return door
+    return listener
 
 
 def _refused(host: str, port: int, error: OSError) -> ConfigurationError:
@@ -57,13 +57,13 @@ def open_unix(path: Path) -> socket.socket:
         if _answers(path):
             raise AlreadyRunning
         path.unlink(missing_ok=True)
-        door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        door.bind(os.fspath(path))
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(os.fspath(path))
         path.chmod(0o600)
-        door.listen(socket.SOMAXCONN)
+        listener.listen(socket.SOMAXCONN)
     except OSError as error:
         raise ConfigurationError(f"socket {path}: {error.strerror or error}") from None
-    return door
+    return listener
 
 
 def _own_folder(folder: Path) -> None:

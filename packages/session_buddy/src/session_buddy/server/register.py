@@ -1,4 +1,4 @@
-"""The register of sessions as the doors use it: report, end, list, look up, ask how it is.
+"""The register of sessions as tools and pages use it: report, end, list, look up, ask how it is.
 
 Sits between whoever carries calls (MCP tools, web pages) and writer, presence and store.
 """
@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
+from anyio import CapacityLimiter, to_thread
 from typing_extensions import TypedDict
 
 from oneiric.events import SessionHeartbeat
@@ -20,10 +21,13 @@ from session_buddy.history.fold import refreshed
 from session_buddy.history.model import Arrival, SessionRow, Taken
 from session_buddy.history.query import Query
 from session_buddy.history.record import SessionRecord, to_record
-from session_buddy.intake.admission import EventResult, deliver
+from session_buddy.intake.admission import EventResult, validate
 from session_buddy.intake.presence import Presence
 from session_buddy.intake.writer import Writer
 from session_buddy.store import Store
+
+# Threads that read the database at once. Whoever asks for the health waits for none of them.
+READS_AT_ONCE: Final = 4
 
 
 class Paced(TypedDict):
@@ -79,7 +83,7 @@ class HealthAnswer(Paced):
 
 
 class Register:
-    """Answers calls; every method may run on any event loop, and none blocks it."""
+    """Answers calls; none of its methods blocks the event loop."""
 
     def __init__(
         self,
@@ -96,6 +100,8 @@ class Register:
         self._clock = clock
         self._now = now
         self._began = clock()
+        self._reads = CapacityLimiter(READS_AT_ONCE)
+        self._looks = CapacityLimiter(1)
 
     def __repr__(self) -> str:
         return f"<Register({self._store!r}, live={len(self._presence)})>"
@@ -107,9 +113,9 @@ class Register:
             BatchTooLarge: more than 500 events or 1 MiB.
             StoreError: the database cannot be written; the events may be sent again.
         """
-        delivery = deliver(batch, caller, self._now())
-        taken = await self._take(delivery.arrivals)
-        return EventsAnswer(results=delivery.results(taken), **self._paced())
+        valid = validate(batch, caller, self._now())
+        taken = await self._take(valid.arrivals)
+        return EventsAnswer(results=valid.results(taken), **self._paced())
 
     async def start(self, raw: Mapping[str, Any], caller: Caller) -> StartAnswer:
         """Take one start.
@@ -147,8 +153,10 @@ class Register:
             # Whom the store has not heard of may have been heard of since it was last written.
             await asyncio.wrap_future(self._writer.flush())
         query = replace(query, silent=self._presence.silent(self._clock()))
-        rows = await asyncio.to_thread(self._store.select, query)
-        return SessionsAnswer(sessions=self._records(rows))
+        records = await to_thread.run_sync(
+            lambda: self._records(self._store.select(query)), limiter=self._reads
+        )
+        return SessionsAnswer(sessions=records)
 
     async def session(self, ref: str) -> SessionAnswer:
         """One session, by id, 8-hex suffix or unique prefix.
@@ -157,8 +165,9 @@ class Register:
             UnknownSession: names the nearest ids.
             AmbiguousSession: lists those that fit.
         """
-        row = await asyncio.to_thread(self._store.find, ref)
-        (record,) = self._records([row])
+        (record,) = await to_thread.run_sync(
+            lambda: self._records([self._store.find(ref)]), limiter=self._reads
+        )
         return SessionAnswer(session=record)
 
     async def health(self) -> HealthAnswer:
@@ -167,7 +176,7 @@ class Register:
         Raises:
             StoreError: the database cannot be read.
         """
-        live = await asyncio.to_thread(self._store.count_live)
+        live = await to_thread.run_sync(self._store.count_live, limiter=self._looks)
         return HealthAnswer(
             status="ok",
             version=__version__,
@@ -179,8 +188,8 @@ class Register:
         )
 
     async def _take_one(self, raw: Mapping[str, Any], caller: Caller) -> EventResult:
-        delivery = deliver([raw], caller, self._now())
-        (result,) = delivery.results(await self._take(delivery.arrivals))
+        valid = validate([raw], caller, self._now())
+        (result,) = valid.results(await self._take(valid.arrivals))
         if result["status"] == "invalid":
             raise EventRefused(result["error"])
         if result["status"] == "forbidden":

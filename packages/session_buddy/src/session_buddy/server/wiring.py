@@ -1,6 +1,5 @@
-"""The server: wires store, writer, liveness, doors and tools together, and takes them down again."""
+"""The server: wires store, writer, liveness, listeners and tools together, and takes them down again."""
 
-import asyncio
 import gc
 import json
 import os
@@ -8,7 +7,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,9 +15,11 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+import anyio
 import structlog
 
 from oneiric.paths import Paths, user_paths
+from oneiric.sweep import sweep
 from oneiric.transport import ServerInfo, call_tool
 from session_buddy import __version__
 from session_buddy.errors import ConfigurationError, SessionBuddyError
@@ -32,7 +33,6 @@ from session_buddy.keep.keeper import Keeper
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from session_buddy.history.model import Arrival, Taken
     from session_buddy.intake.writer import Writer
     from session_buddy.store import Store
 
@@ -82,7 +82,7 @@ def _prepare_process() -> None:
     os.umask(0o077)
     # The MCP library would colour the terminal with its own log, and read a .env of whatever folder this is.
     os.environ.update(FASTMCP_LOG_ENABLED="false", FASTMCP_ENV_FILE=os.devnull)
-    # Idle connections of strangers must not use up what the socket's door needs.
+    # Idle connections of strangers must not use up what the Unix socket's listener needs.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = _MANY_FILES if hard == resource.RLIM_INFINITY else hard
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
@@ -120,31 +120,31 @@ def _run(
     from session_buddy.intake.presence import Presence
     from session_buddy.intake.writer import Writer
     from session_buddy.server.app import build_app
-    from session_buddy.server.gate import Doorkeeper, Doors
+    from session_buddy.server.gate import Authenticator, Gate
     from session_buddy.server.listeners import open_tcp, open_unix
     from session_buddy.server.register import Register
     from session_buddy.store.known import open_known
 
-    doorkeeper = Doorkeeper(accepted_secrets(settings, paths))
+    authenticator = Authenticator(accepted_secrets(settings, paths))
     tcp = stack.enter_context(open_tcp(settings.host, settings.port))
     store = stack.enter_context(closing(open_known(settings.database_url(paths), paths)))
     presence = Presence(settings.heartbeat_seconds, settings.lease_seconds)
-    presence.settle(store.live(), monotonic())
+    presence.learn(store.live(), monotonic())
     writer = stack.enter_context(Writer(store, presence))
     backups = Backups(file_of(store.url))
     make_backup = partial(_back_up, backups, store, writer, settings.backup.keep)
     keeper = Keeper(backups, make_backup, timedelta(hours=settings.backup.every_hours))
-    watch = Watch(presence, partial(_ingest, writer), partial(_sweep, store, writer, paths, keeper))
+    watch = Watch(presence, writer.ingest, partial(_sweep, store, writer, paths, keeper))
     stack.enter_context(closing(watch))
     # Closed before the watch, which starts it: no backup begins while the server goes down.
     stack.enter_context(closing(keeper))
     register = Register(store, writer, presence)
-    app, tools = build_app(register, doorkeeper, settings.allowed_hosts, make_backup)
+    app, tools = build_app(register, authenticator, settings.allowed_hosts, make_backup)
     unix = stack.enter_context(_unlinked_after(open_unix(paths.socket), paths.socket))
     info = _describe(settings, paths, store, tcp, file)
 
     def ready() -> None:
-        # A whole call, door to database: what is announced has been seen to work, and the first caller
+        # A whole call, socket to database: what is announced has been seen to work, and the first caller
         # does not wait for what the libraries load on their first call.
         call_tool(info.endpoint, "health_check", {}, _FIRST_CALL_SECONDS)
         stack.enter_context(_published(paths.server_file, info))
@@ -154,11 +154,7 @@ def _run(
             announce(line)
 
     stack.callback(_ignore_signals)
-    asyncio.run(_serve(Doors(app, paths.socket, doorkeeper.local_token), [unix, tcp], ready))
-
-
-def _ingest(writer: "Writer", arrivals: Sequence["Arrival"]) -> Sequence["Taken"]:
-    return writer.submit(arrivals).result()
+    anyio.run(_serve, Gate(app, paths.socket, authenticator.local_token), [unix, tcp], ready)
 
 
 def _sweep(store: "Store", writer: "Writer", paths: Paths, keeper: Keeper) -> bool:
@@ -166,18 +162,18 @@ def _sweep(store: "Store", writer: "Writer", paths: Paths, keeper: Keeper) -> bo
 
     Then backups begin.
     """
-    from session_buddy.intake.admission import sweep_into
+    from session_buddy.intake.admission import locally
     from session_buddy.keep.losses import make_up
 
-    ingest, now = partial(_ingest, writer), datetime.now(UTC)
+    now = datetime.now(UTC)
     try:
         if store.gap is not None:
-            make_up(store, ingest, paths, now)
+            make_up(store, writer.ingest, paths, now)
             writer.run(store.forget_gap).result()
     finally:
         keeper.start()
-        report = sweep_into(ingest, paths, now)
-    return not report.busy
+        swept = sweep(paths.outbox, locally(writer.ingest, now), now=now)
+    return swept
 
 
 def _back_up(backups: Backups, store: "Store", writer: "Writer", keep: int) -> Backup:
@@ -187,8 +183,8 @@ def _back_up(backups: Backups, store: "Store", writer: "Writer", keep: int) -> B
     return backups.make(copy, datetime.now(UTC), keep)
 
 
-async def _serve(app: "ASGIApp", doors: list[socket.socket], ready: Callable[[], None]) -> None:
-    """Answer at the doors until a signal says to stop; ``ready`` is called once they answer."""
+async def _serve(app: "ASGIApp", listeners: list[socket.socket], ready: Callable[[], None]) -> None:
+    """Answer at the listeners until a signal says to stop; ``ready`` is called once they answer."""
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -196,7 +192,7 @@ async def _serve(app: "ASGIApp", doors: list[socket.socket], ready: Callable[[],
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            await asyncio.to_thread(ready)
+            await anyio.to_thread.run_sync(ready)
 
         @contextmanager
         def capture_signals(self) -> Generator[None, None, None]:
@@ -221,7 +217,7 @@ async def _serve(app: "ASGIApp", doors: list[socket.socket], ready: Callable[[],
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-    await Server(config).serve(sockets=doors)
+    await Server(config).serve(sockets=listeners)
 
 
 def _describe(settings: Settings, paths: Paths, store: "Store", tcp: socket.socket, file: Path) -> ServerInfo:
@@ -250,11 +246,11 @@ def _greeting(info: ServerInfo, tools: list[str], tcp: socket.socket) -> list[st
 
 def _public(tcp: socket.socket) -> Iterator[str]:
     """A line for whoever would not expect that other machines can connect."""
-    from session_buddy.host.holders import Door
+    from session_buddy.host.holders import Address
 
-    door = Door(*tcp.getsockname()[:2])
-    if door.everywhere:
-        yield f"Listens on: {door}"
+    address = Address(*tcp.getsockname()[:2])
+    if address.everywhere:
+        yield f"Listens on: {address}"
 
 
 @contextmanager
@@ -283,9 +279,9 @@ def _names_us(path: Path, pid: int) -> bool:
 
 
 @contextmanager
-def _unlinked_after(door: socket.socket, path: Path) -> Iterator[socket.socket]:
-    with door:
+def _unlinked_after(listener: socket.socket, path: Path) -> Iterator[socket.socket]:
+    with listener:
         try:
-            yield door
+            yield listener
         finally:
             path.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ def open_store(url: str, *, wait_seconds: float = 5.0, known: bool = False) -> S
         StoreLocked: another process holds it.
         NotADatabase: the file is something else.
         NewerDatabase: a later version wrote it.
-        StoreUnreadable: permissions, a full disk, damage.
+        StoreUnavailable: permissions, a full disk, damage.
     """
     path = file_of(url)
     # Not at the top: a command that only asks a running server does without the database's library.

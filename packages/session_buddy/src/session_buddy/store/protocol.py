@@ -49,14 +49,14 @@ class Store(Protocol):
             For each arrival, in order, what became of it and the row as it then stands.
 
         Raises:
-            StoreUnreadable: the database cannot be written; nothing was stored.
+            StoreUnavailable: the database cannot be written; nothing was stored.
         """
 
     def touch(self, beats: Sequence[Beat]) -> None:
         """Raise the heartbeat state of sessions that are active; others are left alone.
 
         Raises:
-            StoreUnreadable: the database cannot be written.
+            StoreUnavailable: the database cannot be written.
         """
 
     def select(self, query: Query) -> list[SessionRow]:
@@ -92,14 +92,14 @@ class Store(Protocol):
             How many sessions there are in it.
 
         Raises:
-            StoreUnreadable: the copy cannot be written; what there is of it is left.
+            StoreUnavailable: the copy cannot be written; what there is of it is left.
         """
 
     def forget_gap(self) -> None:
         """What could come back is back: there is no gap any more. Until then each opening finds it again.
 
         Raises:
-            StoreUnreadable: the database cannot be written.
+            StoreUnavailable: the database cannot be written.
         """
 
     def rebuild(self) -> int:
@@ -107,9 +107,6 @@ class Store(Protocol):
 
         Safe to break off: it happens in one transaction.
         """
-
-    def schema_version(self) -> int:
-        """The number of the last migration that the database has seen."""
 
     def close(self) -> None:
         """Write everything out and let go of the database; closing twice is allowed."""

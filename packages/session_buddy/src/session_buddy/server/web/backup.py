@@ -1,9 +1,9 @@
 """``POST /api/backup``: make a backup now, for those who may do everything."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
@@ -14,7 +14,7 @@ from session_buddy.keep.backups import Backup
 BACKUP_PATH: Final = "/api/backup"
 
 
-class BackupDoor:
+class BackupEndpoint:
     """The endpoint.
 
     Args:
@@ -25,6 +25,8 @@ class BackupDoor:
     def __init__(self, make: Callable[[], Backup], caller_of: Callable[[Request], Caller | None]) -> None:
         self._make = make
         self._caller_of = caller_of
+        # One at a time anyway: who waits for another holds no thread.
+        self._limiter = CapacityLimiter(1)
 
     async def __call__(self, request: Request) -> JSONResponse:
         """``201`` with ``name`` and ``path``; ``401``, ``403`` or ``503`` with ``error``."""
@@ -33,7 +35,7 @@ class BackupDoor:
             return JSONResponse({"error": "a token is needed"}, status_code=401)
         try:
             caller.require("backup")
-            backup = await asyncio.to_thread(self._make)
+            backup = await to_thread.run_sync(self._make, limiter=self._limiter)
         except Forbidden as error:
             return JSONResponse({"error": str(error)}, status_code=403)
         except StoreError as error:

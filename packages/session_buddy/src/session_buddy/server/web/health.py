@@ -12,7 +12,7 @@ from session_buddy.server.register import Register
 SHOWN = ("status", "version", "database", "uptime_seconds", "live_sessions")
 
 
-class Health:
+class HealthEndpoint:
     """The endpoint.
 
     Args:

@@ -15,19 +15,10 @@ from typing import Final
 
 import duckdb
 
-from session_buddy.errors import NewerDatabase, NotADatabase, StoreUnreadable
+from session_buddy.errors import NewerDatabase, NotADatabase, StoreUnavailable
+from session_buddy.store.duckdb import statements as sql
 from session_buddy.store.duckdb.opening import CONFIG, line_of, look_at, schema_of
 from session_buddy.store.duckdb.schema import LATEST
-from session_buddy.store.duckdb.statements import (
-    COUNT_STARTED,
-    RENEW,
-    UNLIKELY_ROWS,
-    Cursor,
-    mark,
-    one,
-    rows_of,
-    transaction,
-)
 from session_buddy.store.protocol import Gap
 
 _CHUNK_BYTES: Final = 1024 * 1024
@@ -55,7 +46,7 @@ def sessions_in(path: Path) -> int:
     Raises:
         NotADatabase: it is none of ours.
         NewerDatabase: a later version wrote it.
-        StoreUnreadable: it is damaged, or not there.
+        StoreUnavailable: it is damaged, or not there.
     """
     with _opened(path, read_only=True) as database:
         found = schema_of(database, path)
@@ -63,29 +54,29 @@ def sessions_in(path: Path) -> int:
             raise NotADatabase(f"{path} holds nothing")
         if found > LATEST:
             raise NewerDatabase(str(path), found, LATEST)
-        for statement in UNLIKELY_ROWS:
-            rows_of(database, statement)
-        return int(one(database, COUNT_STARTED)[0])
+        for statement in sql.UNLIKELY_ROWS:
+            sql.rows_of(database, statement)
+        return int(sql.one(database, sql.COUNT_STARTED)[0])
 
 
 def renew(path: Path, gap: Gap) -> None:
     """Make a copy a history of its own, one that is known to have a gap.
 
     Raises:
-        StoreUnreadable: it cannot be written.
+        StoreUnavailable: it cannot be written.
     """
-    with _opened(path, read_only=False) as database, transaction(database) as cursor:
-        cursor.execute(RENEW, [str(uuid.uuid4())])
-        mark(cursor, gap)
+    with _opened(path, read_only=False) as database, sql.transaction(database) as cursor:
+        cursor.execute(sql.RENEW, [str(uuid.uuid4())])
+        sql.mark(cursor, gap)
 
 
 @contextmanager
-def _opened(path: Path, *, read_only: bool) -> Iterator[Cursor]:
+def _opened(path: Path, *, read_only: bool) -> Iterator[sql.Cursor]:
     if not path.exists():
-        raise StoreUnreadable(f"{path} is not there")
+        raise StoreUnavailable(f"{path} is not there")
     look_at(path)
     try:
         with duckdb.connect(str(path), read_only=read_only, config=_CHECKING) as database:
             yield database
     except duckdb.Error as error:
-        raise StoreUnreadable(f"database {path} cannot be read: {line_of(error)}") from None
+        raise StoreUnavailable(f"database {path} cannot be read: {line_of(error)}") from None

@@ -13,7 +13,7 @@ from typing import Final
 
 import duckdb
 
-from session_buddy.errors import NewerDatabase, NotADatabase, StoreLocked, StoreUnreadable
+from session_buddy.errors import NewerDatabase, NotADatabase, StoreLocked, StoreUnavailable
 from session_buddy.host.holders import program_of
 from session_buddy.store.duckdb.schema import LATEST, MIGRATIONS
 from session_buddy.store.duckdb.statements import Cursor, gap_of, mark, one, rows_of, transaction
@@ -50,7 +50,7 @@ def open_file(path: Path, wait_seconds: float, *, known: bool = False) -> tuple[
         StoreLocked: another process holds it, and still did after ``wait_seconds``.
         NotADatabase: the file is something else.
         NewerDatabase: a later version wrote it.
-        StoreUnreadable: permissions, a full disk, damage.
+        StoreUnavailable: permissions, a full disk, damage.
     """
     look_at(path)
     gap = _gap(path, known=known)
@@ -96,7 +96,7 @@ def _make(path: Path, gap: Gap | None) -> None:
                 os.link(draft, file)
     except (OSError, duckdb.Error) as error:
         why = getattr(error, "strerror", None) or line_of(error)
-        raise StoreUnreadable(f"database {path} cannot be made: {why}") from None
+        raise StoreUnavailable(f"database {path} cannot be made: {why}") from None
 
 
 def _set_aside_log(path: Path, problem: UnreadableLog) -> Path:
@@ -117,8 +117,8 @@ def _connect_without_log(path: Path, wait_seconds: float) -> Cursor:
         raise _beyond_help(path, error) from None
 
 
-def _beyond_help(path: Path, error: Exception) -> StoreUnreadable:
-    return StoreUnreadable(
+def _beyond_help(path: Path, error: Exception) -> StoreUnavailable:
+    return StoreUnavailable(
         f"database {path} cannot be opened: its write-ahead log cannot be replayed, nor be done without:"
         f" {line_of(error)}; restore a backup (session-buddy backup list), or name another database with"
         " SESSION_BUDDY_DB_PATH"
@@ -154,7 +154,7 @@ def _writing(database: Cursor, path: Path) -> Iterator[Cursor]:
         with transaction(database) as cursor:
             yield cursor
     except duckdb.Error as error:
-        raise StoreUnreadable(f"database {path} cannot be written: {line_of(error)}") from None
+        raise StoreUnavailable(f"database {path} cannot be written: {line_of(error)}") from None
 
 
 def look_at(path: Path) -> None:
@@ -162,7 +162,7 @@ def look_at(path: Path) -> None:
 
     Raises:
         NotADatabase: the file is something else.
-        StoreUnreadable: permissions.
+        StoreUnavailable: permissions.
     """
     where, magic = _MAGIC
     try:
@@ -175,14 +175,14 @@ def look_at(path: Path) -> None:
         _make_folder(path.parent)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
-        raise StoreUnreadable(f"database {path} cannot be read: {why}") from None
+        raise StoreUnavailable(f"database {path} cannot be read: {why}") from None
 
 
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreUnreadable(f"the database's folder {folder} cannot be made: {error.strerror}") from None
+        raise StoreUnavailable(f"the database's folder {folder} cannot be made: {error.strerror}") from None
 
 
 def _connect(path: Path, wait_seconds: float) -> Cursor:
@@ -194,7 +194,7 @@ def _connect(path: Path, wait_seconds: float) -> Cursor:
             if any(said in str(error) for said in _BAD_LOG):
                 raise UnreadableLog(line_of(error)) from None
             if "lock on file" not in str(error):
-                raise StoreUnreadable(f"database {path} cannot be opened: {line_of(error)}") from None
+                raise StoreUnavailable(f"database {path} cannot be opened: {line_of(error)}") from None
             if monotonic() >= deadline:
                 raise _locked(path, str(error)) from None
         sleep(_RETRY_SECONDS)

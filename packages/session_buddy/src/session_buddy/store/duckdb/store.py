@@ -2,79 +2,38 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from datetime import UTC
 from pathlib import Path
-from threading import Lock
 from typing import Final, Self
-
-import duckdb
 
 from oneiric import contract
 from oneiric.contract import Status
-from oneiric.descriptors import identity
 from oneiric.events import parse_event
-from session_buddy.errors import AmbiguousSession, StoreClosed, StoreError, StoreUnreadable, UnknownSession
+from session_buddy.errors import AmbiguousSession, StoreUnavailable, UnknownSession
 from session_buddy.history.fold import fold, with_heartbeats
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
 from session_buddy.history.query import Query, nearest
+from session_buddy.store.duckdb import statements as sql
+from session_buddy.store.duckdb.connection import Connection
 from session_buddy.store.duckdb.copies import copy_whole
 from session_buddy.store.duckdb.newest import Newest
-from session_buddy.store.duckdb.opening import CONFIG, line_of, open_file
-from session_buddy.store.duckdb.statements import (
-    BEGIN_REBUILD,
-    BY_REF,
-    CANDIDATES,
-    COUNT,
-    COUNT_LIVE,
-    COUNT_STARTED,
-    END_REBUILD,
-    EVENT_TYPES,
-    EVENTS_OF_PART,
-    FORGET_GAP,
-    LIVE,
-    META,
-    MISSING,
-    NEWEST,
-    RECENT,
-    REMOVE,
-    ROW_TYPES,
-    SESSIONS_OF_PART,
-    STATUSES,
-    Cursor,
-    change,
-    fetch,
-    find_by_ids,
-    find_by_query,
-    insert,
-    one,
-    rows_of,
-    span_of,
-    touch,
-    transaction,
-)
+from session_buddy.store.duckdb.opening import open_file
 from session_buddy.store.protocol import Gap
 from session_buddy.store.rows import event_values, row_values
 
 _REBUILD_SESSIONS: Final = 20_000
-# With other values it would have worked; all other errors are the database's.
-_OF_THE_VALUES: Final = (duckdb.DataError, duckdb.IntegrityError, duckdb.InvalidInputException)
 
 
 class DuckDBStore:
     """A history in one DuckDB file; see :class:`session_buddy.store.protocol.Store`."""
 
-    def __init__(self, path: Path, database: Cursor, gap: Gap | None = None) -> None:
+    def __init__(self, path: Path, database: sql.Cursor, gap: Gap | None = None) -> None:
         self.gap = gap
-        self._path = path
-        self._file = identity(path)
-        self._database: Cursor | None = database
-        self._opening = Lock()
-        self._source: int | None = None
-        self._writer = database.cursor()
+        self._connection = Connection(path, database, self._learn_newest)
         self._instance = self._meta("instance")
-        self._newest = self._read_newest()
+        with self._connection.reading() as reader:
+            self._learn_newest(reader)
 
     @classmethod
     def open(cls, path: str | Path, *, wait_seconds: float = 5.0, known: bool = False) -> Self:
@@ -96,12 +55,12 @@ class DuckDBStore:
             raise
 
     def __repr__(self) -> str:
-        return f"<DuckDBStore({self._path})>"
+        return f"<DuckDBStore({self._connection.path})>"
 
     @property
     def url(self) -> str:
         """``duckdb:///`` and the file's path."""
-        return f"duckdb:///{self._path}"
+        return f"duckdb:///{self._connection.path}"
 
     @property
     def instance(self) -> str:
@@ -112,187 +71,132 @@ class DuckDBStore:
 
     def ingest(self, arrivals: Sequence[Arrival]) -> list[Taken]:
         """Fold the events into their sessions' rows and write both, in one transaction."""
-        with self._trouble("written"):
+        with self._connection.writing() as writer:
             asked = {arrival.session_id for arrival in arrivals}
-            before = find_by_ids(self._writing(), set(filter(self._newest.may_know, asked)))
+            before = sql.find_by_ids(writer, set(filter(self._newest.may_know, asked)))
             after = dict(before)
             taken = [_take(after, arrival) for arrival in arrivals]
             kept = [arrival for arrival, judged in zip(arrivals, taken, strict=True) if judged.kept]
             changed = [row for row in after.values() if row != before.get(row.session_id)]
             if kept or changed:
-                self._write(kept, changed, before)
+                self._write(writer, kept, changed, before)
             return taken
 
     def touch(self, beats: Sequence[Beat]) -> None:
         """Raise the heartbeat state of sessions that are active."""
-        if not beats:
-            return
-        with self._trouble("written"):
-            touch(self._writing(), beats)
+        if beats:
+            with self._connection.writing() as writer:
+                sql.touch(writer, beats)
 
     def backup(self, target: Path) -> int:
         """Write the log into the file, and copy that."""
-        with self._trouble("copied"):
-            writer = self._writing()
+        with self._connection.writing("copied") as writer:
             # Without force it fails while anybody reads.
             writer.execute("FORCE CHECKPOINT")
             try:
-                if self._source is None:
-                    # Kept open: closing it would give up the lock that DuckDB has on the file.
-                    self._source = os.open(self._path, os.O_RDONLY)
-                copy_whole(self._source, target)
+                copy_whole(self._connection.source(), target)
             except OSError as error:
-                raise StoreUnreadable(f"backup {target} cannot be written: {error.strerror}") from error
-            (count,) = one(writer, COUNT_STARTED)
+                raise StoreUnavailable(f"backup {target} cannot be written: {error.strerror}") from error
+            (count,) = sql.one(writer, sql.COUNT_STARTED)
             return int(count)
 
     def forget_gap(self) -> None:
         """Take the mark away."""
-        with self._trouble("written"):
-            self._writing().execute(FORGET_GAP)
+        with self._connection.writing() as writer:
+            writer.execute(sql.FORGET_GAP)
         self.gap = None
 
     def rebuild(self) -> int:
         """Fold every session anew, part by part, in one transaction."""
-        with self._trouble("rebuilt"), transaction(self._writing()) as writer:
-            (count,) = one(writer, COUNT)
+        with self._connection.writing("rebuilt") as cursor, sql.transaction(cursor) as writer:
+            (count,) = sql.one(writer, sql.COUNT)
             parts = 1 + count // _REBUILD_SESSIONS
-            writer.execute(BEGIN_REBUILD)
+            writer.execute(sql.BEGIN_REBUILD)
             for part in range(parts):
-                insert(
-                    writer, "rebuilt", ROW_TYPES, [row_values(row) for row in _folded(writer, parts, part)]
+                sql.insert(
+                    writer,
+                    "rebuilt",
+                    sql.ROW_TYPES,
+                    [row_values(row) for row in _folded(writer, parts, part)],
                 )
-            writer.execute(END_REBUILD)
-            (rebuilt,) = one(writer, COUNT)
+            writer.execute(sql.END_REBUILD)
+            (rebuilt,) = sql.one(writer, sql.COUNT)
             return int(rebuilt)
 
     def _write(
-        self, kept: Sequence[Arrival], changed: Sequence[SessionRow], before: dict[str, SessionRow]
+        self,
+        cursor: sql.Cursor,
+        kept: Sequence[Arrival],
+        changed: Sequence[SessionRow],
+        before: dict[str, SessionRow],
     ) -> None:
         fresh = [row for row in changed if not _same_start(row, before.get(row.session_id))]
         altered = [row for row in changed if _same_start(row, before.get(row.session_id))]
-        with transaction(self._writing()) as writer:
-            insert(writer, "events", EVENT_TYPES, [event_values(arrival) for arrival in kept])
+        with sql.transaction(cursor) as writer:
+            sql.insert(writer, "events", sql.EVENT_TYPES, [event_values(arrival) for arrival in kept])
             for row in fresh:
                 if row.session_id in before:
-                    writer.execute(REMOVE, [*span_of([row.session_id]), row.session_id])
-            insert(writer, "sessions", ROW_TYPES, [row_values(row) for row in fresh])
-            change(writer, altered)
+                    writer.execute(sql.REMOVE, [*sql.span_of([row.session_id]), row.session_id])
+            sql.insert(writer, "sessions", sql.ROW_TYPES, [row_values(row) for row in fresh])
+            sql.change(writer, altered)
         self._newest.add(row.session_id for row in fresh)
-
-    def _writing(self) -> Cursor:
-        self._look()
-        return self._writer
 
     # reading: any thread
 
     def select(self, query: Query) -> list[SessionRow]:
         """The sessions that fit, newest first."""
-        with self._reading() as reader:
-            return find_by_query(reader, query)
+        with self._connection.reading() as reader:
+            return sql.find_by_query(reader, query)
 
     def find(self, ref: str) -> SessionRow:
         """The one session that ``ref`` means."""
-        with self._reading() as reader:
-            exact = find_by_ids(reader, {ref}).get(ref) if _is_id(ref) else None
+        with self._connection.reading() as reader:
+            exact = sql.find_by_ids(reader, {ref}).get(ref) if _is_id(ref) else None
             if exact is not None and exact.started:
                 return exact
-            rows = fetch(reader, BY_REF, [ref, ref.lower()])
+            rows = sql.fetch(reader, sql.BY_REF, [ref, ref.lower()])
             if not rows:
-                raise UnknownSession(ref, nearest(ref, (found for (found,) in rows_of(reader, RECENT))))
+                raise UnknownSession(
+                    ref, nearest(ref, (found for (found,) in sql.rows_of(reader, sql.RECENT)))
+                )
         if len(rows) > 1:
-            raise AmbiguousSession(ref, [row.session_id for row in rows[:CANDIDATES]])
+            raise AmbiguousSession(ref, [row.session_id for row in rows[: sql.CANDIDATES]])
         return rows[0]
 
     def statuses(self) -> dict[str, Status]:
         """The status of each session, by id."""
-        with self._reading() as reader:
-            return dict(rows_of(reader, STATUSES))
+        with self._connection.reading() as reader:
+            return dict(sql.rows_of(reader, sql.STATUSES))
 
     def missing(self, sessions: Sequence[str]) -> list[str]:
         """Those of the ids of which nothing is known."""
-        with self._reading() as reader:
-            return [found for (found,) in rows_of(reader, MISSING, [list(sessions)])]
+        with self._connection.reading() as reader:
+            return [found for (found,) in sql.rows_of(reader, sql.MISSING, [list(sessions)])]
 
     def live(self) -> list[SessionRow]:
         """All active sessions."""
-        with self._reading() as reader:
-            return fetch(reader, LIVE)
+        with self._connection.reading() as reader:
+            return sql.fetch(reader, sql.LIVE)
 
     def count_live(self) -> int:
         """How many sessions are active."""
-        with self._reading() as reader:
-            (count,) = one(reader, COUNT_LIVE)
+        with self._connection.reading() as reader:
+            (count,) = sql.one(reader, sql.COUNT_LIVE)
             return int(count)
 
-    def schema_version(self) -> int:
-        """The number of the last migration."""
-        return int(self._meta("schema_version"))
-
     def _meta(self, key: str) -> str:
-        with self._reading() as reader:
-            values = rows_of(reader, META, [key])
+        with self._connection.reading() as reader:
+            values = sql.rows_of(reader, sql.META, [key])
         if not values:
-            raise StoreUnreadable(f"database {self._path} is damaged: it does not say its {key}")
+            raise StoreUnavailable(f"database {self._connection.path} is damaged: it does not say its {key}")
         return str(values[0][0])
 
-    def _read_newest(self) -> Newest:
-        with self._trouble("read"):
-            return Newest(session_id for (session_id,) in rows_of(self._writer, NEWEST))
-
-    @contextmanager
-    def _reading(self) -> Iterator[Cursor]:
-        with self._trouble("read"), self._look().cursor() as reader:
-            yield reader
-
-    # trouble and the end
-
-    def _look(self) -> Cursor:
-        """The database, unless what goes into it would be found by nobody."""
-        if self._database is None:
-            raise StoreClosed(f"database {self._path} was closed")
-        if identity(self._path) != self._file:
-            raise StoreUnreadable(
-                f"database {self._path} was removed or exchanged while it is in use; nothing more is written:"
-                " restart the server with: session-buddy mcp restart"
-            )
-        return self._database
-
-    @contextmanager
-    def _trouble(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except (duckdb.FatalException, duckdb.InternalException, duckdb.ConnectionException) as error:
-            self._reopen()
-            raise StoreUnreadable(f"database {self._path} cannot be {what}: {line_of(error)}") from error
-        except _OF_THE_VALUES as error:
-            raise StoreError(f"database {self._path}: {line_of(error)}") from error
-        except duckdb.Error as error:
-            raise StoreUnreadable(f"database {self._path} cannot be {what}: {line_of(error)}") from error
-
-    def _reopen(self) -> None:
-        """DuckDB declares a database invalid after a failed write; a new connection starts from the disk."""
-        with self._opening:
-            if self._database is None:
-                return
-            # If that fails too, the next call finds the connection closed and comes here again.
-            with suppress(duckdb.Error):
-                self._writer.close()
-                self._database.close()
-                self._database = duckdb.connect(str(self._path), config=CONFIG)
-                self._writer = self._database.cursor()
-                self._newest = self._read_newest()
+    def _learn_newest(self, reader: sql.Cursor) -> None:
+        self._newest = Newest(session_id for (session_id,) in sql.rows_of(reader, sql.NEWEST))
 
     def close(self) -> None:
         """Write the log into the file and let go of it."""
-        with self._opening:
-            database, self._database = self._database, None
-        if database is not None:
-            self._writer.close()
-            database.close()
-        source, self._source = self._source, None
-        if source is not None:
-            os.close(source)
+        self._connection.close()
 
 
 def _take(rows: dict[str, SessionRow], arrival: Arrival) -> Taken:
@@ -314,11 +218,11 @@ def _is_id(ref: str) -> bool:
     return True
 
 
-def _folded(cursor: Cursor, parts: int, part: int) -> list[SessionRow]:
+def _folded(cursor: sql.Cursor, parts: int, part: int) -> list[SessionRow]:
     """The sessions of one part, folded from the history, with the heartbeat state that they had."""
-    old = {row.session_id: row for row in fetch(cursor, SESSIONS_OF_PART, [parts, part])}
+    old = {row.session_id: row for row in sql.fetch(cursor, sql.SESSIONS_OF_PART, [parts, part])}
     rows: dict[str, SessionRow] = {}
-    for body, subject, by_admin, received_at in rows_of(cursor, EVENTS_OF_PART, [parts, part]):
+    for body, subject, by_admin, received_at in sql.rows_of(cursor, sql.EVENTS_OF_PART, [parts, part]):
         event = parse_event(json.loads(body))
         _take(rows, Arrival.of(event, subject, received_at.replace(tzinfo=UTC), by_admin=by_admin))
     return [with_heartbeats(row, old.get(row.session_id)) for row in rows.values()]

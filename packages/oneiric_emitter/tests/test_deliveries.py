@@ -95,4 +95,4 @@ def test_what_is_for_a_named_server_waits_for_it_though_it_cannot_be_called(
     assert not emitter.wait_connected(60)
     assert "SESSION_BUDDY" in (emitter.problem or "")
     assert [destination_of(path) for path in paths_of(folder, None)] == [Endpoint(url=url).destination]
-    assert sweep(folder, lambda _events: pytest.fail("delivered here"), now=datetime.now(UTC)).delivered == 0
+    assert sweep(folder, lambda _events: pytest.fail("delivered here"), now=datetime.now(UTC))

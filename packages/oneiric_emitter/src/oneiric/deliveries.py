@@ -1,0 +1,94 @@
+"""This process's deliveries: one for each server that its sessions are for, whatever emitters there are."""
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+
+from oneiric import config, endings, transport
+from oneiric.delivery import Delivery
+from oneiric.paths import Paths
+from oneiric.server import Server
+from oneiric.transport import Endpoint, Unreachable
+
+_LONGEST_REMOTE_RETRY = 60.0
+
+_deliveries: dict[tuple[str, str | None], Delivery] = {}
+
+
+def delivery_for(paths: Paths, environ: Mapping[str, str]) -> Delivery:
+    """The delivery from an outbox to the server that ``environ`` names; after a fork the child's own."""
+    key = os.fspath(paths.outbox), config.named_url(environ)
+    delivery = _deliveries.get(key)
+    if delivery is not None and not delivery.made_here:
+        # Forked by code in C, which runs no hook.
+        _drop_parents()
+        delivery = None
+    if delivery is None:
+        made = Delivery(paths.outbox, _server(paths, environ))
+        # Of two threads that get here at once one is the first; a lock would be held in a forked child.
+        delivery = _deliveries.setdefault(key, made)
+        if delivery is made:
+            endings.at_exit(partial(_flush_at_exit, delivery))
+    return delivery
+
+
+def live_sessions() -> set[str]:
+    """Ids of the sessions that live in this process."""
+    return {session.id for delivery in list(_deliveries.values()) for session in delivery.sessions.live()}
+
+
+def _flush_at_exit(delivery: Delivery) -> None:
+    """Give what was just written a moment; most shells leave before a server could have answered."""
+    # BaseException: Ctrl-C during this wait must not print a traceback.
+    with suppress(BaseException):
+        if delivery.made_here:
+            delivery.worker.flush_at_exit()
+
+
+def _server(paths: Paths, environ: Mapping[str, str]) -> Server:
+    if url := config.named_url(environ):
+        transport.prepare(url)
+        destination = Endpoint(url=url).destination
+        return Server(_locate_named(environ), destination=destination, longest_retry=_LONGEST_REMOTE_RETRY)
+
+    def locate() -> Endpoint | None:
+        server = transport.read_server_file(paths)
+        return server.endpoint if server else None
+
+    return Server(locate)
+
+
+def _locate_named(environ: Mapping[str, str]) -> Callable[[], Endpoint | None]:
+    """Locates the server that ``environ`` names now, whatever its host does with the variables later.
+
+    The token's file is read for each contact: it may come late, and changes when the token does. One that
+    can no longer be read (another folder, fewer rights) leaves the token that it held.
+    """
+    variables = {name: environ.get(name, "") for name in config.ENDPOINT_VARIABLES}
+    latest: Endpoint | None = None
+
+    def locate() -> Endpoint | None:
+        nonlocal latest
+        try:
+            latest = config.named_endpoint(variables)
+        except config.InvalidEndpoint as error:
+            # Recorded all the same; the server's problem says why nothing is delivered.
+            if latest is None:
+                raise Unreachable(str(error)) from error
+        return latest
+
+    with suppress(Unreachable):
+        locate()
+    return locate
+
+
+def _drop_parents() -> None:
+    """After a fork: the child is not the session."""
+    for delivery in list(_deliveries.values()):
+        delivery.sessions.close_journals()
+    _deliveries.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_drop_parents)

@@ -1,0 +1,147 @@
+"""What an emitter does: one shell's session begun, counted and ended, in a journal and for a delivery."""
+
+import os
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from oneiric import compose, config, contract, deliveries, endings, facts, outbox
+from oneiric.delivery import Delivery
+from oneiric.journal import Journal
+from oneiric.lineage import Lineage
+from oneiric.paths import Paths, user_paths
+from oneiric.session import Session
+
+
+class Recorder:
+    """Records one session at a time, on whatever thread calls; whatever fails here raises.
+
+    Args:
+        component_name: what the sessions belong to.
+        environ: the environment to read and to announce sessions in.
+        at_exit: what ends the session when the process does.
+    """
+
+    def __init__(self, component_name: str, environ: Mapping[str, str], at_exit: Callable[[], None]) -> None:
+        self._component_name = component_name
+        self._environ = environ
+        self._at_exit = at_exit
+        self._lineage = Lineage(environ)
+        self._session: Session | None = None
+        self._delivery: Delivery | None = None
+        self._take_back: Callable[[], None] = lambda: None
+
+    @property
+    def session(self) -> Session | None:
+        """The live session; ``None`` also in a child that was forked from its process."""
+        session = self._session
+        return session if session is not None and session.made_here else None
+
+    @property
+    def delivery(self) -> Delivery | None:
+        """What delivers the latest session; ``None`` also in a child that was forked from its process."""
+        delivery = self._delivery
+        return delivery if delivery is not None and delivery.made_here else None
+
+    def obstacle(self) -> str | None:
+        """Why nothing can be recorded; ``None`` while it can.
+
+        Raises:
+            OSError: the outbox cannot be made or written.
+        """
+        if os.name != "posix":
+            return "this platform is not supported"
+        paths = user_paths(self._environ)
+        reason = config.off_reason(self._environ, paths)
+        if reason is None:
+            outbox.prepare(paths.outbox, paths.home)
+        return reason
+
+    def start(
+        self, shell_type: str, metadata: Mapping[str, Any] | None, optional: Mapping[str, Any]
+    ) -> Session | None:
+        """Begin a session, or return the live one; ``None`` where tracking is off."""
+        if self.session is not None or os.name != "posix":
+            return self.session
+        paths = user_paths(self._environ)
+        if config.off_reason(self._environ, paths) is not None:
+            return None
+        start = self._compose_start(paths, shell_type, metadata, optional)
+        session_id = compose.session_id_of(start)
+        delivery = deliveries.delivery_for(paths, self._environ)
+        outbox.prepare(paths.outbox, paths.home)
+        journal = Journal.create(
+            outbox.path_for(paths.outbox, session_id, delivery.server.destination), start
+        )
+        self._delivery = delivery
+        self._session = session = Session(session_id, start, journal)
+        self._lineage.announce(session_id)
+        # The delivery's own exit hook, registered before this one, runs after it: the end is written by then.
+        self._take_back = endings.at_exit(self._at_exit)
+        delivery.add(session)
+        return session
+
+    def record(self, commands: int, errors: int) -> None:
+        """Count what happened in the live session."""
+        session = self.session
+        if session is not None:
+            more, worse = _addend(commands, session.commands), _addend(errors, session.errors)
+            # In one step each: a signal handler of the host's may count too.
+            session.commands += more
+            session.errors += worse
+            session.last_activity = compose.timestamp(datetime.now(UTC))
+
+    def end(
+        self, session_id: str | None, metadata: Mapping[str, Any] | None, ending: Mapping[str, Any]
+    ) -> bool:
+        """End the live session, unless ``session_id`` names another one; whether it did."""
+        session = self.session
+        if session is None or session_id not in (None, session.id):
+            return False
+        end = compose.session_end(
+            session.id,
+            datetime.now(UTC),
+            event_id=contract.new_event_id(),
+            metadata=metadata,
+            detected_by="emitter",
+            activity=session.activity,
+            **ending,
+        )
+        self._session = None
+        endings.unhook_signals(session)
+        self._lineage.withdraw(session.id)
+        self._take_back()
+        try:
+            session.journal.append_end(end)
+        finally:
+            # Also where the disk is full: a server that is there hears of it all the same.
+            if self._delivery is not None:
+                self._delivery.finish(session, end)
+        return True
+
+    def _compose_start(
+        self, paths: Paths, shell_type: str, metadata: Mapping[str, Any] | None, optional: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        environ = self._environ
+        return compose.session_start(
+            event_id=contract.new_event_id(),
+            component=self._component_name,
+            shell_type=shell_type,
+            when=datetime.now(UTC),
+            pid=os.getpid(),
+            user=facts.user(environ, os.fspath(paths.home)),
+            hostname=facts.hostname(),
+            environment=facts.environment(),
+            metadata=metadata,
+            process=facts.process(os.getpid()),
+            origin=facts.origin(environ) or None,
+            parent_session_id=self._lineage.parent,
+            session_type=optional["session_type"],
+            reason=optional["reason"] or environ.get("ONEIRIC_REASON"),
+            actor=optional["actor"] or environ.get("ONEIRIC_ACTOR"),
+        )
+
+
+def _addend(number: int, so_far: int) -> int:
+    """What to add to a count: hosts hand in floats, decimals and numbers of their own, and more than fits."""
+    return min(max(0, int(number)), contract.MAX_COUNT - so_far)

@@ -1,0 +1,93 @@
+"""The server as this process knows it: where it is, whether it answers, when to ask it again."""
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from oneiric import contract, transport
+from oneiric.transport import Endpoint, Misdirected, TransportError, Unauthorized, Unreachable
+
+CALL_SECONDS = 5.0
+_FIRST_RETRY = 0.5
+
+
+class Server:
+    """Takes events, or says why not.
+
+    Args:
+        locate: where the server is now, ``None`` where there is none.
+        destination: what marks the journals for this server.
+        longest_retry: seconds between two tries at most; short where a try costs a look at one local file.
+        monotonic: seconds for timers.
+        jitter: a number from 0 to 1 that spreads retries.
+
+    Attributes:
+        connected: the latest call was answered.
+        problem: why the latest call was not.
+        turned_away: a server answered, and does not accept our token or the name we call it by.
+        instance: which server answered last.
+        pace: seconds between two heartbeats, as the server wishes.
+        retry_at: when to try again after a failure.
+    """
+
+    def __init__(
+        self,
+        locate: Callable[[], Endpoint | None],
+        *,
+        destination: str = "",
+        longest_retry: float = 5.0,
+        monotonic: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = lambda: os.urandom(1)[0] / 255,
+    ) -> None:
+        self.destination = destination
+        self.connected = False
+        self.problem: str | None = None
+        self.turned_away = False
+        self.instance = ""
+        self.pace = contract.DEFAULT_HEARTBEAT_SECONDS
+        self.retry_at = 0.0
+        self._locate = locate
+        self._endpoint = Endpoint()
+        self._longest_retry = longest_retry
+        self._monotonic = monotonic
+        self._jitter = jitter
+        self._failures = 0
+
+    def find(self) -> None:
+        """Look where the server is now; calls go there from here on.
+
+        Raises:
+            Unreachable: nowhere.
+        """
+        endpoint = self._locate()
+        if endpoint is None:
+            raise Unreachable("no server is running")
+        self._endpoint = endpoint
+
+    def call(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Send events in one call; what became of each.
+
+        Raises:
+            TransportError: no answer, or one that makes no sense.
+        """
+        answer = transport.call_tool(self._endpoint, "track_events", {"events": events}, CALL_SECONDS)
+        try:
+            self.pace = max(1.0, float(answer["next_heartbeat_seconds"]))
+            self.instance = str(answer["server_instance"])
+            results: list[dict[str, Any]] = answer["results"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise Unreachable(f"the answer to track_events lacks {error}") from error
+        if len(results) != len(events):
+            raise Unreachable(f"{len(events)} events brought {len(results)} results")
+        self.connected, self.problem, self.turned_away, self._failures = True, None, False, 0
+        return results
+
+    def failed(self, error: Exception) -> None:
+        """Note why nothing is delivered, and when to try again: later with each failure."""
+        self.connected = False
+        self.problem = str(error) if isinstance(error, TransportError) else repr(error)
+        self.turned_away = isinstance(error, Unauthorized | Misdirected)
+        delay = min(self._longest_retry, _FIRST_RETRY * 2 ** min(self._failures, 10))
+        self._failures += 1
+        self.retry_at = self._monotonic() + delay * (0.5 + self._jitter())

@@ -1,0 +1,133 @@
+"""The sessions of this process: each with its journal, its activity, and how far it is delivered."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from oneiric import log, outbox
+from oneiric.contract import ACCEPTED
+from oneiric.descriptors import sync_folder
+from oneiric.journal import Journal
+from oneiric.process import Owned
+
+
+class Session(Owned):
+    """One session.
+
+    Attributes:
+        end: the end event; from the moment that it is here the journal is the delivery thread's alone.
+        synced: its start is on the disk, or was tried to be.
+        acknowledged: a server has answered for its start.
+        delivered: a server has its end.
+        refused: a server took the start or the end for wrong.
+    """
+
+    def __init__(self, session_id: str, start: dict[str, Any], journal: Journal) -> None:
+        super().__init__()
+        self.id = session_id
+        self.start = start
+        self.end: dict[str, Any] | None = None
+        self.journal = journal
+        self.commands = 0
+        self.errors = 0
+        self.last_activity: str | None = None
+        self.synced = False
+        self.acknowledged = False
+        self.delivered = False
+        self.refused = False
+        self._sent_again_to: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Session {self.id} commands={self.commands} errors={self.errors}>"
+
+    @property
+    def activity(self) -> dict[str, Any]:
+        """What happened so far, as heartbeats and ends report it."""
+        found: dict[str, Any] = {"commands": self.commands, "errors": self.errors}
+        return found | ({"last_activity": self.last_activity} if self.last_activity else {})
+
+    def take_answer(self, event: dict[str, Any], result: dict[str, Any], instance: str) -> None:
+        """Note what the server ``instance`` made of one event of this session."""
+        accepted = result["status"] in ACCEPTED
+        if event["event_type"] == "session_start":
+            # A refused start is not sent again and again: the journal goes to rejected/ with the end.
+            self.acknowledged = True
+        elif event["event_type"] == "session_end":
+            self.delivered = accepted
+        if not accepted and event["event_type"] != "session_heartbeat":
+            self.refused = True
+            log.warning(
+                "session %s: the server refused %s: %s", self.id, event["event_type"], result["error"]
+            )
+        elif result["status"] == "not_found" and self._sent_again_to != instance:
+            # A database that was wiped: it gets the start again, once for each server.
+            self._sent_again_to = instance
+            self.acknowledged = False
+
+
+class Sessions(dict[str, Session]):
+    """By their ids those that live, and those that ended and are not delivered yet, and their journals.
+
+    Args:
+        folder: the outbox of this machine.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def live(self) -> list[Session]:
+        """The sessions that have not ended; safe beside other threads."""
+        return [session for session in list(self.values()) if session.end is None]
+
+    def ended(self) -> list[Session]:
+        """The sessions whose journals wait to be closed; safe beside other threads."""
+        return [session for session in list(self.values()) if session.end is not None]
+
+    def sync(self) -> None:
+        """Have the disk hold the starts; what has ended by now is delivered or synced when it is closed."""
+        fresh = [one for one in list(self.values()) if not (one.synced or one.journal.ended)]
+        for session in fresh:
+            session.synced = True
+        self._to_disk(fresh)
+
+    def pulse(self, when: str) -> None:
+        """Write each live session's sign of life."""
+        for session in self.live():
+            with suppress(OSError):
+                session.journal.pulse(when, session.activity)
+
+    def close(self, ended: list[Session]) -> bool:
+        """Close the journals of ended sessions; whether some are left to a sweep, since no server has them.
+
+        An end that is nowhere but here, on a full disk, is held until there is room for it.
+        """
+        left = []
+        for session in ended:
+            try:
+                if session.end is not None:
+                    session.journal.append_end(session.end)
+            except OSError:
+                continue
+            self.pop(session.id, None)
+            if session.refused or session.delivered:
+                with suppress(OSError):
+                    outbox.move(session.journal.path, "rejected" if session.refused else "done")
+            else:
+                left.append(session)
+            session.journal.close()
+        self._to_disk(left)
+        return bool(left)
+
+    def close_journals(self) -> None:
+        """In a forked child: let go of the journals, which are the parent's; takes no lock."""
+        for session in list(self.values()):
+            session.journal.close()
+
+    def _to_disk(self, sessions: list[Session]) -> None:
+        for session in sessions:
+            with suppress(OSError):
+                session.journal.sync()
+        if sessions:
+            with suppress(OSError):
+                sync_folder(self.folder)

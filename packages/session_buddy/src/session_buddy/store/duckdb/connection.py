@@ -1,0 +1,108 @@
+"""A DuckDB file while it is open: a cursor to write with, cursors to read with, trouble told as errors."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Lock
+from typing import Final
+
+import duckdb
+
+from oneiric.descriptors import identity
+from session_buddy.errors import StoreClosed, StoreError, StoreUnavailable
+from session_buddy.store.duckdb.opening import CONFIG, line_of
+from session_buddy.store.duckdb.statements import Cursor
+
+# With other values it would have worked; all other errors are the database's.
+_OF_THE_VALUES: Final = (duckdb.DataError, duckdb.IntegrityError, duckdb.InvalidInputException)
+
+
+class Connection:
+    """An open DuckDB file.
+
+    Args:
+        path: the file.
+        database: the library's connection to it, from here on this object's to close.
+        reopened: called with a cursor when the file was opened anew: what was remembered of its content may
+            be wrong.
+    """
+
+    def __init__(self, path: Path, database: Cursor, reopened: Callable[[Cursor], None]) -> None:
+        self.path = path
+        self._file = identity(path)
+        self._database: Cursor | None = database
+        self._reopened = reopened
+        self._opening = Lock()
+        self._source: int | None = None
+        self._writer = database.cursor()
+
+    @contextmanager
+    def reading(self) -> Iterator[Cursor]:
+        """A cursor to read with, from any thread."""
+        with self._trouble("read"), self._look().cursor() as reader:
+            yield reader
+
+    @contextmanager
+    def writing(self, what: str = "written") -> Iterator[Cursor]:
+        """The one cursor to write with; ``what`` cannot be done, an error says."""
+        with self._trouble(what):
+            self._look()
+            yield self._writer
+
+    def source(self) -> int:
+        """A descriptor of the file, for a copy; open until the end.
+
+        Closing it would give up the lock that DuckDB has on the file.
+        """
+        if self._source is None:
+            self._source = os.open(self.path, os.O_RDONLY)
+        return self._source
+
+    def _look(self) -> Cursor:
+        """The database, unless what goes into it would be found by nobody."""
+        if self._database is None:
+            raise StoreClosed(f"database {self.path} was closed")
+        if identity(self.path) != self._file:
+            raise StoreUnavailable(
+                f"database {self.path} was removed or exchanged while it is in use; nothing more is written:"
+                " restart the server with: session-buddy mcp restart"
+            )
+        return self._database
+
+    @contextmanager
+    def _trouble(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (duckdb.FatalException, duckdb.InternalException, duckdb.ConnectionException) as error:
+            self._reopen()
+            raise StoreUnavailable(f"database {self.path} cannot be {what}: {line_of(error)}") from error
+        except _OF_THE_VALUES as error:
+            raise StoreError(f"database {self.path}: {line_of(error)}") from error
+        except duckdb.Error as error:
+            raise StoreUnavailable(f"database {self.path} cannot be {what}: {line_of(error)}") from error
+
+    def _reopen(self) -> None:
+        """DuckDB declares a database invalid after a failed write; a new connection starts from the disk."""
+        with self._opening:
+            if self._database is None:
+                return
+            # If that fails too, the next call finds the connection closed and comes here again.
+            with suppress(duckdb.Error):
+                self._writer.close()
+                self._database.close()
+                database = duckdb.connect(str(self.path), config=CONFIG)
+                writer = database.cursor()
+                self._reopened(writer)
+                self._database, self._writer = database, writer
+
+    def close(self) -> None:
+        """Write the log into the file and let go of it; closing twice is allowed."""
+        with self._opening:
+            database, self._database = self._database, None
+        if database is not None:
+            self._writer.close()
+            database.close()
+        source, self._source = self._source, None
+        if source is not None:
+            os.close(source)
