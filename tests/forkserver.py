@@ -1,16 +1,17 @@
-"""The command line as a process that has its libraries already: one interpreter loads them, others fork from it.
+"""The command line in processes that have its libraries already: they fork from an interpreter that does.
 
 Python needs two seconds to load what the server is made of, and a run of the tests starts a thousand servers
-and commands. So each process that runs tests keeps one interpreter that has loaded these libraries, holds no
+and commands. So each process that runs tests keeps an interpreter that has loaded these libraries, holds no
 thread and no file, and forks for each command that it is asked for.
 
-Real in such a child: it is a process of its own, with the environment, the working folder, the standard streams
-and the session that it was asked to have. It runs ``session_buddy.cli.main`` on arguments of its own, opens its
-own database and sockets, is signalled, killed and limited like any other, and ends as an interpreter ends.
+Real in such a child: it is a process of its own, with the environment, the working folder, the streams and
+the session that it was asked to have. It runs ``session_buddy.cli.main`` on arguments of its own, opens its own
+database and sockets, is signalled, killed and limited like any other, and ends as an interpreter ends.
 
-Shared is what was loaded before: the code of the libraries and of ``session_buddy``, and Python's own start. What
-is decided there cannot be tested here: what a command imports, options of the interpreter, which program is
-found on ``PATH``. A variable that is read only then gets a process of the ordinary kind, see :func:`popen`.
+Shared is what was loaded before: the code of the libraries and of ``session_buddy``, and Python's own start.
+What is decided there cannot be tested here: what a command imports, options of the interpreter, which program
+is found on ``PATH``, what is said after the last ``atexit``. :func:`popen` starts a process of the ordinary
+kind where an environment asks for what only a start of Python reads.
 
 This file is also what that interpreter runs.
 """
@@ -31,6 +32,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 COMMAND: Final = [sys.executable, "-P", "-m", "session_buddy"]
@@ -79,8 +81,8 @@ _PIPES: Final = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwr
 def popen(command: Sequence[str], **options: Any) -> "subprocess.Popen[str]":
     """Start a process as :class:`subprocess.Popen` does, with text streams: forked, where that is the same.
 
-    That is so for :data:`COMMAND` and its arguments, and for Python's ``-P -c`` with some code, in an environment
-    that holds no variable that only a start of Python reads, other than the whole run of the tests has it.
+    That is so for :data:`COMMAND` and its arguments, and for Python's ``-P -c`` with some code, where no
+    variable that only a start of Python reads has another value than in the whole run of the tests.
     """
     options["text"] = True
     environ = options.get("env") or os.environ
@@ -119,7 +121,8 @@ class _Forked(subprocess.Popen[str]):
     def _execute_child(self, *values: Any) -> None:
         """Have the child forked; in the place of the method that would fork and load a program."""
         asked = _STARTED.bind(self, *values).arguments
-        assert not (asked["preexec_fn"] or asked["pass_fds"] or asked["shell"]), "only a start can do that"
+        for option in ("preexec_fn", "pass_fds", "shell"):
+            assert not asked[option], f"{option}: only a start can do that"
         given = asked["p2cread"], asked["c2pwrite"], asked["errwrite"]
         streams = [own if file == -1 else file for own, file in enumerate(given)]
         request = Request(
@@ -225,7 +228,7 @@ def load(*, has_server: bool) -> None:
     for name in (*_LOADED_LATE, *(_LOADED_LATE_BY_A_SERVER if has_server else ())):
         with suppress(ModuleNotFoundError):
             importlib.import_module(name)
-    assert len(os.listdir("/proc/self/task")) == 1, "a thread would be missing in each child"
+    assert len(list(Path("/proc/self/task").iterdir())) == 1, "a thread would be missing in each child"
     # Each child would look through all of this for garbage when it ends, and so copy it: half a second.
     gc.collect()
     gc.freeze()
@@ -289,11 +292,12 @@ def become(request: Request, files: list[int]) -> None:
     os.environ.clear()
     os.environ.update(request.environ)
     time.tzset()
-    sys.stdin, sys.stdout, sys.stderr = (
-        open(own.fileno(), own.mode, buffering, own.encoding, own.errors, "\n", closefd=False)  # noqa: SIM115
-        for own, buffering in ((sys.stdin, -1), (sys.stdout, -1), (sys.stderr, 1))
-    )
-    sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr  # type: ignore[misc]
+    for name in ("stdin", "stdout", "stderr"):
+        own = getattr(sys, name)
+        buffering = 1 if name == "stderr" else -1
+        again = open(own.fileno(), own.mode, buffering, own.encoding, own.errors, "\n", closefd=False)  # noqa: SIM115
+        setattr(sys, name, again)
+        setattr(sys, f"__{name}__", again)
     if "COVERAGE_PROCESS_CONFIG" in os.environ:
         import coverage
 

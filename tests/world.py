@@ -109,7 +109,9 @@ class World:
         return done
 
     def _is_forked(self, command: Sequence[str]) -> bool:
-        return self._forks and command[0] == "session-buddy" and self.environ["PATH"].startswith(f"{PROGRAMS}:")
+        return (
+            self._forks and command[0] == "session-buddy" and self.environ["PATH"].startswith(f"{PROGRAMS}:")
+        )
 
     def sh(self, line: str, code: int | None = 0) -> str:
         """Run a line in bash; returns what it printed."""

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from oneiric.paths import Paths, user_paths
-from oneiric.transport import ServerInfo, read_server_file
+from oneiric.transport import ServerInfo
 from session_buddy.host import process
 from tests import forkserver
 
