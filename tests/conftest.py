@@ -11,6 +11,6 @@ from tests.world import World
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     """An isolated user; its server, if any, is stopped at the end."""
-    world = World(tmp_path)
+    world = World(tmp_path, forks=True)
     yield world
     world.stop_server()

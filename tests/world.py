@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import pexpect
 
 from oneiric.paths import user_paths
 from oneiric.transport import Endpoint, read_server_file
+from tests import forkserver
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = Path(sys.executable).parent
@@ -29,9 +30,13 @@ class World:
 
     Args:
         folder: where everything of this user lies.
+        forks: whether its server and its ``session-buddy`` are forked from an interpreter that has their
+            libraries, see :mod:`tests.forkserver`, and not started from nothing.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, forks: bool = False) -> None:
+        self._forks = forks
+        self._servers: list[subprocess.Popen[str]] = []
         self.home = folder / "home"
         self.checkout = folder / "checkout"
         self.home.mkdir(parents=True)
@@ -93,12 +98,20 @@ class World:
     def run(self, *command: str, code: int | None = 0, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; ``code`` is the exit code that it must give."""
         options = {"env": self.environ, "cwd": self.checkout, "stdin": subprocess.DEVNULL, **options}
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=PATIENCE, check=False, **options
-        )
+        if self._is_forked(command):
+            done = forkserver.run([*forkserver.COMMAND, *command[1:]], timeout=PATIENCE, **options)
+        else:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=PATIENCE, check=False, **options
+            )
         if code is not None and done.returncode != code:
             raise AssertionError(f"{command} gave {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
+
+    def _is_forked(self, command: Sequence[str]) -> bool:
+        return (
+            self._forks and command[0] == "session-buddy" and self.environ["PATH"].startswith(f"{PROGRAMS}:")
+        )
 
     def sh(self, line: str, code: int | None = 0) -> str:
         """Run a line in bash; returns what it printed."""
@@ -112,13 +125,40 @@ class World:
 
     def start_server(self) -> dict[str, Any]:
         """Start the server in the background; returns what ``server.json`` says."""
-        self.run("session-buddy", "mcp", "start", "--background")
+        if self._is_forked(["session-buddy"]):
+            self._fork_server()
+        else:
+            self.run("session-buddy", "mcp", "start", "--background")
         said: dict[str, Any] = json.loads(self.server_file.read_text())
         return said
+
+    def _fork_server(self) -> None:
+        """Fork a server; as with ``--background``, it answers when this returns."""
+        with tempfile.TemporaryFile("w+") as said:
+            server = forkserver.popen(
+                [*forkserver.COMMAND, "mcp", "start"],
+                env=self.environ,
+                cwd=self.checkout,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+            )
+            eventually(lambda: self._names(server.pid) or server.poll() is not None)
+            if server.returncode:
+                said.seek(0)
+                raise AssertionError(f"the server gave {server.returncode}\n{said.read()}")
+        self._servers.append(server)
+
+    def _names(self, pid: int) -> bool:
+        """Whether a server that answers is this process."""
+        found = read_server_file(user_paths(self.environ))
+        return found is not None and found.pid == pid
 
     def stop_server(self) -> None:
         """Stop the server, if there is one."""
         self.run("session-buddy", "mcp", "stop", code=None)
+        self._servers = [server for server in self._servers if server.poll() is None]
 
     def banner_of(self, child: "pexpect.spawn[str]") -> str:
         """What a shell printed before its first prompt."""

@@ -5,15 +5,18 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
 
 from oneiric.paths import Paths, user_paths
-from oneiric.transport import ServerInfo, read_server_file
+from oneiric.transport import ServerInfo
 from session_buddy.host import process
+from tests import forkserver
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 _OURS = ("ONEIRIC_", "SESSION_BUDDY_", "XDG_", "SUDO_", "SSH_")
@@ -55,24 +58,31 @@ def cli(home: Path) -> Cli:
     """Run ``session-buddy`` with its output piped."""
 
     def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-P", "-m", "session_buddy", *arguments]
-        options.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
+        return forkserver.run([*forkserver.COMMAND, *arguments], **options)
 
     return run
 
 
 @pytest.fixture
-def server(cli: Cli, paths: Paths, port: int) -> Iterator[ServerInfo]:
-    """A server in the background, as ``mcp start`` makes it; gone when the test is over."""
-    started = cli("mcp", "start", "--background")
-    assert started.returncode == 0, started.stderr
-    info = read_server_file(paths)
-    assert info is not None
+def server(paths: Paths, port: int) -> Iterator[ServerInfo]:
+    """A server in the background; gone when the test is over."""
+    with TemporaryFile("w+") as said:
+        child = forkserver.popen(
+            [*forkserver.COMMAND, "mcp", "start"],
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+        )
+        while (info := process.running(paths)) is None and child.poll() is None:
+            time.sleep(0.01)
+        said.seek(0)
+        assert info is not None, said.read()
     yield info
     left = process.running(paths)
     if left is not None:
         process.stop(left)
+    child.wait()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from session_buddy.errors import StoreUnavailable, UnknownBackup
 from session_buddy.history.query import Query
 from session_buddy.intake.presence import Presence
 from session_buddy.intake.writer import Writer
-from session_buddy.keep import backups as module
+from session_buddy.keep import keeper as module
 from session_buddy.keep.backups import Backup, Backups
 from session_buddy.keep.keeper import Keeper
 from session_buddy.store import open_store

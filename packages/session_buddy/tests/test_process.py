@@ -61,7 +61,8 @@ def test_health_of_a_port_where_nobody_listens(port: int) -> None:
 
 def test_health_asks_for_the_answer_of_a_web_server(port: int) -> None:
     with socket.create_server(("127.0.0.1", port)) as door:
-        code = f"from session_buddy import process; print(process.healthy('http://127.0.0.1:{port}/mcp'))"
+        door.settimeout(60)
+        code = f"import {process.__name__} as p; print(p.healthy('http://127.0.0.1:{port}/mcp'))"
         with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as asking:
             connection, _ = door.accept()
             connection.sendall(b"what?\r\n\r\n")

@@ -23,6 +23,7 @@ from session_buddy.host import process
 from session_buddy.host.settings import load_settings
 from session_buddy.store import open_store
 from session_buddy.testing import ServerProcess, heartbeat_event, session_id_of, start_event
+from tests import forkserver
 
 Launch = Callable[..., ServerProcess]
 HALF_A_CALL = b"""\
@@ -38,7 +39,7 @@ Content-Length: 5000\r
 @pytest.fixture
 def launch(paths: Paths, port: int) -> Iterator[Launch]:
     with ExitStack() as stack:
-        yield lambda **environ: stack.enter_context(ServerProcess(environ))
+        yield lambda **environ: stack.enter_context(ServerProcess(environ, forkserver.popen))
 
 
 @pytest.fixture

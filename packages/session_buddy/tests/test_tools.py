@@ -26,6 +26,7 @@ from oneiric.transport import CallRefused, Endpoint, ServerInfo, Unauthorized, c
 from session_buddy.access.callers import RIGHTS, Scope
 from session_buddy.access.tokens import issue
 from session_buddy.testing import ServerProcess, end_event, heartbeat_event, session_id_of, start_event
+from tests import forkserver
 
 SECRET = "tests-only-" + uuid.uuid4().hex
 
@@ -43,7 +44,7 @@ def info(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerInfo]:
     }
     environ = {"HOME": str(home), "XDG_RUNTIME_DIR": str(run)} | folders | settings
     assert user_paths(environ).socket.is_relative_to(run)
-    with ServerProcess(environ) as server:
+    with ServerProcess(environ, forkserver.popen) as server:
         yield server.until_up()
 
 

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 
@@ -89,15 +89,20 @@ class ServerProcess:
 
     Args:
         environ: names home and settings; on top of this process's environment.
+        popen: starts the process; takes what :class:`subprocess.Popen` takes.
 
     Attributes:
         lines: what it printed until it was up.
     """
 
-    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str] | None = None,
+        popen: Callable[..., "subprocess.Popen[str]"] = subprocess.Popen,
+    ) -> None:
         self.environ = os.environ | dict(environ or {})
         self.lines: list[str] = []
-        self.process = subprocess.Popen(
+        self.process = popen(
             [sys.executable, "-P", "-c", _SERVE],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
