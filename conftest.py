@@ -2,7 +2,8 @@
 
 import os
 import signal
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -26,12 +27,52 @@ _unproxied = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
 os.environ["no_proxy"] = ",".join(filter(None, (_unproxied, "127.0.0.1", "localhost")))
 
 # How long an example takes is the machine's affair, and two runs are the same.
-settings.register_profile(
-    "any machine", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("any machine")
+_PROFILE: Final[dict[str, Any]] = {
+    "deadline": None,
+    "derandomize": True,
+    "suppress_health_check": [HealthCheck.too_slow],
+}
+settings.register_profile("every run", max_examples=25, **_PROFILE)
+settings.register_profile("all", max_examples=300, **_PROFILE)
+
+Size = Callable[[int, int], int]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first: begun last, they would be waited for alone."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--all`` lifts what keeps an ordinary run short."""
+    parser.addoption("--all", action="store_true", help="every cell of a table, long rounds, many examples")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """As many examples as asked for."""
+    settings.load_profile("all" if config.getoption("--all") else "every run")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The longest first: begun last, they would be waited for alone. Of sampled tables, a sample."""
     items.sort(key=lambda item: item.path.name != _LONGEST)
+    if not config.getoption("--all"):
+        left_out = _left_out([item for item in items if item.get_closest_marker("sampled")])
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _left_out(sampled: list[pytest.Item]) -> list[pytest.Item]:
+    """All but a diagonal through each table, in which every value of every parameter stands."""
+    cells = {item: item.callspec.indices for item in sampled if isinstance(item, pytest.Function)}
+    sizes: dict[tuple[object, str], int] = {}
+    for item, indices in cells.items():
+        for name, index in indices.items():
+            key = (item.function, name)
+            sizes[key] = max(sizes.get(key, 0), index + 1)
+    return [
+        item
+        for item, indices in cells.items()
+        if any(index != max(indices.values()) % sizes[item.function, name] for name, index in indices.items())
+    ]
+
+
+@pytest.fixture
+def size(pytestconfig: pytest.Config) -> Size:
+    """How many of something: the first number in an ordinary run, the second with ``--all``."""
+    return lambda ordinary, full: full if pytestconfig.getoption("--all") else ordinary

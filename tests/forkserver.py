@@ -5,8 +5,9 @@ and commands. So each process that runs tests keeps an interpreter that has load
 thread and no file, and forks for each command that it is asked for.
 
 Real in such a child: it is a process of its own, with the environment, the working folder, the streams and
-the session that it was asked to have. It runs ``session_buddy.cli.main`` on arguments of its own, opens its own
-database and sockets, is signalled, killed and limited like any other, and ends as an interpreter ends.
+the session that it was asked to have. It runs ``session_buddy.cli.main`` on arguments of its own, opens a
+database and sockets of its own, is signalled, killed and limited like any other, and ends as an interpreter
+ends.
 
 Shared is what was loaded before: the code of the libraries and of ``session_buddy``, and Python's own start.
 What is decided there cannot be tested here: what a command imports, options of the interpreter, which program

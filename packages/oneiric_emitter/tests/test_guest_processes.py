@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ import pytest
 from oneiric.sweep import sweep
 from oneiric.testing import journals
 
-FORKS = 1000
 # A worker is a module of its own: spawn and forkserver import it anew.
 WORKERS = """
 import multiprocessing, sys, oneiric
@@ -80,8 +79,11 @@ print("oneiric/outbox" in shown, emitter.session_id in shown)
     assert [entry.end is not None for entry in journals(folder)] == [True]
 
 
-def test_a_thousand_forks_while_locks_are_held(unmeasured: Mapping[str, str], folder: Path) -> None:
+def test_forks_while_locks_are_held(
+    unmeasured: Mapping[str, str], folder: Path, size: Callable[[int, int], int]
+) -> None:
     """Threads of the parent begin, count and end sessions all the while; a child waits for none of it."""
+    forks = size(200, 1000)
     code = """
 import os, signal, sys, threading, oneiric
 
@@ -124,7 +126,7 @@ for thread in threads: thread.join()
 print(os.getpid(), codes, shared.end_session(exit_reason="eof"))
 """
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, str(FORKS)],
+        [sys.executable, "-W", "ignore", "-c", code, str(forks)],
         env=unmeasured,
         capture_output=True,
         text=True,
@@ -136,7 +138,7 @@ print(os.getpid(), codes, shared.end_session(exit_reason="eof"))
     entries = journals(folder)
     assert all(entry.end for entry in entries)
     of_children = [entry for entry in entries if entry.start["pid"] != int(pid)]
-    assert [entry.start["component_name"] for entry in of_children] == ["child"] * (FORKS // 20)
+    assert [entry.start["component_name"] for entry in of_children] == ["child"] * (forks // 20)
     assert {entry.end["exit_reason"] for entry in of_children if entry.end} == {"exit"}
     own = [entry for entry in entries if entry.start["pid"] == int(pid)]
     assert {entry.end["exit_reason"] for entry in own if entry.end} == {"eof"}
