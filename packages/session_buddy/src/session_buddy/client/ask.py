@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
-from oneiric.config import InvalidEndpoint, named_endpoint, named_url
+from oneiric.config import InvalidEndpoint, named_endpoint
 from oneiric.paths import user_paths
 from oneiric.transport import (
     CallRefused,
@@ -221,11 +221,6 @@ def named_server() -> Endpoint | None:
         return named_endpoint(os.environ)
     except InvalidEndpoint as error:
         raise ConfigurationError(str(error)) from None
-
-
-def named_address() -> str | None:
-    """The address that ``SESSION_BUDDY_MCP_ENDPOINT`` names, as it stands there."""
-    return named_url(os.environ)
 
 
 def _typed(text: str) -> str:
