@@ -246,6 +246,23 @@ def test_a_failure_is_forgotten_once_somebody_else_has_made_one(
     assert keeper.failures == 0
 
 
+def test_one_that_is_being_made_is_waited_for(backups: Backups, tmp_path: Path) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def copy(target: Path) -> int:
+        begun.set()
+        assert go.wait(60)
+        return made(target)
+
+    with ThreadPoolExecutor() as threads:
+        backup = threads.submit(backups.make, copy, NOW, 7)
+        assert begun.wait(60)
+        waiting = threads.submit(backups.wait)
+        go.set()
+        waiting.result(60)
+        assert backup.result(60).path.exists()
+
+
 def test_a_closed_one_begins_no_more(backups: Backups) -> None:
     keeper = Keeper(backups, lambda: backups.listed()[0], DAY)
     keeper.close()
