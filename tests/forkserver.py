@@ -229,10 +229,22 @@ def load(*, has_server: bool) -> None:
     for name in (*_LOADED_LATE, *(_LOADED_LATE_BY_A_SERVER if has_server else ())):
         with suppress(ModuleNotFoundError):
             importlib.import_module(name)
+    _rehearse_coverage()
     assert len(list(Path("/proc/self/task").iterdir())) == 1, "a thread would be missing in each child"
     # Each child would look through all of this for garbage when it ends, and so copy it: half a second.
     gc.collect()
     gc.freeze()
+
+
+def _rehearse_coverage() -> None:
+    """Measure nothing, once: what that looks up and loads is a tenth of a second, which children need not."""
+    import multiprocessing.spawn  # noqa: F401 - what the settings have measured, too
+
+    import coverage
+
+    rehearsal = coverage.Coverage(data_file=None, config_file=False)
+    rehearsal.start()
+    rehearsal.stop()
 
 
 def fork_on_request(control: socket.socket) -> Request | None:
