@@ -44,7 +44,7 @@ _UTF8: Final = (".UTF-8", ".utf8")
 _INHERITED: Final = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "PATH", "PYTHONWARNINGS", "TMPDIR")
 # As the server sets them before it loads its libraries.
 _OF_A_SERVER: Final = {"FASTMCP_LOG_ENABLED": "false", "FASTMCP_ENV_FILE": os.devnull}
-_NOT_LOADED: Final = ("session_buddy.__main__", "session_buddy.testing")
+_NOT_LOADED: Final = "session_buddy.__main__"
 # What a command, and a server, load while they work. A name that a library has given up costs time only.
 _LOADED_LATE: Final = (
     "_strptime",
