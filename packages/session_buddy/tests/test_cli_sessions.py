@@ -385,7 +385,7 @@ def test_a_server_that_hangs_is_asked_once(home: Path, paths: Paths) -> None:
             while True:
                 came.append(listener.accept()[0])
 
-    code = _WITH.format("_CALL_SECONDS = 0.5")
+    code = _WITH.format("call.__kwdefaults__['timeout'] = 0.5")
     with _posing(paths, hang):
         failed = subprocess.run(
             [sys.executable, "-P", "-c", code, "list-sessions"],
