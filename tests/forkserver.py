@@ -72,7 +72,7 @@ class Kind(NamedTuple):
 # One that has loaded less ends sooner.
 _COMMAND: Final = Kind(
     packages=("session_buddy",),
-    left_out=("session_buddy.__main__", "session_buddy.testing", "session_buddy.server"),
+    left_out=("session_buddy.__main__", "session_buddy.server"),
     late=(
         "_strptime",
         "encodings.ascii",
@@ -88,7 +88,7 @@ _COMMAND: Final = Kind(
 )
 _SERVER: Final = Kind(
     packages=("session_buddy",),
-    left_out=("session_buddy.__main__", "session_buddy.testing"),
+    left_out=("session_buddy.__main__",),
     late=(
         *_COMMAND.late,
         "anyio._backends._asyncio",

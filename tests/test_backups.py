@@ -18,8 +18,8 @@ from oneiric.transport import call_tool, read_server_file
 from session_buddy.host.process import only_one
 from session_buddy.store import open_store
 from session_buddy.store.duckdb import exchange
-from session_buddy.testing import arrival, end_event, session_id_of, start_event
 from tests.faults import kill_server
+from tests.samples import arrival, end_event, session_id_of, start_event
 from tests.world import World, eventually
 
 SHELL = "import oneiric\nwith oneiric.track_session('shop') as session: print(session.id)"

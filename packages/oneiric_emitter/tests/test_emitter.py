@@ -292,6 +292,18 @@ def test_a_record_of_nonsense_reaches_nobody(
     assert end["activity"]["commands"] == 2
 
 
+def test_a_look_that_fails_loses_nothing_and_is_not_counted(environ: Mapping[str, str]) -> None:
+    class Unreadable(dict[str, str]):
+        def get(self, *_arguments: object) -> Any:
+            raise RuntimeError("no variables today")
+
+    emitter = SessionEventEmitter("shop", environ=Unreadable())
+    assert (emitter.available, emitter.outbox, emitter.dropped) == (False, {}, 0)
+    assert emitter.unavailable_reason == "no variables today"
+    assert emitter.start_session("ShopShell") is None
+    assert emitter.dropped == 1
+
+
 def test_what_lies_in_the_outbox_is_counted(emitter: SessionEventEmitter, folder: Path) -> None:
     emitter.start_session("ShopShell")
     (folder / "corrupt").mkdir()

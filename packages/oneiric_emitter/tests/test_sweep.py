@@ -260,8 +260,7 @@ def test_done_journals_are_replayed_for_a_lost_database(folder: Path) -> None:
     leave_orphan(folder)
     sweep(folder, Receiver(), now=NOW)
     receiver = Receiver()
-    assert replay(folder, receiver) == 1
-    assert len(receiver.events) == 2
+    assert len(replay(folder, receiver)) == len(receiver.events) == 2
 
 
 @pytest.mark.parametrize("machine", ["", "othermachine"], ids=["this machine", "another machine"])

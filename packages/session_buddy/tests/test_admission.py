@@ -18,7 +18,7 @@ from session_buddy.errors import BatchTooLarge
 from session_buddy.history.query import Query
 from session_buddy.intake.admission import MAX_EVENT_BYTES, admit, locally, validate
 from session_buddy.store import Store, open_store
-from session_buddy.testing import MOMENT, end_event, heartbeat_event, session_id_of, start_event
+from tests.samples import MOMENT, end_event, heartbeat_event, session_id_of, start_event
 
 ANN = Caller("ann", frozenset({"track"}))
 

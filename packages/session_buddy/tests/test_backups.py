@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from session_buddy.keep import keeper as module
 from session_buddy.keep.backups import Backup, Backups
 from session_buddy.keep.keeper import Keeper
 from session_buddy.store import open_store
-from session_buddy.testing import arrival, end_event, start_event
+from tests.samples import arrival, end_event, start_event
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -244,6 +245,23 @@ def test_a_failure_is_forgotten_once_somebody_else_has_made_one(
         threading.Event().wait(0.03)
     keeper.close()
     assert keeper.failures == 0
+
+
+def test_one_that_is_being_made_is_waited_for(backups: Backups, tmp_path: Path) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def copy(target: Path) -> int:
+        begun.set()
+        assert go.wait(60)
+        return copier(tmp_path / "history.duckdb")(target)
+
+    with ThreadPoolExecutor() as threads:
+        backup = threads.submit(backups.make, copy, NOW, 7)
+        assert begun.wait(60)
+        waiting = threads.submit(backups.wait)
+        go.set()
+        waiting.result(60)
+        assert names(backups) == [backup.result(60).name]
 
 
 def test_a_closed_one_begins_no_more(backups: Backups) -> None:

@@ -14,15 +14,7 @@ from session_buddy.history.fold import ENDS_ALIKE, fold, refreshed, with_heartbe
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
 from session_buddy.history.query import Query, nearest, parse_since
 from session_buddy.history.record import to_record
-from session_buddy.testing import (
-    MOMENT,
-    OWNER,
-    arrival,
-    end_event,
-    heartbeat_event,
-    session_id_of,
-    start_event,
-)
+from tests.samples import MOMENT, OWNER, arrival, end_event, heartbeat_event, session_id_of, start_event
 
 START = start_event()
 ID = session_id_of(START)

@@ -15,8 +15,8 @@ from session_buddy.intake.writer import Writer
 from session_buddy.keep.backups import Backup
 from session_buddy.server.gate import Authenticator
 from session_buddy.server.register import READS_AT_ONCE, Register
-from session_buddy.server.web.backup import BackupEndpoint
-from session_buddy.server.web.health import HealthEndpoint
+from session_buddy.server.web.backup import backup_page
+from session_buddy.server.web.health import health_page
 from session_buddy.store import open_store
 
 
@@ -30,7 +30,7 @@ def test_details_are_for_those_whose_token_is_known_and_down_is_said_to_all(tmp_
     with Writer(store, presence) as writer:
         register = Register(store, writer, presence)
         secret = "s" * 32
-        page = HealthEndpoint(register, Authenticator([secret]).caller_of)
+        page = health_page(register, Authenticator([secret]).caller_of)
         token = issue(secret, "ann", ["read"], 60)
         assert anyio.run(page, request()).body == b'{"status":"ok"}'
         assert anyio.run(page, request(f"Basic {token}")).body == b'{"status":"ok"}'
@@ -51,7 +51,7 @@ def test_health_waits_neither_for_backups_nor_for_lists(tmp_path: Path) -> None:
         raise StoreUnavailable("the disk is full")
 
     async def at_once(register: Register) -> bytes:
-        backup = BackupEndpoint(make, lambda _: local_caller())
+        backup = backup_page(make, lambda _: local_caller())
         answers: list[int] = []
 
         async def ask() -> None:
@@ -63,7 +63,7 @@ def test_health_waits_neither_for_backups_nor_for_lists(tmp_path: Path) -> None:
             for _ in range(READS_AT_ONCE):
                 register._reads.acquire_on_behalf_of_nowait(object())
             await anyio.wait_all_tasks_blocked()
-            health = await HealthEndpoint(register, lambda _: None)(request())
+            health = await health_page(register, lambda _: None)(request())
             go.set()
         assert answers == [503] * 50
         return bytes(health.body)

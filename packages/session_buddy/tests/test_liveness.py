@@ -21,15 +21,7 @@ from session_buddy.history.model import Arrival, Taken
 from session_buddy.intake.liveness import Here, Watch, end_of, expired, gone, life_in_table, life_since
 from session_buddy.intake.presence import Presence
 from session_buddy.store import Store, open_store
-from session_buddy.testing import (
-    MOMENT,
-    OWNER,
-    arrival,
-    end_event,
-    heartbeat_event,
-    session_id_of,
-    start_event,
-)
+from tests.samples import MOMENT, OWNER, arrival, end_event, heartbeat_event, session_id_of, start_event
 
 NOW = MOMENT + timedelta(minutes=1)
 SLEEPER = [sys.executable, "-c", "import sys; print('up', flush=True); sys.stdin.read()"]

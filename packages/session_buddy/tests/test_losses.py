@@ -25,7 +25,7 @@ from session_buddy.server import wiring
 from session_buddy.store import open_store
 from session_buddy.store.duckdb import DuckDBStore
 from session_buddy.store.duckdb.wal import log_of, sessions_named_in
-from session_buddy.testing import MOMENT, arrival, end_event, session_id_of, start_event
+from tests.samples import MOMENT, arrival, end_event, session_id_of, start_event
 
 
 class Troubled(DuckDBStore):
@@ -44,7 +44,7 @@ OTHER = "other-20260102-030405-deadbeef"
 WRITE = """
 import json, os, signal, sys
 from session_buddy.store import open_store
-from session_buddy.testing import arrival
+from tests.samples import arrival
 store = open_store(sys.argv[1])
 for line in sys.stdin:
     store.ingest([arrival(event) for event in json.loads(line)])

@@ -7,15 +7,7 @@ from oneiric.events import SessionHeartbeat, parse_event
 from session_buddy.history.fold import fold
 from session_buddy.history.model import SessionRow
 from session_buddy.intake.presence import Presence
-from session_buddy.testing import (
-    MOMENT,
-    OWNER,
-    arrival,
-    end_event,
-    heartbeat_event,
-    session_id_of,
-    start_event,
-)
+from tests.samples import MOMENT, OWNER, arrival, end_event, heartbeat_event, session_id_of, start_event
 
 
 def row_of(*raws: dict[str, object]) -> SessionRow:

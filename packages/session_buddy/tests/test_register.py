@@ -12,7 +12,7 @@ from session_buddy.intake.presence import Presence
 from session_buddy.intake.writer import Writer
 from session_buddy.server.register import Register
 from session_buddy.store import open_store
-from session_buddy.testing import MOMENT, heartbeat_event, session_id_of, start_event
+from tests.samples import MOMENT, heartbeat_event, session_id_of, start_event
 
 ANN = Caller("ann", frozenset({"track", "read"}))
 

@@ -22,8 +22,9 @@ from session_buddy.access.tokens import issue
 from session_buddy.host import process
 from session_buddy.host.settings import load_settings
 from session_buddy.store import open_store
-from session_buddy.testing import ServerProcess, heartbeat_event, session_id_of, start_event
 from tests import forkserver
+from tests.samples import heartbeat_event, session_id_of, start_event
+from tests.serverprocess import ServerProcess
 
 Launch = Callable[..., ServerProcess]
 HALF_A_CALL = b"""\

@@ -33,7 +33,7 @@ from session_buddy.history.query import Query
 from session_buddy.store import Gap, Store, open_store
 from session_buddy.store.duckdb import DuckDBStore, opening, statements, wal
 from session_buddy.store.known import open_known
-from session_buddy.testing import MOMENT, arrival, end_event, heartbeat_event, session_id_of, start_event
+from tests.samples import MOMENT, arrival, end_event, heartbeat_event, session_id_of, start_event
 
 
 @pytest.fixture
@@ -552,7 +552,7 @@ def test_what_is_lacking_is_known_until_it_is_made_up_for(path: Path) -> None:
     code = f"""
 import os
 from session_buddy.store import open_store
-from session_buddy.testing import arrival, session_id_of, start_event
+from tests.samples import arrival, session_id_of, start_event
 start = start_event(501)
 store = open_store("{url}")
 store.ingest([arrival(start)])
@@ -614,7 +614,7 @@ def killed(path: Path) -> None:
     code = f"""
 import os, signal
 from session_buddy.store import open_store
-from session_buddy.testing import arrival, start_event
+from tests.samples import arrival, start_event
 store = open_store("duckdb:///{path}")
 for number in range(30):
     store.ingest([arrival(start_event(number))])
@@ -646,7 +646,7 @@ import resource, sys
 from session_buddy.errors import StoreUnavailable
 from session_buddy.history.query import Query
 from session_buddy.store import open_store
-from session_buddy.testing import arrival, start_event
+from tests.samples import arrival, start_event
 
 store = open_store(sys.argv[1])
 store.ingest([arrival(start_event(i)) for i in range(50)])
@@ -704,7 +704,7 @@ def test_a_kill_loses_nothing_that_was_acknowledged(path: Path) -> None:
     code = f"""
 import os, signal
 from session_buddy.store import open_store
-from session_buddy.testing import arrival, start_event
+from tests.samples import arrival, start_event
 store = open_store("duckdb:///{path}")
 for number in range(30):
     store.ingest([arrival(start_event(number))])

@@ -25,8 +25,9 @@ from oneiric.paths import user_paths
 from oneiric.transport import CallRefused, Endpoint, ServerInfo, Unauthorized, call_tool
 from session_buddy.access.callers import RIGHTS, Scope
 from session_buddy.access.tokens import issue
-from session_buddy.testing import ServerProcess, end_event, heartbeat_event, session_id_of, start_event
 from tests import forkserver
+from tests.samples import end_event, heartbeat_event, session_id_of, start_event
+from tests.serverprocess import ServerProcess
 
 SECRET = "tests-only-" + uuid.uuid4().hex
 

@@ -16,15 +16,7 @@ from session_buddy.history.query import Query
 from session_buddy.intake.presence import Presence
 from session_buddy.intake.writer import Writer
 from session_buddy.store.duckdb import DuckDBStore
-from session_buddy.testing import (
-    MOMENT,
-    OWNER,
-    arrival,
-    end_event,
-    heartbeat_event,
-    session_id_of,
-    start_event,
-)
+from tests.samples import MOMENT, OWNER, arrival, end_event, heartbeat_event, session_id_of, start_event
 
 TROUBLES = {
     "known": StoreError("cannot be converted"),

@@ -34,6 +34,7 @@ class Delivery(Owned):
         wall: the current time, in UTC.
 
     Attributes:
+        server: as given.
         worker: the thread.
         sessions: all that there is to deliver of this process.
     """

@@ -94,11 +94,11 @@ def make_folder(folder: Path) -> None:
         path.chmod(0o700)
 
 
-def sync_folder(folder: Path) -> None:
-    """Have the disk hold the names in a folder.
+def sync(path: Path) -> None:
+    """Have the disk hold a file, or the names in a folder.
 
     Raises:
         OSError: it cannot.
     """
-    with opened(folder, os.O_RDONLY) as descriptor:
+    with opened(path, os.O_RDONLY) as descriptor:
         os.fsync(descriptor)

@@ -48,7 +48,7 @@ class SessionEventEmitter:
         self.interactive = interactive
         self._environ = os.environ if environ is None else environ
         self._recorder = Recorder(self.component_name, self._environ, self._at_exit)
-        self._problem: str | None = None
+        self._not_recorded: str | None = None
         self._locks: dict[int, threading.RLock] = {}
         # What a named endpoint needs, 20 ms: not within a call that somebody waits for.
         _guarded(lambda: transport.prepare(config.named_url(self._environ)), None)
@@ -70,7 +70,7 @@ class SessionEventEmitter:
     @property
     def unavailable_reason(self) -> str | None:
         """Why nothing can be recorded, or could be the last time that it was tried; ``None`` while it can."""
-        return self._obstacle() or (None if self.session_id else self._problem)
+        return self._obstacle() or (None if self.session_id else self._not_recorded)
 
     @property
     def connected(self) -> bool:
@@ -212,11 +212,11 @@ class SessionEventEmitter:
                 result = action()
             except Exception as error:  # noqa: BLE001 - nothing of ours may reach the host
                 self.dropped += 1
-                self._problem = _explanation(error)
+                self._not_recorded = _explanation(error)
                 log.debug("a session event could not be recorded")
                 return default
             if result:
-                self._problem = None
+                self._not_recorded = None
             return result
 
     def _lock(self) -> threading.RLock:

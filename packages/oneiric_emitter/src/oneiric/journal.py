@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from oneiric import compose, contract, facts
-from oneiric.descriptors import CLOEXEC, identity, lock, make_folder, opened, raised, release, write
+from oneiric.descriptors import CLOEXEC, identity, lock, make_folder, opened, raised, release, sync, write
 from oneiric.process import Owned
 
 NEW_SUFFIX = ".new"
@@ -107,14 +107,13 @@ class Journal(Owned):
     def sync(self) -> None:
         """Have the disk hold what was written; slow on a network home, so never on the caller's thread.
 
-        Its name is on the disk after :func:`oneiric.descriptors.sync_folder`.
+        Its name is on the disk after :func:`oneiric.descriptors.sync`.
         """
         with self._in_use:
             if self._reaches_file():
                 os.fsync(self._descriptor)
                 return
-        with opened(self.path, os.O_RDONLY) as descriptor:
-            os.fsync(descriptor)
+        sync(self.path)
 
     def close(self) -> None:
         """Let go of the journal: its lock is free from here on, unless this is a forked child's copy of it.

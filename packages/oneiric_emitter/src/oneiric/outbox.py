@@ -31,7 +31,7 @@ def prepare(folder: Path, home: Path) -> None:
         if folder.is_relative_to(home) and not os.path.exists(home):
             raise FileNotFoundError(errno.ENOENT, "the home folder is missing", os.fspath(folder))
         make_folder(folder)
-    if not os.access(folder, os.W_OK | os.X_OK):
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(folder))
 
 

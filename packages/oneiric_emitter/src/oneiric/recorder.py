@@ -69,10 +69,9 @@ class Recorder:
         start = self._compose_start(paths, shell_type, metadata, optional)
         session_id = compose.session_id_of(start)
         delivery = deliveries.delivery_for(paths, self._environ)
-        outbox.prepare(paths.outbox, paths.home)
-        journal = Journal.create(
-            outbox.path_for(paths.outbox, session_id, delivery.server.destination), start
-        )
+        folder = delivery.sessions.folder
+        outbox.prepare(folder, paths.home)
+        journal = Journal.create(outbox.path_for(folder, session_id, delivery.server.destination), start)
         self._delivery = delivery
         self._session = session = Session(session_id, start, journal)
         self._lineage.announce(session_id)

@@ -6,7 +6,7 @@ from typing import Any
 
 from oneiric import log, outbox
 from oneiric.contract import ACCEPTED
-from oneiric.descriptors import sync_folder
+from oneiric.descriptors import sync
 from oneiric.journal import Journal
 from oneiric.process import Owned
 
@@ -130,4 +130,4 @@ class Sessions(dict[str, Session]):
                 session.journal.sync()
         if sessions:
             with suppress(OSError):
-                sync_folder(self.folder)
+                sync(self.folder)

@@ -48,12 +48,13 @@ def sweep(folder: Path, deliver: Deliver, *, now: datetime, destination: str = "
     return True
 
 
-def replay(folder: Path, deliver: Deliver) -> int:
-    """Deliver again what lies in ``done/``, for a lost or restored database; returns journals sent."""
+def replay(folder: Path, deliver: Deliver) -> list[dict[str, Any]]:
+    """Deliver again what lies in ``done/``, for a lost or restored database; what became of each event."""
     entries = [entry for path in outbox.journals(folder / "done") if (entry := journal.try_read(path))]
+    results = []
     for batch in compose.batches(entries, lambda entry: entry.events):
-        deliver([event for entry in batch for event in entry.events])
-    return len(entries)
+        results += deliver([event for entry in batch for event in entry.events])
+    return results
 
 
 @contextmanager

@@ -85,7 +85,9 @@ class FakeServer:
     def accept(self, events: list[dict[str, Any]]) -> dict[str, Any]:
         """The answer of a server that has room: stored, duplicate, not_found or invalid, one an event."""
         known = {event["event_id"] for event in self.events if "event_id" in event}
-        started = {_id(event) for event in self.events if event["event_type"] == "session_start"}
+        started = {
+            parse_event(event).session_id for event in self.events if event["event_type"] == "session_start"
+        }
         results = [_result(event, known, started) for event in events]
         return {"results": results, "server_instance": f"fake-{id(self)}", "next_heartbeat_seconds": 15.0}
 
@@ -124,11 +126,6 @@ def start_event(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - any field o
         "metadata": {},
         **changes,
     }
-
-
-def _id(event: dict[str, Any]) -> str:
-    parsed = parse_event(event)
-    return parsed.session_id
 
 
 def _result(event: dict[str, Any], known: set[str], started: set[str]) -> dict[str, Any]:

@@ -79,7 +79,7 @@ class ServerInfo(NamedTuple):
 
     @property
     def endpoint(self) -> Endpoint:
-        """The local door."""
+        """Its Unix socket."""
         return Endpoint(socket=self.socket)
 
 
@@ -126,21 +126,18 @@ def call_tool(
         "Mcp-Method": "tools/call",
         "Mcp-Name": name,
     }
+    where = endpoint.socket or endpoint.url
     try:
         if endpoint.socket is not None:
             status, answer = _post_unix(endpoint.socket, headers, body, timeout)
         else:
             status, answer = _post_url(endpoint, headers, body, timeout)
     except (OSError, ValueError) as error:
-        raise Unreachable(f"{endpoint.socket or endpoint.url}: {error}") from error
+        raise Unreachable(f"{where}: {error}") from error
     if status in _UNAUTHORIZED:
-        raise Unauthorized(
-            f"{endpoint.socket or endpoint.url}: the token is missing or not accepted ({status})"
-        )
+        raise Unauthorized(f"{where}: the token is missing or not accepted ({status})")
     if status == _MISDIRECTED:
-        raise Misdirected(
-            f"{endpoint.url}: the server there must list this name in SESSION_BUDDY_ALLOWED_HOSTS"
-        )
+        raise Misdirected(f"{where}: the server there must list this name in SESSION_BUDDY_ALLOWED_HOSTS")
     return _content(status, answer)
 
 

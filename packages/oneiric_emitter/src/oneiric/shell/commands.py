@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from typer import Typer
     from typer._click.core import Command as TyperCommand
 
 logger = logging.getLogger(__name__)
@@ -114,18 +113,14 @@ def discover(program: str) -> Command | None:
     try:
         scripts = distribution(program).entry_points.select(group="console_scripts", name=program)
         apps = [getattr(sys.modules[script.module], "app", None) for script in scripts if script.load()]
-        return next((_tree(program, app) for app in apps if app is not None), None)
+        from typer.main import get_command
+
+        return next((_node(program, get_command(app)) for app in apps if app is not None), None)
     except PackageNotFoundError:
         return None
     except Exception:  # a neighbour's broken command line must not stop this shell
         logger.debug("the commands of %s cannot be read", program, exc_info=True)
         return None
-
-
-def _tree(name: str, app: "Typer") -> Command:
-    from typer.main import get_command
-
-    return _node(name, get_command(app))
 
 
 def _node(name: str, command: "TyperCommand") -> Command:

@@ -68,7 +68,10 @@ def _without_interrupts() -> Iterator[None]:
     The handler does nothing, and a child does not inherit it. To catch the interrupt would not do: one that
     comes just after the child was reaped loses its exit code.
     """
-    if not on_main_thread() or signal.getsignal(signal.SIGINT) is None:  # a handler in C cannot be put back
+    if not on_main_thread() or signal.getsignal(signal.SIGINT) in {
+        None,
+        signal.SIG_IGN,
+    }:  # a handler in C cannot be put back
         yield
         return
     before = signal.signal(signal.SIGINT, lambda *_: None)

@@ -1,10 +1,12 @@
 """What ``mcp status`` tells of this user's server: facts, and those facts for people."""
 
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from oneiric.config import named_url
 from oneiric.transport import CallRefused, ServerInfo
 from session_buddy.cli import edge
 from session_buddy.cli.text import hanging, human_duration, local_time, visible
@@ -81,7 +83,7 @@ def _last_backup(info: ServerInfo) -> dict[str, str | None]:
 
 def tell_named(this: str) -> None:
     """Where the environment names another server, say so, and what ``this`` command does all the same."""
-    address = ask.named_address()
+    address = named_url(os.environ)
     if address is not None:
         edge.tell(f"SESSION_BUDDY_MCP_ENDPOINT names another server, {address}; {this}.")
 

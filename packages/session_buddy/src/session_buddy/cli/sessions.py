@@ -77,10 +77,6 @@ def list_sessions(
         render.write_rows(records, form, stream)
 
 
-def _complete_id(incomplete: str) -> list[str]:
-    return ask.recent_ids(incomplete)
-
-
 def _not_empty(session_id: str) -> str:
     if not session_id.strip():
         raise typer.BadParameter("give an id, its last eight digits, or a unique beginning")
@@ -94,7 +90,7 @@ def show_session(
             metavar="SESSION",
             callback=_not_empty,
             help="The id, its last eight digits, or a unique beginning.",
-            autocompletion=_complete_id,
+            autocompletion=ask.recent_ids,
         ),
     ],
     form: FormatOption = None,

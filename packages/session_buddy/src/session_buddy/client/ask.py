@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
-from oneiric.config import InvalidEndpoint, named_endpoint, named_url
+from oneiric.config import InvalidEndpoint, named_endpoint
 from oneiric.paths import user_paths
 from oneiric.transport import (
     CallRefused,
@@ -32,8 +32,6 @@ from session_buddy.errors import (
 from session_buddy.host import process
 from session_buddy.intake.outbox import hand_over
 
-Record = dict[str, Any]
-
 LOCK_SECONDS: Final = 5.0
 IF_REFUSED: Final = "put one that `session-buddy token create` made there into SESSION_BUDDY_TOKEN"
 _LOOK_SECONDS: Final = 0.5
@@ -47,7 +45,7 @@ class _HungUp(ServerFailed):
     """The server was no longer listening, or closed the connection before it answered."""
 
 
-def list_sessions(**filters: Any) -> list[Record]:  # noqa: ANN401 - the filters of the tool
+def list_sessions(**filters: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - the filters of the tool
     """The sessions that fit, newest first; ``filters`` are those of the ``list_sessions`` tool.
 
     Raises:
@@ -59,11 +57,11 @@ def list_sessions(**filters: Any) -> list[Record]:  # noqa: ANN401 - the filters
         for name, value in filters.items()
         if value is not None
     }
-    records: list[Record] = _part(answer("list_sessions", given), "sessions", list)
+    records: list[dict[str, Any]] = _part(answer("list_sessions", given), "sessions", list)
     return records
 
 
-def get_session(ref: str) -> Record:
+def get_session(ref: str) -> dict[str, Any]:
     """The one session that a full id, an 8-hex suffix or a unique prefix means.
 
     Raises:
@@ -73,7 +71,7 @@ def get_session(ref: str) -> Record:
     """
     typed = _typed(ref)
     try:
-        record: Record = _part(answer("get_session", {"session_id": typed}), "session", dict)
+        record: dict[str, Any] = _part(answer("get_session", {"session_id": typed}), "session", dict)
     except CallRefused as refused:
         nothing_near = UnknownSession(typed)
         raise (nothing_near if str(refused) == str(nothing_near) else refused) from None
@@ -221,11 +219,6 @@ def named_server() -> Endpoint | None:
         return named_endpoint(os.environ)
     except InvalidEndpoint as error:
         raise ConfigurationError(str(error)) from None
-
-
-def named_address() -> str | None:
-    """The address that ``SESSION_BUDDY_MCP_ENDPOINT`` names, as it stands there."""
-    return named_url(os.environ)
 
 
 def _typed(text: str) -> str:

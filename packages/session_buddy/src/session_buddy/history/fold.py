@@ -74,19 +74,17 @@ def with_heartbeats(row: SessionRow, old: SessionRow | None) -> SessionRow:
     if old is None or not row.started or not old.started:
         return row
     seen = row._replace(last_seen=later(row.last_seen, old.last_seen))
-    activity = Activity(commands=old.commands, errors=old.errors, last_activity=old.last_activity)
-    return _with_outcome(_with_activity(seen, activity))
+    return _with_outcome(_with_activity(seen, old))
 
 
 def refreshed(row: SessionRow, beat: Beat | None) -> SessionRow:
     """A stored row with the heartbeat state that is not stored yet."""
     if beat is None or row.status != "active":
         return row
-    activity = Activity(commands=beat.commands, errors=beat.errors, last_activity=beat.last_activity)
-    return _with_activity(row._replace(last_seen=later(row.last_seen, beat.last_seen)), activity)
+    return _with_activity(row._replace(last_seen=later(row.last_seen, beat.last_seen)), beat)
 
 
-def _with_activity(row: SessionRow, activity: Activity) -> SessionRow:
+def _with_activity(row: SessionRow, activity: Activity | Beat | SessionRow) -> SessionRow:
     return row._replace(
         commands=max(row.commands, activity.commands),
         errors=max(row.errors, activity.errors),

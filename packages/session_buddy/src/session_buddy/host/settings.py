@@ -32,7 +32,6 @@ MIN_SECRET: Final = 32
 MAKE_SECRET: Final = "python -c 'import secrets; print(secrets.token_urlsafe(32))'"  # noqa: S105 - how to make one
 DEFAULT_PORT: Final = 8678
 
-
 # What public keys and certificates carry: everybody may know those, and the library that signs warns of them.
 _KEY_MARKS: Final = ("-----BEGIN ", "---- BEGIN ", "ssh-rsa ", "ssh-dss ", "ssh-ed25519 ", "ecdsa-sha2-")
 
@@ -231,9 +230,7 @@ def _read(path: Path, only: frozenset[str] | None = None, *, shared: bool = Fals
         if only is not None and not is_ours(path):
             return None
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    except NotADirectoryError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot be read: {error}") from None

@@ -15,7 +15,7 @@ import psutil
 import structlog
 
 from oneiric import facts
-from oneiric.contract import UNKNOWN, ExitReason, end_event_id
+from oneiric.contract import UNKNOWN, end_event_id
 from oneiric.events import SessionEnd
 from session_buddy.access.callers import local_subject
 from session_buddy.history.model import Arrival, Taken
@@ -114,7 +114,6 @@ def end_of(live: Live, why: Literal["process_gone", "lease_expired"]) -> Session
 
     Its id follows from that date: a second conclusion, after the session woke up, is another event.
     """
-    reason: ExitReason = why
     last = live.last_seen if why == "lease_expired" else max(live.last_seen, live.alive_at or live.last_seen)
     return SessionEnd(
         event_type="session_end",
@@ -122,7 +121,7 @@ def end_of(live: Live, why: Literal["process_gone", "lease_expired"]) -> Session
         session_id=live.session_id,
         timestamp=last,
         status="crashed",
-        exit_reason=reason,
+        exit_reason=why,
         detected_by="lease" if why == "lease_expired" else "liveness",
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from oneiric import compose, journal, outbox
 from oneiric.journal import Entry
-from oneiric.sweep import Deliver, replay, sweep
+from oneiric.sweep import Deliver, sweep
 from oneiric.transport import TransportError
 from session_buddy.errors import SessionBuddyError
 
@@ -46,28 +46,3 @@ def _said(entry: Entry) -> list[dict[str, Any]]:
     activity = journal.activity_of(entry.pulse)
     beat = compose.heartbeat(compose.session_id_of(entry.start), entry.pulse["timestamp"], activity)
     return [*entry.events, beat]
-
-
-def replay_delivered(folder: Path, deliver: Deliver, gap: str) -> int:
-    """Deliver again what this user's shells were told is safe, where a history may have lost it.
-
-    Args:
-        folder: the outbox of this machine; what was reported from others is not in it.
-        deliver: as for :func:`hand_over`.
-        gap: why the history may be incomplete, see :class:`session_buddy.store.Gap`.
-
-    Returns:
-        How many events came back.
-    """
-    back = 0
-
-    def counted(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        nonlocal back
-        results = deliver(batch)
-        back += sum(result["status"] == "stored" for result in results)
-        return results
-
-    journals = replay(folder, counted)
-    if journals:
-        log.info("%s: of %d delivered journals, %d events were missing and are back", gap, journals, back)
-    return back

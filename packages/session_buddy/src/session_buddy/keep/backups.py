@@ -4,7 +4,6 @@ They lie in ``backups/`` beside it. Listing them needs no database library, so t
 """
 
 import logging
-import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Final, NamedTuple
 
+from oneiric.descriptors import sync
 from session_buddy.errors import StoreUnavailable, UnknownBackup
 
 LATEST: Final = "latest"
@@ -130,6 +130,11 @@ class Backups:
             self._prune(made, keep)
         return made
 
+    def wait(self) -> None:
+        """Wait for one that is being made."""
+        with self._making:
+            pass
+
     def _clear(self) -> None:
         """Make the folder; take away what was left of a backup whose maker was killed."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -173,12 +178,3 @@ def _elsewhere(path: Path) -> Backup:
     except OSError as error:
         raise StoreUnavailable(f"backup {path} cannot be read: {error.strerror}") from None
     return Backup(path, datetime.fromtimestamp(about.st_mtime, UTC), about.st_size)
-
-
-def sync(path: Path) -> None:
-    """Have the disk hold a file, or the names in a folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

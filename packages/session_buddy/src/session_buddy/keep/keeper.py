@@ -14,7 +14,7 @@ from session_buddy.keep.backups import Backup, Backups
 CHECK_SECONDS: Final = 60.0
 RETRY_SECONDS: Final = 600.0
 
-log = logging.getLogger("session_buddy.keep.backups")
+log = logging.getLogger("session_buddy.keep.keeper")
 
 
 class Keeper:

@@ -9,8 +9,9 @@ from typing import Final, NamedTuple
 
 from oneiric.contract import Status
 from oneiric.paths import Paths
+from oneiric.sweep import replay
 from session_buddy.intake.admission import Ingest, locally
-from session_buddy.intake.outbox import hand_over, replay_delivered
+from session_buddy.intake.outbox import hand_over
 from session_buddy.store import Store
 
 _FIRST: Final = 10
@@ -53,28 +54,25 @@ class Losses(NamedTuple):
         )
 
 
-def make_up(store: Store, ingest: Ingest, paths: Paths, now: datetime) -> Losses | None:
-    """Bring back what this user's journals have, delivered or waiting, and find what they have not.
+def make_up(store: Store, ingest: Ingest, paths: Paths, now: datetime) -> None:
+    """Bring back what this user's journals have, delivered or waiting, and log what they have not.
 
     Args:
         store: the history; nothing happens if it has no gap.
         ingest: stores events in it.
         paths: this user's folders.
         now: the time.
-
-    Returns:
-        What became of the sessions that the gap names; ``None`` if it names none.
     """
     if store.gap is None:
-        return None
+        return
     deliver = locally(ingest, now)
-    replay_delivered(paths.outbox, deliver, store.gap.reason)
+    if results := replay(paths.outbox, deliver):
+        back = sum(result["status"] == "stored" for result in results)
+        log.info("%s: of %d events, %d were missing and are back", store.gap.reason, len(results), back)
     hand_over(paths.outbox, deliver, now)
-    if not store.gap.sessions:
-        return None
-    losses = count(store, store.gap.sessions, store.gap.beside)
-    log.log(logging.WARNING if losses.missing else logging.INFO, "%s: %s", store.gap.reason, losses)
-    return losses
+    if store.gap.sessions:
+        losses = count(store, store.gap.sessions, store.gap.beside)
+        log.log(logging.WARNING if losses.missing else logging.INFO, "%s: %s", store.gap.reason, losses)
 
 
 def count(

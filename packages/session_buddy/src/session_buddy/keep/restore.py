@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from oneiric.contract import Status
+from oneiric.descriptors import sync
 from oneiric.paths import Paths
 from session_buddy.errors import (
     AlreadyRunning,
@@ -22,7 +23,7 @@ from session_buddy.history.query import Query
 from session_buddy.host.places import file_of
 from session_buddy.host.process import only_one, running
 from session_buddy.keep import losses
-from session_buddy.keep.backups import Backup, Backups, sync
+from session_buddy.keep.backups import Backup, Backups
 from session_buddy.keep.losses import Losses
 from session_buddy.store import Gap, open_store
 from session_buddy.store.duckdb.copies import copy_whole, renew, sessions_in

@@ -12,8 +12,8 @@ from session_buddy.keep.backups import Backup
 from session_buddy.server.gate import Authenticator
 from session_buddy.server.mcp.tools import add_tools
 from session_buddy.server.register import Register
-from session_buddy.server.web.backup import BACKUP_PATH, BackupEndpoint
-from session_buddy.server.web.health import HealthEndpoint
+from session_buddy.server.web.backup import BACKUP_PATH, backup_page
+from session_buddy.server.web.health import health_page
 
 MCP_PATH: Final = "/mcp"
 
@@ -48,11 +48,9 @@ def build_app(
         dereference_schemas=False,
     )
     tools = add_tools(mcp, register)
-    mcp.custom_route("/health", methods=["GET"])(HealthEndpoint(register, authenticator.caller_of).__call__)
+    mcp.custom_route("/health", methods=["GET"])(health_page(register, authenticator.caller_of))
     if make_backup is not None:
-        mcp.custom_route(BACKUP_PATH, methods=["POST"])(
-            BackupEndpoint(make_backup, authenticator.caller_of).__call__
-        )
+        mcp.custom_route(BACKUP_PATH, methods=["POST"])(backup_page(make_backup, authenticator.caller_of))
     app = mcp.http_app(
         path=MCP_PATH,
         json_response=True,

@@ -14,7 +14,6 @@ from session_buddy.access import tokens
 from session_buddy.access.callers import Caller, local_caller
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
-_ANSWER_SECONDS: Final = 1.0
 
 
 class Authenticator(TokenVerifier):

@@ -101,7 +101,7 @@ class Register:
         self._now = now
         self._began = clock()
         self._reads = CapacityLimiter(READS_AT_ONCE)
-        self._looks = CapacityLimiter(1)
+        self._health_checks = CapacityLimiter(1)
 
     def __repr__(self) -> str:
         return f"<Register({self._store!r}, live={len(self._presence)})>"
@@ -176,7 +176,7 @@ class Register:
         Raises:
             StoreError: the database cannot be read.
         """
-        live = await to_thread.run_sync(self._store.count_live, limiter=self._looks)
+        live = await to_thread.run_sync(self._store.count_live, limiter=self._health_checks)
         return HealthAnswer(
             status="ok",
             version=__version__,
@@ -200,11 +200,9 @@ class Register:
         """Heartbeats of live sessions go to memory; everything else to disk before it is answered."""
         heard = [self._hear(arrival) for arrival in arrivals]
         rest = [arrival for arrival, taken in zip(arrivals, heard, strict=True) if taken is None]
-        stored = iter(await self._written(rest))
+        written = await asyncio.wrap_future(self._writer.submit(rest)) if rest else []
+        stored = iter(written)
         return [next(stored) if taken is None else taken for taken in heard]
-
-    async def _written(self, arrivals: Sequence[Arrival]) -> list[Taken]:
-        return await asyncio.wrap_future(self._writer.submit(arrivals)) if arrivals else []
 
     def _hear(self, arrival: Arrival) -> Taken | None:
         event = arrival.event

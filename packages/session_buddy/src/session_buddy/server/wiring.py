@@ -20,7 +20,7 @@ import structlog
 
 from oneiric.paths import Paths, user_paths
 from oneiric.sweep import sweep
-from oneiric.transport import ServerInfo, call_tool
+from oneiric.transport import ServerInfo, call_tool, read_server_file
 from session_buddy import __version__
 from session_buddy.errors import ConfigurationError, SessionBuddyError
 from session_buddy.host.log import log_file, set_up_logging
@@ -132,6 +132,8 @@ def _run(
     presence.learn(store.live(), monotonic())
     writer = stack.enter_context(Writer(store, presence))
     backups = Backups(file_of(store.url))
+    # Whoever asked for a backup may have hung up; the thread that makes it is waited for here.
+    stack.callback(backups.wait)
     make_backup = partial(_back_up, backups, store, writer, settings.backup.keep)
     keeper = Keeper(backups, make_backup, timedelta(hours=settings.backup.every_hours))
     watch = Watch(presence, writer.ingest, partial(_sweep, store, writer, paths, keeper))
@@ -147,7 +149,7 @@ def _run(
         # A whole call, socket to database: what is announced has been seen to work, and the first caller
         # does not wait for what the libraries load on their first call.
         call_tool(info.endpoint, "health_check", {}, _FIRST_CALL_SECONDS)
-        stack.enter_context(_published(paths.server_file, info))
+        stack.enter_context(_published(paths, info))
         watch.start()
         log.info("server started", url=info.url, socket=str(info.socket), database=info.database, tools=tools)
         for line in _greeting(info, tools, tcp):
@@ -177,10 +179,8 @@ def _sweep(store: "Store", writer: "Writer", paths: Paths, keeper: Keeper) -> bo
 
 
 def _back_up(backups: Backups, store: "Store", writer: "Writer", keep: int) -> Backup:
-    def copy(target: Path) -> int:
-        return writer.run(partial(store.backup, target)).result()
-
-    return backups.make(copy, datetime.now(UTC), keep)
+    now = datetime.now(UTC)
+    return backups.make(lambda path: writer.run(partial(store.backup, path)).result(), now, keep)
 
 
 async def _serve(app: "ASGIApp", listeners: list[socket.socket], ready: Callable[[], None]) -> None:
@@ -233,10 +233,15 @@ def _describe(settings: Settings, paths: Paths, store: "Store", tcp: socket.sock
 
 
 def _greeting(info: ServerInfo, tools: list[str], tcp: socket.socket) -> list[str]:
+    from session_buddy.host.holders import Address
+
+    address = Address(*tcp.getsockname()[:2])
+    # For whoever would not expect that other machines can connect.
+    public = [f"Listens on: {address}"] if address.everywhere else []
     return [
         f"Session-Buddy {info.version} started (pid {info.pid})",
         f"Address: {info.url}",
-        *_public(tcp),
+        *public,
         f"Socket: {info.socket}",
         f"Database: {info.database}",
         f"Tools registered: {', '.join(tools)}",
@@ -244,18 +249,10 @@ def _greeting(info: ServerInfo, tools: list[str], tcp: socket.socket) -> list[st
     ]
 
 
-def _public(tcp: socket.socket) -> Iterator[str]:
-    """A line for whoever would not expect that other machines can connect."""
-    from session_buddy.host.holders import Address
-
-    address = Address(*tcp.getsockname()[:2])
-    if address.everywhere:
-        yield f"Listens on: {address}"
-
-
 @contextmanager
-def _published(path: Path, info: ServerInfo) -> Iterator[None]:
+def _published(paths: Paths, info: ServerInfo) -> Iterator[None]:
     """``server.json`` while the server answers; written whole, removed if it is still ours."""
+    path = paths.server_file
     draft = path.with_name(f".server.{info.pid}.json")
     try:
         draft.write_text(json.dumps({**info._asdict(), "socket": str(info.socket)}), encoding="utf-8")
@@ -267,15 +264,9 @@ def _published(path: Path, info: ServerInfo) -> Iterator[None]:
     try:
         yield
     finally:
-        if _names_us(path, info.pid):
+        said = read_server_file(paths)
+        if said is not None and said.pid == info.pid:
             path.unlink(missing_ok=True)
-
-
-def _names_us(path: Path, pid: int) -> bool:
-    try:
-        return bool(json.loads(path.read_text(encoding="utf-8"))["pid"] == pid)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
 
 
 @contextmanager

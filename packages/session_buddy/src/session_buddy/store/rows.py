@@ -90,16 +90,12 @@ def _text(value: object) -> str:
 
 
 def _ends_text(ends: Sequence[End]) -> str:
-    return _text([_end_document(end) for end in ends]) if ends else "[]"
+    told = [{name: value for name, value in end._asdict().items() if value not in (None, {})} for end in ends]
+    return _text(told)
 
 
 def _ends_from(text: str) -> tuple[End, ...]:
     return tuple(_end_from(document) for document in json.loads(text)) if text != "[]" else ()
-
-
-def _end_document(end: End) -> dict[str, Any]:
-    document = end._asdict()
-    return {name: value for name, value in document.items() if value not in (None, {})}
 
 
 def _end_from(document: dict[str, Any]) -> End:

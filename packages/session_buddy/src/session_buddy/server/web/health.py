@@ -1,9 +1,9 @@
 """``/health``: up or down for anybody; the rest for those who may know."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from session_buddy.access.callers import Caller
 from session_buddy.errors import StoreError
@@ -12,24 +12,22 @@ from session_buddy.server.register import Register
 SHOWN = ("status", "version", "database", "uptime_seconds", "live_sessions")
 
 
-class HealthEndpoint:
-    """The endpoint.
+def health_page(
+    register: Register, caller_of: Callable[[Request], Caller | None]
+) -> Callable[[Request], Awaitable[Response]]:
+    """The endpoint: ``200 {"status": "ok"}`` or ``503 {"status": "down"}``, with details for a valid token.
 
     Args:
         register: is asked how it is.
         caller_of: who asks, ``None`` if that is not known.
     """
 
-    def __init__(self, register: Register, caller_of: Callable[[Request], Caller | None]) -> None:
-        self._register = register
-        self._caller_of = caller_of
-
-    async def __call__(self, request: Request) -> JSONResponse:
-        """``200 {"status": "ok"}`` or ``503 {"status": "down"}``, with details for a valid token."""
+    async def health(request: Request) -> Response:
         try:
-            health = await self._register.health()
+            found = await register.health()
         except StoreError:
             return JSONResponse({"status": "down"}, status_code=503)
-        if self._caller_of(request) is None:
-            return JSONResponse({"status": health["status"]})
-        return JSONResponse({name: value for name, value in health.items() if name in SHOWN})
+        shown = SHOWN if caller_of(request) else SHOWN[:1]
+        return JSONResponse({name: value for name, value in found.items() if name in shown})
+
+    return health

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
-from typing import IO, Final
+from typing import Final
 
 from session_buddy.errors import StoreLocked
 from session_buddy.store.duckdb.wal import aside_of, log_of
@@ -52,16 +52,12 @@ def _locked(database: Path) -> Iterator[None]:
     """Hold the lock that DuckDB takes, so that no command opens what is about to change its name."""
     deadline = monotonic() + _WAIT_SECONDS
     with database.open("r+b") as file:
-        while not _lock(file):
-            if monotonic() >= deadline:
-                raise StoreLocked(str(database))
+        while True:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if monotonic() >= deadline:
+                    raise StoreLocked(str(database)) from None
             sleep(_RETRY_SECONDS)
         yield
-
-
-def _lock(file: IO[bytes]) -> bool:
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

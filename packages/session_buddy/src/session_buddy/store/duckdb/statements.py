@@ -1,4 +1,4 @@
-"""All SQL of the embedded store, and the forms in which rows go in fast."""
+"""All SQL over sessions and events of the embedded store, and the forms in which rows go in fast."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence

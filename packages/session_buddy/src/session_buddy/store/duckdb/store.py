@@ -30,8 +30,9 @@ class DuckDBStore:
 
     def __init__(self, path: Path, database: sql.Cursor, gap: Gap | None = None) -> None:
         self.gap = gap
+        self.url = f"duckdb:///{path}"
         self._connection = Connection(path, database, self._learn_newest)
-        self._instance = self._meta("instance")
+        self.instance = self._meta("instance")
         with self._connection.reading() as reader:
             self._learn_newest(reader)
 
@@ -57,16 +58,6 @@ class DuckDBStore:
     def __repr__(self) -> str:
         return f"<DuckDBStore({self._connection.path})>"
 
-    @property
-    def url(self) -> str:
-        """``duckdb:///`` and the file's path."""
-        return f"duckdb:///{self._connection.path}"
-
-    @property
-    def instance(self) -> str:
-        """Made with the database."""
-        return self._instance
-
     # writing: one thread
 
     def ingest(self, arrivals: Sequence[Arrival]) -> list[Taken]:
@@ -79,7 +70,7 @@ class DuckDBStore:
             kept = [arrival for arrival, judged in zip(arrivals, taken, strict=True) if judged.kept]
             changed = [row for row in after.values() if row != before.get(row.session_id)]
             if kept or changed:
-                self._write(writer, kept, changed, before)
+                self._write(kept, changed, before)
             return taken
 
     def touch(self, beats: Sequence[Beat]) -> None:
@@ -113,26 +104,18 @@ class DuckDBStore:
             parts = 1 + count // _REBUILD_SESSIONS
             writer.execute(sql.BEGIN_REBUILD)
             for part in range(parts):
-                sql.insert(
-                    writer,
-                    "rebuilt",
-                    sql.ROW_TYPES,
-                    [row_values(row) for row in _folded(writer, parts, part)],
-                )
+                rows = [row_values(row) for row in _folded(writer, parts, part)]
+                sql.insert(writer, "rebuilt", sql.ROW_TYPES, rows)
             writer.execute(sql.END_REBUILD)
             (rebuilt,) = sql.one(writer, sql.COUNT)
             return int(rebuilt)
 
     def _write(
-        self,
-        cursor: sql.Cursor,
-        kept: Sequence[Arrival],
-        changed: Sequence[SessionRow],
-        before: dict[str, SessionRow],
+        self, kept: Sequence[Arrival], changed: Sequence[SessionRow], before: dict[str, SessionRow]
     ) -> None:
         fresh = [row for row in changed if not _same_start(row, before.get(row.session_id))]
         altered = [row for row in changed if _same_start(row, before.get(row.session_id))]
-        with sql.transaction(cursor) as writer:
+        with self._connection.writing() as cursor, sql.transaction(cursor) as writer:
             sql.insert(writer, "events", sql.EVENT_TYPES, [event_values(arrival) for arrival in kept])
             for row in fresh:
                 if row.session_id in before:

@@ -1,0 +1,79 @@
+"""A real server as a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from typing import Final, Self
+
+from oneiric.paths import user_paths
+from oneiric.transport import ServerInfo, read_server_file
+
+_SERVE: Final = """
+import sys
+from session_buddy.errors import SessionBuddyError
+from session_buddy.server.wiring import serve
+from session_buddy.host.settings import load_settings
+try:
+    serve(load_settings(), lambda line: print(line, flush=True))
+except SessionBuddyError as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+"""
+
+
+class ServerProcess:
+    """A server in a process of its own, at home in the environment's ``HOME``; ended when it is left.
+
+    Args:
+        environ: names home and settings; on top of this process's environment.
+        popen: starts the process; takes what :class:`subprocess.Popen` takes.
+
+    Attributes:
+        lines: what it printed until it was up.
+    """
+
+    def __init__(
+        self,
+        environ: Mapping[str, str] | None = None,
+        popen: Callable[..., "subprocess.Popen[str]"] = subprocess.Popen,
+    ) -> None:
+        self.environ = os.environ | dict(environ or {})
+        self.lines: list[str] = []
+        self.process = popen(
+            [sys.executable, "-P", "-c", _SERVE],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=self.environ,
+            cwd=self.environ["HOME"],
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.stop()
+
+    def until_up(self) -> ServerInfo:
+        """Wait until it answers; returns what it says of itself.
+
+        Raises:
+            RuntimeError: it ended instead; carries its complaint.
+        """
+        for line in self.process.stdout or ():
+            self.lines.append(line.rstrip())
+            if line.startswith("Log:") and (info := read_server_file(user_paths(self.environ))):
+                return info
+        raise RuntimeError(self.refusal())
+
+    def refusal(self) -> str:
+        """Wait until it ends by itself; returns what it said on the error stream."""
+        return self.process.communicate()[1]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send it a signal and wait; returns its exit status."""
+        self.process.send_signal(number)
+        self.process.communicate()
+        return self.process.returncode
