@@ -1,23 +1,24 @@
-"""The command line in processes that have its libraries already: they fork from an interpreter that does.
+"""Commands in processes that have their libraries already: they fork from an interpreter that has.
 
-Python needs two seconds to load what the server is made of, and a run of the tests starts a thousand servers
-and commands. So each process that runs tests keeps an interpreter that has loaded these libraries, holds no
-thread and no file, and forks for each command that it is asked for.
+Python needs two seconds to load what the server is made of, one for a shell, and a run of the tests starts a
+thousand of them. So each process that runs tests keeps interpreters that have loaded these libraries, hold no
+thread and no file, and fork for each command that they are asked for.
 
-Real in such a child: it is a process of its own, with the environment, the working folder, the streams and
-the session that it was asked to have. It runs ``session_buddy.cli.main`` on arguments of its own, opens a
+Real in such a child: it is a process of its own, with the environment, the working folder, the streams, the
+terminal and the session that it was asked to have. It runs the module or the code that it was given, opens a
 database and sockets of its own, is signalled, killed and limited like any other, and ends as an interpreter
 ends.
 
-Shared is what was loaded before: the code of the libraries and of ``session_buddy``, and Python's own start.
-What is decided there cannot be tested here: what a command imports, options of the interpreter, which program
-is found on ``PATH``, what is said after the last ``atexit``. :func:`popen` starts a process of the ordinary
-kind where an environment asks for what only a start of Python reads.
+Shared is what was loaded before: the code of the libraries and of our packages, and Python's own start. What
+is decided there cannot be tested here: what a command imports, options of the interpreter, which program is
+found on ``PATH``, what is said after the last ``atexit``. :func:`popen` starts a process of the ordinary kind
+where a command or its environment asks for what only a start of Python gives.
 
-This file is also what that interpreter runs.
+This file is also what such an interpreter runs.
 """
 
 import atexit
+import fcntl
 import functools
 import gc
 import importlib
@@ -25,15 +26,18 @@ import inspect
 import json
 import os
 import pkgutil
+import runpy
 import selectors
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final, NamedTuple
 
 COMMAND: Final = [sys.executable, "-P", "-m", "session_buddy"]
@@ -44,36 +48,68 @@ _UTF8: Final = (".UTF-8", ".utf8")
 _INHERITED: Final = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "PATH", "PYTHONWARNINGS", "TMPDIR")
 # As the server sets them before it loads its libraries.
 _OF_A_SERVER: Final = {"FASTMCP_LOG_ENABLED": "false", "FASTMCP_ENV_FILE": os.devnull}
-_NOT_LOADED: Final = "session_buddy.__main__"
-# What a command, and a server, load while they work. A name that a library has given up costs time only.
-_LOADED_LATE: Final = (
-    "_strptime",
-    "encodings.ascii",
-    "encodings.idna",
-    "http.client",
-    "psutil",
-    "rich.console",
-    "rich.table",
-    "typer._adapters",
-    "typer._click._textwrap",
-    "typer._click.decorators",
-)
-_LOADED_LATE_BY_A_SERVER: Final = (
-    "anyio._backends._asyncio",
-    "concurrent.futures.thread",
-    "fastmcp.server.context",
-    "fastmcp.server.providers.prefab_payload",
-    "fastmcp.server.sessions",
-    "fastmcp.server.transforms.catalog",
-    "griffe",
-    "key_value.aio.adapters.pydantic",
-    "key_value.aio.stores.memory",
-    "uvicorn.lifespan.on",
-    "uvicorn.protocols.http.h11_impl",
-)
+_MODULES: Final = ("session_buddy", "mahavishnu")
 _LONGEST: Final = 200_000  # bytes of a request, which is one datagram
 _STARTED: Final = inspect.signature(subprocess.Popen._execute_child)  # type: ignore[attr-defined]  # Popen's own
 _PIPES: Final = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwrite")
+
+
+class Kind(NamedTuple):
+    """What an interpreter has loaded.
+
+    Args:
+        packages: of ours, with all their modules.
+        left_out: modules of those that it has not loaded.
+        late: what is loaded while a command works, not at the top of a module. A name that a library has
+            given up costs time only.
+    """
+
+    packages: tuple[str, ...]
+    left_out: tuple[str, ...]
+    late: tuple[str, ...]
+
+
+# One that has loaded less ends sooner.
+_COMMAND: Final = Kind(
+    packages=("session_buddy",),
+    left_out=("session_buddy.__main__", "session_buddy.server"),
+    late=(
+        "_strptime",
+        "encodings.ascii",
+        "encodings.idna",
+        "http.client",
+        "psutil",
+        "rich.console",
+        "rich.table",
+        "typer._adapters",
+        "typer._click._textwrap",
+        "typer._click.decorators",
+    ),
+)
+_SERVER: Final = Kind(
+    packages=("session_buddy",),
+    left_out=("session_buddy.__main__",),
+    late=(
+        *_COMMAND.late,
+        "anyio._backends._asyncio",
+        "concurrent.futures.thread",
+        "fastmcp.server.context",
+        "fastmcp.server.providers.prefab_payload",
+        "fastmcp.server.sessions",
+        "fastmcp.server.transforms.catalog",
+        "griffe",
+        "key_value.aio.adapters.pydantic",
+        "key_value.aio.stores.memory",
+        "uvicorn.lifespan.on",
+        "uvicorn.protocols.http.h11_impl",
+    ),
+)
+_SHELL: Final = Kind(
+    packages=("oneiric", "mahavishnu"),
+    left_out=("oneiric.testing", "mahavishnu.__main__"),
+    late=("IPython.terminal.embed",),
+)
+_KINDS: Final = {"command": _COMMAND, "server": _SERVER, "shell": _SHELL}
 
 
 # --- for tests
@@ -82,13 +118,11 @@ _PIPES: Final = ("p2cread", "p2cwrite", "c2pread", "c2pwrite", "errread", "errwr
 def popen(command: Sequence[str], **options: Any) -> "subprocess.Popen[str]":
     """Start a process as :class:`subprocess.Popen` does, with text streams: forked, where that is the same.
 
-    That is so for :data:`COMMAND` and its arguments, and for Python's ``-P -c`` with some code, where no
-    variable that only a start of Python reads has another value than in the whole run of the tests.
+    That is so for this Python with a module of ours or with some code, where no variable that only a start of
+    Python reads has another value than in the whole run of the tests.
     """
     options["text"] = True
-    environ = options.get("env") or os.environ
-    is_python = list(command[:2]) == COMMAND[:2] and (command[2] == "-c" or list(command[:4]) == COMMAND)
-    if is_python and not any(_is_read_once(name, value) for name, value in environ.items()):
+    if can_fork(command, options.get("env")):
         return _Forked(list(command), **options)
     return subprocess.Popen(command, **options)
 
@@ -108,10 +142,28 @@ def run(
     return subprocess.CompletedProcess(process.args, process.returncode, printed, complaint)
 
 
+def can_fork(command: Sequence[str], environ: Mapping[str, str] | None) -> bool:
+    """Whether a process that is forked is the same as one that Python starts."""
+    words = [word for word in command[1:3] if word != "-P"]
+    if command[0] != sys.executable or not words:
+        return False
+    given = command[list(command).index(words[0]) + 1 :]
+    return (words[0] == "-c" or (words[0] == "-m" and given[0] in _MODULES)) and not any(
+        _is_read_once(name, value) for name, value in (environ or os.environ).items()
+    )
+
+
 def _is_read_once(name: str, value: str) -> bool:
     if not name.startswith(_READ_ONCE) or _OF_THE_RUN.get(name) == value:
         return False
     return not (name.startswith(("LC_", "LANG")) and value.endswith(_UTF8))
+
+
+def _kind_of(words: Sequence[str]) -> str:
+    """Which interpreter has what a command needs."""
+    if "mahavishnu" in words or any("oneiric.shell" in word for word in words):
+        return "shell"
+    return "server" if any(word == "start" or "session_buddy.server" in word for word in words) else "command"
 
 
 class _Forked(subprocess.Popen[str]):
@@ -127,7 +179,7 @@ class _Forked(subprocess.Popen[str]):
         given = asked["p2cread"], asked["c2pwrite"], asked["errwrite"]
         streams = [own if file == -1 else file for own, file in enumerate(given)]
         request = Request(
-            list(asked["args"][2:]),
+            list(asked["args"][1:]),
             dict(os.environ if asked["env"] is None else asked["env"]),
             bool(asked["start_new_session"]),
         )
@@ -136,10 +188,7 @@ class _Forked(subprocess.Popen[str]):
             stack.enter_context(theirs)
             folder = os.open(asked["cwd"] or os.curdir, os.O_PATH | os.O_DIRECTORY)
             stack.callback(os.close, folder)
-            needs_server = any(
-                word == "start" or "session_buddy.server" in word for word in request.arguments
-            )
-            _interpreter(needs_server).ask(request, [*streams, folder, theirs.fileno()])
+            _interpreter(_kind_of(request.words)).ask(request, [*streams, folder, theirs.fileno()])
         self.pid = self._heard()
         self._child_created = True
         self._close_pipe_fds(*(asked[name] for name in _PIPES))  # type: ignore[attr-defined]  # Popen's own
@@ -172,20 +221,16 @@ class _Forked(subprocess.Popen[str]):
 
 
 class _Interpreter:
-    """An interpreter that others fork from; it ends with the process that started it.
+    """An interpreter that others fork from; it ends with the process that started it."""
 
-    Args:
-        has_server: whether it has loaded the server's libraries, too. A command ends sooner without them.
-    """
-
-    def __init__(self, has_server: bool) -> None:  # noqa: FBT001 - what it is cached by
+    def __init__(self, kind: str) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         # Longer than any environment: a request is one datagram, and so whole, whoever asks at the same time.
         self._control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LONGEST)
         environ = {name: os.environ[name] for name in _INHERITED if name in os.environ} | _OF_A_SERVER
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", __file__, str(theirs.fileno()), "server" if has_server else ""],
+                [sys.executable, "-P", __file__, str(theirs.fileno()), kind],
                 env=environ,
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
@@ -203,8 +248,8 @@ class _Interpreter:
 
 
 @functools.cache
-def _interpreter(has_server: bool) -> _Interpreter:  # noqa: FBT001 - what it is cached by
-    return _Interpreter(has_server)
+def _interpreter(kind: str) -> _Interpreter:
+    return _Interpreter(kind)
 
 
 # --- what the interpreter runs
@@ -213,20 +258,18 @@ def _interpreter(has_server: bool) -> _Interpreter:  # noqa: FBT001 - what it is
 class Request(NamedTuple):
     """What a child is to be."""
 
-    arguments: list[str]  # of Python, from ``-m`` or ``-c`` on
+    words: list[str]  # behind Python's own name
     environ: dict[str, str]
     has_own_session: bool
 
 
-def load(*, has_server: bool) -> None:
-    """Load everything that a command loads, and a server if it shall be one, now or later."""
-    import session_buddy
-
-    left_out = _NOT_LOADED if has_server else (*_NOT_LOADED, "session_buddy.server")
-    for module in pkgutil.walk_packages(session_buddy.__path__, "session_buddy."):
-        if not module.name.startswith(left_out):
-            importlib.import_module(module.name)
-    for name in (*_LOADED_LATE, *(_LOADED_LATE_BY_A_SERVER if has_server else ())):
+def load(kind: Kind) -> None:
+    """Load everything that a command loads, now or later."""
+    for package in map(importlib.import_module, kind.packages):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.startswith(kind.left_out):
+                importlib.import_module(module.name)
+    for name in kind.late:
         with suppress(ModuleNotFoundError):
             importlib.import_module(name)
     _rehearse_coverage()
@@ -294,14 +337,16 @@ def _tell(report: socket.socket, number: int) -> None:
 def become(request: Request, files: list[int]) -> None:
     """Be what was asked for, as a process that was started is."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if request.has_own_session:
-        os.setsid()
     *streams, folder = files
     os.fchdir(folder)
     for number, file in enumerate(streams):
         os.dup2(file, number)
     for file in files:
         os.close(file)
+    if request.has_own_session:
+        os.setsid()
+        if os.isatty(0):
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     os.environ.clear()
     os.environ.update(request.environ)
     time.tzset()
@@ -327,18 +372,27 @@ def say_no_more() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
+def start(words: list[str]) -> None:
+    """Run a module or some code as Python does that is started with these words."""
+    is_safe = words[0] == "-P"
+    option, what, *arguments = words[is_safe:]
+    if not is_safe:
+        sys.path.insert(0, "" if option == "-c" else str(Path.cwd()))
+    if option == "-m":
+        sys.argv = [what, *arguments]
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = [option, *arguments]
+        sys.modules["__main__"] = main = ModuleType("__main__")
+        exec(compile(what, "<string>", "exec"), vars(main))  # noqa: S102 - as Python does
+
+
 if __name__ == "__main__":
     atexit.register(say_no_more)  # the first to be registered is called last
     # Ctrl-C at the terminal is for those who run the tests; children get what it is by default.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    load(has_server=bool(sys.argv[2]))
+    load(_KINDS[sys.argv[2]])
     # A child has left the loop before it begins, and so ends where the interpreter ends.
     child = fork_on_request(socket.socket(fileno=int(sys.argv[1])))
-    if child and child.arguments[0] == "-c":
-        sys.argv = ["-c", *child.arguments[2:]]
-        exec(child.arguments[1], {"__name__": "__main__"})  # noqa: S102 - as Python does
-    elif child:
-        from session_buddy.cli import main
-
-        sys.argv = child.arguments[1:]
-        main()
+    if child:
+        start(child.words)
