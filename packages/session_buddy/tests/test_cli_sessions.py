@@ -191,6 +191,7 @@ def test_an_unknown_session_with_nothing_near_says_where_to_look(cli: Cli, asked
     assert failed.stderr == f"Error: no session 'zzz'; {hint}\n"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("arguments", ["list-sessions", "list-sessions --format json", "token show"])
 @pytest.mark.parametrize(
     ("target", "complaint"), [("/dev/full", "No space left on device"), ("&-", "standard output is closed")]
