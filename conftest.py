@@ -2,7 +2,9 @@
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -58,18 +60,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _left_out(sampled: list[pytest.Item]) -> list[pytest.Item]:
-    """All but a diagonal through each table, in which every value of every parameter stands."""
-    cells = {item: item.callspec.indices for item in sampled if isinstance(item, pytest.Function)}
-    sizes: dict[tuple[object, str], int] = {}
-    for item, indices in cells.items():
-        for name, index in indices.items():
-            key = (item.function, name)
-            sizes[key] = max(sizes.get(key, 0), index + 1)
-    return [
-        item
-        for item, indices in cells.items()
-        if any(index != max(indices.values()) % sizes[item.function, name] for name, index in indices.items())
-    ]
+    """What of each table says nothing new: every value of every parameter stands in what is left, evenly."""
+    tables: dict[object, list[pytest.Function]] = {}
+    for item in sampled:
+        if isinstance(item, pytest.Function):
+            tables.setdefault(item.function, []).append(item)
+    left_out: list[pytest.Item] = []
+    for rest in tables.values():
+        uses: Counter[tuple[str, str]] = Counter()
+        while rest and _news(uses, item := max(rest, key=partial(_news, uses)))[0]:
+            rest.remove(item)
+            uses.update(_values(item))
+        left_out += rest
+    return left_out
+
+
+def _news(uses: Counter[tuple[str, str]], item: pytest.Function) -> tuple[int, int]:
+    """How many values of a cell were not used before, and how little the others were."""
+    return sum(not uses[one] for one in _values(item)), -sum(uses[one] for one in _values(item))
+
+
+def _values(item: pytest.Function) -> set[tuple[str, str]]:
+    return {(name, repr(value)) for name, value in item.callspec.params.items()}
 
 
 @pytest.fixture

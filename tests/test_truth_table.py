@@ -166,6 +166,7 @@ def place(request: pytest.FixtureRequest, world: World) -> World:
     return world
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("row", ROWS, ids=[row.what for row in ROWS])
 def test_an_end_is_told_as_it_was(place: World, row: Row) -> None:
     row.end(place)

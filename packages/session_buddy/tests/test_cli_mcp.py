@@ -397,6 +397,7 @@ def test_a_folder_named_like_the_package_does_no_harm(cli: Cli, home: Path, port
     assert cli("mcp", "stop").returncode == 0
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("how", [[], ["--background"]])
 @pytest.mark.parametrize(
     ("variable", "value", "complaint"),

@@ -193,6 +193,7 @@ def test_an_unknown_session_with_nothing_near_says_where_to_look(cli: Cli, asked
     assert failed.stderr == f"Error: no session 'zzz'; {hint}\n"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("arguments", ["list-sessions", "list-sessions --format json", "token show"])
 @pytest.mark.parametrize(
     ("target", "complaint"), [("/dev/full", "No space left on device"), ("&-", "standard output is closed")]
@@ -387,7 +388,7 @@ def test_a_server_that_hangs_is_asked_once(home: Path, paths: Paths) -> None:
             while True:
                 came.append(listener.accept()[0])
 
-    code = _WITH.format("_CALL_SECONDS = 0.5")
+    code = _WITH.format("call.__kwdefaults__['timeout'] = 0.5")
     with _posing(paths, hang):
         failed = subprocess.run(
             [sys.executable, "-P", "-c", code, "list-sessions"],

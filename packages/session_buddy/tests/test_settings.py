@@ -279,7 +279,7 @@ def test_an_unknown_flag_is_refused(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["port: 2026-99-99\n", "port: !!float x\n", "port: !!timestamp x\n", "[" * 5000]
+    "text", ["port: 2026-99-99\n", "port: !!float x\n", "port: !!timestamp x\n", "[" * 1000]
 )
 def test_yaml_of_any_nonsense_is_one_line(home: Path, text: str) -> None:
     user_file(home, text)
