@@ -9,8 +9,8 @@ terminal and the session that it was asked to have. It runs the module or the co
 database and sockets of its own, is signalled, killed and limited like any other, and ends as an interpreter
 ends.
 
-Shared is what was loaded before: the code of the libraries and of our packages, and Python's own start. What
-is decided there cannot be tested here: what a command imports, options of the interpreter, which program is
+Shared is what was loaded before: the code of the libraries and of ``session_buddy``, and Python's own start.
+What is decided there cannot be tested here: what a command imports, options of the interpreter, which program is
 found on ``PATH``, what is said after the last ``atexit``. :func:`popen` starts a process of the ordinary kind
 where a command or its environment asks for what only a start of Python gives.
 
@@ -104,10 +104,27 @@ _SERVER: Final = Kind(
         "uvicorn.protocols.http.h11_impl",
     ),
 )
+# Not our own shell, which is a guest like any other, nor what of IPython looks at its terminal when it is loaded.
 _SHELL: Final = Kind(
-    packages=("oneiric", "mahavishnu"),
-    left_out=("oneiric.testing", "mahavishnu.__main__"),
-    late=("IPython.terminal.embed",),
+    packages=(),
+    left_out=(),
+    late=(
+        "IPython.core.interactiveshell",
+        "IPython.core.magic_arguments",
+        "IPython.core.shellapp",
+        "IPython.lib.clipboard",
+        "IPython.terminal.debugger",
+        "IPython.terminal.ptutils",
+        "IPython.terminal.shortcuts",
+        "email.message",
+        "importlib.metadata",
+        "importlib.resources",
+        "prompt_toolkit.patch_stdout",
+        "prompt_toolkit.shortcuts",
+        "typer._adapters",
+        "typer._click.decorators",
+        "yaml",
+    ),
 )
 _KINDS: Final = {"command": _COMMAND, "server": _SERVER, "shell": _SHELL}
 

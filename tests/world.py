@@ -19,6 +19,7 @@ import pexpect
 from oneiric.paths import user_paths
 from oneiric.transport import Endpoint, read_server_file
 from tests import forkserver
+from tests.terminal import Terminal
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAMS = Path(sys.executable).parent
@@ -166,7 +167,8 @@ class World:
 
     def shell(self, *options: str, **environ: str) -> "pexpect.spawn[str]":
         """A Mahavishnu shell under a pseudo-terminal, at its first prompt."""
-        child = pexpect.spawn(
+        spawn = Terminal if self._forks else pexpect.spawn
+        child = spawn(
             sys.executable,
             ["-m", "mahavishnu", "shell", *options],
             env={**self.environ, **environ},

@@ -12,6 +12,8 @@ import pexpect
 import pytest
 
 from oneiric.paths import user_paths
+from tests import forkserver
+from tests.terminal import Terminal
 
 COMMAND = [sys.executable, "-m", "mahavishnu"]
 
@@ -46,16 +48,7 @@ def mahavishnu(environ: Mapping[str, str], work: Path) -> Run:
     """Run the command line, its lines from a pipe."""
 
     def run(*arguments: str, typed: str = "", **more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*COMMAND, *arguments],
-            input=typed,
-            env={**environ, **more},
-            cwd=work,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return forkserver.run([*COMMAND, *arguments], typed, env={**environ, **more}, cwd=work)
 
     return run
 
@@ -67,7 +60,7 @@ def shell(environ: Mapping[str, str], work: Path) -> Iterator[Shell]:
 
     def start(*arguments: str, **more: str) -> "pexpect.spawn[str]":
         command = [*COMMAND, "shell", *arguments]
-        child = pexpect.spawn(
+        child = Terminal(
             command[0],
             command[1:],
             env={**environ, **more},

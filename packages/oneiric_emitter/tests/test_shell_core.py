@@ -15,6 +15,8 @@ import pytest
 
 from oneiric.shell import AdminShell, SessionEventEmitter, ShellConfig
 from oneiric.shell.session_tracker import SessionEventEmitter as FromItsModule
+from tests import forkserver
+from tests.terminal import Terminal
 
 PROMPT = r"In \S*\[\S*{}\S*\S*\]: "
 SHOP = """
@@ -42,7 +44,7 @@ def start(environ: Mapping[str, str], tmp_path: Path) -> Iterator[Start]:
 
     def spawn(code: str, **more: str) -> "pexpect.spawn[str]":
         env = {**environ, "PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm", **more}
-        child = pexpect.spawn(
+        child = Terminal(
             sys.executable, ["-c", code], env=env, cwd=str(tmp_path), encoding="utf-8", timeout=60
         )
         running.append(child)
@@ -58,16 +60,7 @@ def pipe(environ: Mapping[str, str], tmp_path: Path) -> Pipe:
     """Run code with typed lines from a pipe."""
 
     def run(code: str, typed: str, **more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", code],
-            input=typed,
-            env={**environ, **more},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return forkserver.run([sys.executable, "-c", code], typed, env={**environ, **more}, cwd=tmp_path)
 
     return run
 

@@ -21,6 +21,7 @@ from oneiric.transport import Endpoint, ServerInfo, call_tool, read_server_file
 from session_buddy.cli import facts
 from session_buddy.host import process
 from session_buddy.host.places import file_of
+from tests.terminal import Terminal
 
 Cli = Callable[..., Any]
 Shell = Callable[..., str]
@@ -38,7 +39,7 @@ TOOLS = {
 @pytest.fixture
 def foreground(home: Path, port: int) -> Iterator["pexpect.spawn[str]"]:
     """A server in the foreground of a terminal, up."""
-    child = pexpect.spawn(
+    child = Terminal(
         COMMAND[0], [*COMMAND[1:], "mcp", "start"], dimensions=(24, 300), encoding="utf-8", timeout=60
     )
     child.expect("Tools registered[^\n]*\n")
@@ -220,7 +221,7 @@ def test_status_for_programs_is_one_object(cli: Cli, server: ServerInfo) -> None
 def test_status_on_a_narrow_terminal_breaks_between_words(server: ServerInfo) -> None:
     # readline, which pytest imports, adds COLUMNS=80 to the environment, which hides the terminal's width.
     env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-    child = pexpect.spawn(
+    child = Terminal(
         COMMAND[0],
         [*COMMAND[1:], "mcp", "status"],
         dimensions=(24, 60),

@@ -20,6 +20,8 @@ from oneiric.paths import Paths
 from oneiric.transport import ServerInfo
 from session_buddy.history.query import MAX_LIMIT
 from session_buddy.host import process
+from tests import forkserver
+from tests.terminal import Terminal
 
 Cli = Callable[..., Any]
 Shell = Callable[..., str]
@@ -42,7 +44,7 @@ def _pipe(line: str) -> "subprocess.CompletedProcess[str]":
 def _terminal(*arguments: str, columns: int = 200) -> tuple[str, int]:
     # readline, which pytest imports, adds COLUMNS=80 to the environment, which hides the terminal's width.
     env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-    child = pexpect.spawn(
+    child = Terminal(
         COMMAND[0],
         [*COMMAND[1:], *arguments],
         dimensions=(24, columns),

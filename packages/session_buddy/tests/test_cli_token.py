@@ -15,6 +15,7 @@ from session_buddy.access.secret import load_secret
 from session_buddy.access.tokens import verify
 from session_buddy.cli.token import Scope
 from session_buddy.host.settings import load_settings
+from tests.terminal import Terminal
 
 Cli = Callable[..., Any]
 
@@ -43,7 +44,7 @@ def test_on_a_terminal_show_tells_how_to_use_it(
     home: Path, port: int, monkeypatch: pytest.MonkeyPatch, host: str, shown: str
 ) -> None:
     monkeypatch.setenv("SESSION_BUDDY_HOST", host)
-    child = pexpect.spawn(
+    child = Terminal(
         sys.executable, ["-P", "-m", "session_buddy", "token", "show"], encoding="utf-8", timeout=60
     )
     child.expect("mcpServers")
