@@ -6,14 +6,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pexpect
 import pytest
 
 from oneiric.paths import user_paths
 from tests import forkserver
 from tests.terminal import Terminal
+
+if TYPE_CHECKING:
+    import pexpect
 
 COMMAND = [sys.executable, "-m", "mahavishnu"]
 
