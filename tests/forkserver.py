@@ -10,9 +10,9 @@ database and sockets of its own, is signalled, killed and limited like any other
 ends.
 
 Shared is what was loaded before: the code of the libraries and of ``session_buddy``, and Python's own start.
-What is decided there cannot be tested here: what a command imports, options of the interpreter, which program is
-found on ``PATH``, what is said after the last ``atexit``. :func:`popen` starts a process of the ordinary kind
-where a command or its environment asks for what only a start of Python gives.
+What is decided there cannot be tested here: what a command imports, options of the interpreter, which program
+is found on ``PATH``, what is said after the last ``atexit``. :func:`popen` starts a process of the ordinary
+kind where a command or its environment asks for what only a start of Python gives.
 
 This file is also what such an interpreter runs.
 """
@@ -104,7 +104,7 @@ _SERVER: Final = Kind(
         "uvicorn.protocols.http.h11_impl",
     ),
 )
-# Not our own shell, which is a guest like any other, nor what of IPython looks at its terminal when it is loaded.
+# Not our own shell, which is a guest like any other; nor what of IPython looks at its terminal when loaded.
 _SHELL: Final = Kind(
     packages=(),
     left_out=(),

@@ -6,9 +6,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pexpect
 import pytest
 
 from oneiric.paths import user_paths
@@ -16,6 +15,9 @@ from tests import forkserver
 from tests.terminal import Terminal
 
 COMMAND = [sys.executable, "-m", "mahavishnu"]
+
+if TYPE_CHECKING:
+    import pexpect
 
 Shell = Callable[..., "pexpect.spawn[str]"]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
