@@ -104,8 +104,7 @@ _SERVER: Final = Kind(
         "uvicorn.protocols.http.h11_impl",
     ),
 )
-# Not our own shell, which is a guest like any other, nor what of IPython looks at its terminal when it is
-# loaded.
+# Not our own shell, which is a guest like any other; nor what of IPython looks at its terminal when loaded.
 _SHELL: Final = Kind(
     packages=(),
     left_out=(),

@@ -4,11 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final, Self
 
 from oneiric.paths import user_paths
 from oneiric.transport import ServerInfo, read_server_file
+from tests import forkserver
 
 _SERVE: Final = """
 import sys
@@ -27,24 +28,18 @@ class ServerProcess:
 
     Args:
         environ: names home and settings; on top of this process's environment.
-        popen: starts the process; takes what :class:`subprocess.Popen` takes.
 
     Attributes:
         lines: what it printed until it was up.
     """
 
-    def __init__(
-        self,
-        environ: Mapping[str, str] | None = None,
-        popen: Callable[..., "subprocess.Popen[str]"] = subprocess.Popen,
-    ) -> None:
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self.environ = os.environ | dict(environ or {})
         self.lines: list[str] = []
-        self.process = popen(
+        self.process = forkserver.popen(
             [sys.executable, "-P", "-c", _SERVE],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
             env=self.environ,
             cwd=self.environ["HOME"],
         )

@@ -1,5 +1,6 @@
 """The three wheels, as users get them."""
 
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
@@ -17,20 +18,20 @@ def uv() -> str:
     return which("uv") or str(ROOT / ".tools" / "bin" / "uv")
 
 
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheels")
-    for package in PACKAGES:
-        command = [
-            uv(),
-            "build",
-            "--quiet",
-            "--wheel",
-            "--out-dir",
-            str(folder),
-            str(ROOT / "packages" / package),
-        ]
-        subprocess.run(command, check=True, capture_output=True, timeout=300)
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Built once in a run: by whichever process that runs tests needs them first."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own if worker_id == "master" else own.parent) / "wheels"
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            draft = folder.with_suffix(".draft")
+            for package in PACKAGES:
+                source = str(ROOT / "packages" / package)
+                command = [uv(), "build", "--quiet", "--wheel", "--out-dir", str(draft), source]
+                subprocess.run(command, check=True, capture_output=True, timeout=300)
+            draft.rename(folder)
     return folder
 
 
@@ -43,7 +44,6 @@ def environment(folder: Path, *packages: str) -> Path:
     return python
 
 
-@pytest.mark.xdist_group("packaging")
 def test_the_wheels_installed_together_resolve_to_ours_and_work(
     wheels: Path, tmp_path: Path, world: World
 ) -> None:
@@ -62,7 +62,6 @@ def test_the_wheels_installed_together_resolve_to_ours_and_work(
     assert [session["component"] for session in world.sessions()] == ["mahavishnu"]
 
 
-@pytest.mark.xdist_group("packaging")
 def test_oneiric_alone_needs_nothing_else(wheels: Path, tmp_path: Path, world: World) -> None:
     (wheel,) = wheels.glob("oneiric-*.whl")
     python = environment(tmp_path / "alone", str(wheel))

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 COMMAND = [sys.executable, "-m", "mahavishnu"]
 
+if TYPE_CHECKING:
+    import pexpect
+
 Shell = Callable[..., "pexpect.spawn[str]"]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Sessions = Callable[[], list[list[dict[str, Any]]]]

@@ -91,9 +91,8 @@ def shell(home: Path) -> Callable[..., str]:
 
     def run(component: str = "shop", **keywords: Any) -> str:
         code = f"import oneiric\nwith oneiric.track_session({component!r}, **{keywords!r}) as s: print(s.id)"
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
-        )
+        done = forkserver.run([sys.executable, "-P", "-c", code])
+        done.check_returncode()
         return done.stdout.strip()
 
     return run

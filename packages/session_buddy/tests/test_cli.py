@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from oneiric.paths import Paths
+from tests import forkserver
 
 Cli = Callable[..., Any]
 BREAK = "import session_buddy.host.process as p\ndef running(paths): raise {error}\np.running = running\n"
@@ -16,9 +17,7 @@ RUN = "from session_buddy.cli import main\nmain()"
 def _broken(error: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """The command line in a process where looking for the server fails in a way nobody foresaw."""
     code = f"import sys\nsys.argv[1:] = {list(arguments)!r}\n{BREAK.format(error=error)}{RUN}"
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
-    )
+    return forkserver.run([sys.executable, "-c", code])
 
 
 @pytest.mark.parametrize(

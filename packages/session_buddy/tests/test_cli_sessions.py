@@ -229,9 +229,7 @@ def test_while_a_server_comes_up_listing_works(cli: Cli, shell: Shell, paths: Pa
     with subprocess.Popen([*COMMAND, "mcp", "start"], stdout=subprocess.DEVNULL) as coming_up:
         try:
             while process.running(paths) is None:
-                listed = subprocess.run(
-                    [*PATIENT, "list-sessions"], capture_output=True, text=True, timeout=60, check=False
-                )
+                listed = forkserver.run([*PATIENT, "list-sessions"])
                 assert session_id in listed.stdout, listed.stderr
             assert session_id in cli("list-sessions").stdout
         finally:
@@ -240,9 +238,7 @@ def test_while_a_server_comes_up_listing_works(cli: Cli, shell: Shell, paths: Pa
 
 def test_several_commands_at_once_share_the_file(shell: Shell) -> None:
     session_id = shell()
-    listing = [
-        subprocess.Popen([*PATIENT, "list-sessions"], stdout=subprocess.PIPE, text=True) for _ in range(4)
-    ]
+    listing = [forkserver.popen([*PATIENT, "list-sessions"], stdout=subprocess.PIPE) for _ in range(4)]
     assert all(session_id in child.communicate(timeout=60)[0] for child in listing)
 
 
@@ -370,10 +366,7 @@ def test_a_server_that_leaves_while_it_is_asked_is_followed_by_the_file(
 def test_a_server_that_hangs_up_again_and_again_is_one_line(home: Path, paths: Paths) -> None:
     code = _WITH.format("LOCK_SECONDS = 0.5")
     with _posing(paths, _hang_up):
-        failed = subprocess.run(
-            [sys.executable, "-P", "-c", code, "list-sessions"],
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        failed = forkserver.run([sys.executable, "-P", "-c", code, "list-sessions"])
     assert failed.returncode == 1
     assert failed.stderr.startswith("Error: Session-Buddy does not answer: ")
     assert failed.stderr.count("\n") == 1
@@ -389,10 +382,7 @@ def test_a_server_that_hangs_is_asked_once(home: Path, paths: Paths) -> None:
 
     code = _WITH.format("call.__kwdefaults__['timeout'] = 0.5")
     with _posing(paths, hang):
-        failed = subprocess.run(
-            [sys.executable, "-P", "-c", code, "list-sessions"],
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
+        failed = forkserver.run([sys.executable, "-P", "-c", code, "list-sessions"])
     for connection in came:
         connection.close()
     assert failed.returncode == 1

@@ -15,6 +15,7 @@ from session_buddy.access.secret import load_secret
 from session_buddy.access.tokens import verify
 from session_buddy.cli.token import Scope
 from session_buddy.host.settings import load_settings
+from tests import forkserver
 from tests.terminal import Terminal
 
 Cli = Callable[..., Any]
@@ -104,7 +105,7 @@ def test_a_bad_secret_is_refused_with_how_to_make_one(
 
 def test_two_first_tokens_at_once_are_signed_with_one_secret(home: Path) -> None:
     command = [sys.executable, "-P", "-m", "session_buddy", "token", "show"]
-    made = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    made = [forkserver.popen(command, stdout=subprocess.PIPE) for _ in range(3)]
     for child in made:
         token, _ = child.communicate(timeout=60)
         assert _caller(token.strip()).subject == local_subject()

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -25,6 +24,7 @@ from session_buddy.server import wiring
 from session_buddy.store import open_store
 from session_buddy.store.duckdb import DuckDBStore
 from session_buddy.store.duckdb.wal import log_of, sessions_named_in
+from tests import forkserver
 from tests.samples import MOMENT, arrival, end_event, session_id_of, start_event
 
 
@@ -55,7 +55,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def written(path: Path, *groups: list[dict[str, object]]) -> Path:
     """The log of a database whose process was killed after it had taken these events."""
     lines = "".join(json.dumps(group) + "\n" for group in groups)
-    subprocess.run([sys.executable, "-c", WRITE, f"duckdb:///{path}"], input=lines, text=True, check=False)
+    forkserver.run([sys.executable, "-c", WRITE, f"duckdb:///{path}"], lines)
     return log_of(path)
 
 

@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import stat
-import subprocess
 import sys
 import threading
 import uuid
@@ -40,7 +39,7 @@ Content-Length: 5000\r
 @pytest.fixture
 def launch(paths: Paths, port: int) -> Iterator[Launch]:
     with ExitStack() as stack:
-        yield lambda **environ: stack.enter_context(ServerProcess(environ, forkserver.popen))
+        yield lambda **environ: stack.enter_context(ServerProcess(environ))
 
 
 @pytest.fixture
@@ -156,9 +155,7 @@ def test_a_killed_one_is_followed_by_another(
 
 def track_one() -> str:
     code = "import oneiric\nwith oneiric.track_session('shop') as s: print(s.id)"
-    return subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
-    ).stdout.strip()
+    return forkserver.run([sys.executable, "-c", code]).stdout.strip()
 
 
 def test_what_waits_in_the_outbox_is_taken_in(running: ServerProcess, home: Path) -> None:

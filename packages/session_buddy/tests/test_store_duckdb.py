@@ -33,6 +33,7 @@ from session_buddy.history.query import Query
 from session_buddy.store import Gap, Store, open_store
 from session_buddy.store.duckdb import DuckDBStore, opening, statements, wal
 from session_buddy.store.known import open_known
+from tests import forkserver
 from tests.samples import MOMENT, arrival, end_event, heartbeat_event, session_id_of, start_event
 
 
@@ -111,7 +112,7 @@ def test_a_kill_at_any_moment_of_the_making_leaves_a_database_that_knows_what_is
     open_known(url, paths).close()
     path.unlink()
     command = [sys.executable, "-c", FIRST_OPENING.format(patch=patch), url]
-    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert forkserver.run(command).returncode == -signal.SIGKILL
     again = open_known(url, paths)
     assert again.gap == Gap("it was here before and is gone")
     again.close()
@@ -132,7 +133,7 @@ except StoreUnavailable as error:
 @pytest.mark.parametrize("room", [0, 4096, 8192, 12288, 20_000, 300_000])
 def test_a_disk_that_is_full_at_the_first_opening_leaves_nothing_behind(path: Path, room: int) -> None:
     command = [sys.executable, "-c", FULL_AT_FIRST, f"duckdb:///{path}", str(room)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = forkserver.run(command)
     assert done.stdout.startswith(f"database {path} cannot be made: "), done.stderr
     assert list(path.parent.iterdir()) == []
     store = open_store(f"duckdb:///{path}")
@@ -146,7 +147,7 @@ def test_several_that_find_no_database_make_one(path: Path) -> None:
         "import sys; from session_buddy.store import open_store; s = open_store(sys.argv[1], wait_seconds=60)"
     )
     command = [sys.executable, "-c", f"{code}; print(s.instance); s.close()", f"duckdb:///{path}"]
-    makers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(5)]
+    makers = [forkserver.popen(command, stdout=subprocess.PIPE) for _ in range(5)]
     assert len({maker.communicate()[0] for maker in makers}) == 1
     assert {maker.returncode for maker in makers} == {0}
     assert list(path.parent.iterdir()) == [path]
@@ -559,7 +560,7 @@ store.ingest([arrival(start)])
 print(session_id_of(start), end="", flush=True)
 os._exit(9)
 """
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    done = forkserver.run([sys.executable, "-c", code])
     third = open_store(url)
     assert lacking(third) == first._replace(sessions=(*first.sessions, done.stdout))
     third.forget_gap()
@@ -620,7 +621,7 @@ for number in range(30):
     store.ingest([arrival(start_event(number))])
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    subprocess.run([sys.executable, "-c", code], check=False)
+    forkserver.run([sys.executable, "-c", code])
 
 
 def broken_log(path: Path) -> None:
@@ -676,7 +677,7 @@ print("recovered")
 
 def test_a_full_disk_is_said_and_survived(path: Path) -> None:
     command = [sys.executable, "-c", FULL_DISK, f"duckdb:///{path}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = forkserver.run(command)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "cannot be written" in done.stdout
     assert done.stdout.endswith("recovered\n")
@@ -711,7 +712,7 @@ for number in range(30):
     print(number, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = forkserver.run([sys.executable, "-c", code])
     assert len(done.stdout.split()) == 30
     again = open_store(f"duckdb:///{path}")
     assert len(again.select(Query())) == 30

@@ -25,7 +25,6 @@ from oneiric.paths import user_paths
 from oneiric.transport import CallRefused, Endpoint, ServerInfo, Unauthorized, call_tool
 from session_buddy.access.callers import RIGHTS, Scope
 from session_buddy.access.tokens import issue
-from tests import forkserver
 from tests.samples import end_event, heartbeat_event, session_id_of, start_event
 from tests.serverprocess import ServerProcess
 
@@ -45,7 +44,7 @@ def info(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerInfo]:
     }
     environ = {"HOME": str(home), "XDG_RUNTIME_DIR": str(run)} | folders | settings
     assert user_paths(environ).socket.is_relative_to(run)
-    with ServerProcess(environ, forkserver.popen) as server:
+    with ServerProcess(environ) as server:
         yield server.until_up()
 
 
