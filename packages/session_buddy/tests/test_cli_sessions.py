@@ -20,6 +20,7 @@ from oneiric.paths import Paths
 from oneiric.transport import ServerInfo
 from session_buddy.history.query import MAX_LIMIT
 from session_buddy.host import process
+from tests import forkserver
 from tests.terminal import Terminal
 
 Cli = Callable[..., Any]
