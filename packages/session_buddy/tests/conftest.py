@@ -65,7 +65,7 @@ def cli(home: Path) -> Cli:
 
 @pytest.fixture
 def server(paths: Paths, port: int) -> Iterator[ServerInfo]:
-    """A server in the background; gone when the test is over."""
+    """A server as ``mcp start --background`` makes it; gone when the test is over."""
     with TemporaryFile("w+") as said:
         child = forkserver.popen(
             [*forkserver.COMMAND, "mcp", "start"],

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from oneiric.transport import Endpoint, ServerInfo, call_tool, read_server_file
 from session_buddy.cli import facts
 from session_buddy.host import process
 from session_buddy.host.places import file_of
+from tests import forkserver
 from tests.terminal import Terminal
 
 Cli = Callable[..., Any]
@@ -132,9 +133,7 @@ def test_of_racing_starts_one_wins_and_the_others_say_so(
     cli: Cli, paths: Paths, port: int, how: list[str]
 ) -> None:
     racers = [
-        subprocess.Popen(
-            [*COMMAND, "mcp", "start", *how], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        forkserver.popen([*COMMAND, "mcp", "start", *how], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         for _ in range(3)
     ]
     try:
@@ -351,17 +350,33 @@ def test_with_bad_settings_restart_leaves_alone_what_runs(
     assert process.running(paths) == server
 
 
-@pytest.mark.parametrize("output", [">/dev/full", ">&-"])
+@contextmanager
+def _full(command: list[str]) -> Iterator["subprocess.Popen[str]"]:
+    """A process whose output takes nothing."""
+    with Path("/dev/full").open("w") as full:
+        yield forkserver.popen(command, stdout=full, stderr=subprocess.PIPE)
+
+
+def _closed(command: list[str]) -> "subprocess.Popen[str]":
+    """A process whose output is closed, which Python finds out when it starts."""
+    closing = ["bash", "-c", f"exec {shlex.join(command)} >&-"]
+    return subprocess.Popen(closing, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize(("output", "lines"), [(_full, 1), (_closed, 0)])
 def test_the_foreground_serves_also_where_nobody_can_read_what_it_says(
-    cli: Cli, paths: Paths, port: int, output: str
+    cli: Cli,
+    paths: Paths,
+    port: int,
+    output: Callable[[list[str]], AbstractContextManager["subprocess.Popen[str]"]],
+    lines: int,
 ) -> None:
-    command = ["bash", "-c", f"exec {shlex.join(COMMAND)} mcp start {output}"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as serving:
+    with output([*COMMAND, "mcp", "start"]) as serving:
         assert process.wait_running(paths, 60) is not None
         assert cli("mcp", "stop").returncode == 0
         said = serving.communicate(timeout=60)[1]
     assert serving.returncode == 0
-    assert said.count("\n") == (1 if output == ">/dev/full" else 0)
+    assert said.count("\n") == lines
     assert "unexpected" not in said
 
 
@@ -419,16 +434,15 @@ def test_bad_settings_are_one_line(
 
 
 def test_another_secret_at_each_start_breaks_no_command_of_this_user(
-    cli: Cli, shell: Shell, monkeypatch: pytest.MonkeyPatch, paths: Paths, port: int
+    cli: Cli, shell: Shell, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.setenv("SESSION_BUDDY_SECRET", "x" * 43)
-    assert cli("mcp", "start", "--background").returncode == 0
+    request.getfixturevalue("server")
     monkeypatch.delenv("SESSION_BUDDY_SECRET")
     session_id = shell()
     assert session_id in cli("list-sessions").stdout
     assert cli("mcp", "status").returncode == 0
     assert cli("mcp", "health").returncode == 0
-    cli("mcp", "stop")
 
 
 def test_tcp_without_a_token_is_refused(server: ServerInfo) -> None:
