@@ -92,7 +92,7 @@ def test_a_server_makes_one_when_the_last_is_old_and_keeps_so_many(world: World)
     (new, kept) = backups(world)
     assert kept["path"] == str(stale[2])
     assert status(world)["last_backup"] == new["made_at"]
-    assert "Last backup:" in world.sh("session-buddy mcp status")
+    assert "Last backup:" in world.said("session-buddy mcp status")
     assert stat.S_IMODE(Path(new["path"]).stat().st_mode) == 0o600
     assert stat.S_IMODE(Path(new["path"]).parent.stat().st_mode) == 0o700
     assert {path.name for path in foreign.parent.iterdir()} == {new["name"], kept["name"], foreign.name}
@@ -101,14 +101,15 @@ def test_a_server_makes_one_when_the_last_is_old_and_keeps_so_many(world: World)
     # The server still has its database to itself.
     with pytest.raises(duckdb.IOException, match="lock"):
         duckdb.connect(str(world.database))
-    world.run("session-buddy", "mcp", "restart")
+    world.stop_server()
+    world.start_server()
     assert [backup["name"] for backup in backups(world)] == [new["name"], kept["name"]], "it is young enough"
 
 
 def test_none_is_made_where_the_settings_say_so(world: World) -> None:
     world.environ["SESSION_BUDDY_BACKUP__EVERY_HOURS"] = "0"
     world.start_server()
-    assert "none so far" in world.sh("session-buddy mcp status")
+    assert "none so far" in world.said("session-buddy mcp status")
     assert create(world).exists()
     assert len(backups(world)) == 1
 
@@ -444,9 +445,11 @@ def test_a_held_database_is_not_exchanged(world: World) -> None:
 def test_the_database_of_a_server_that_was_started_with_another_is_named(world: World) -> None:
     world.environ["SESSION_BUDDY_BACKUP__EVERY_HOURS"] = "0"
     other = world.database.with_name("other.duckdb")
-    world.run("session-buddy", "mcp", "start", "--background", "--db", str(other))
+    world.environ["SESSION_BUDDY_DB_PATH"] = str(other)
+    world.start_server()
+    del world.environ["SESSION_BUDDY_DB_PATH"]
     (session,) = track(world)
-    made = Path(world.sh("session-buddy backup create").removeprefix("Backup ").strip())
+    made = Path(world.said("session-buddy backup create").removeprefix("Backup ").strip())
     assert made.name.startswith("other-")
     code = (
         "import oneiric, sys\nwith oneiric.track_session('shop'): print('in', flush=True); sys.stdin.read()"
@@ -456,7 +459,7 @@ def test_the_database_of_a_server_that_was_started_with_another_is_named(world: 
         assert live.stdout is not None
         assert live.stdout.readline() == b"in\n"
         copied = (
-            world.sh(f"session-buddy backup create --db {world.database}").removeprefix("Backup ").strip()
+            world.said(f"session-buddy backup create --db {world.database}").removeprefix("Backup ").strip()
         )
     assert copied.startswith(f"{made.parent}/sessions-")
     refused = world.run("session-buddy", "backup", "restore", copied, code=1)
@@ -466,25 +469,25 @@ def test_the_database_of_a_server_that_was_started_with_another_is_named(world: 
     world.stop_server()
     journal(world, session).unlink()
     other.unlink()
-    listed = world.sh("session-buddy backup list --db ../home/.local/share/session-buddy/other.duckdb")
+    listed = world.said("session-buddy backup list --db ../home/.local/share/session-buddy/other.duckdb")
     assert [line.split("\t")[0] for line in listed.splitlines()] == [made.name]
-    restored = world.sh(f"session-buddy backup restore {made.name} --db {other}")
+    restored = world.said(f"session-buddy backup restore {made.name} --db {other}")
     assert restored.startswith(f"Restored {made.name} into {other}: 1 session.\n")
     world.environ["SESSION_BUDDY_DB_PATH"] = str(other)
     assert session in ids(world)
 
 
 def test_backups_are_listed_for_people_and_for_programs(world: World) -> None:
-    assert world.sh("session-buddy backup list") == ""
+    assert world.said("session-buddy backup list") == ""
     first, second = old(world, 1), old(world, 2)
-    plain = world.sh("session-buddy backup list")
+    plain = world.said("session-buddy backup list")
     assert plain == (
         f"{second.name}\t2025-01-02T03:04:05+00:00\t0\t{second}\n"
         f"{first.name}\t2025-01-01T03:04:05+00:00\t0\t{first}\n"
     )
-    assert world.sh("session-buddy backup list --format csv").splitlines()[0] == "name,made_at,bytes,path"
+    assert world.said("session-buddy backup list --format csv").splitlines()[0] == "name,made_at,bytes,path"
     assert json.loads(world.sh("session-buddy backup list --format ndjson | head -1")) == backups(world)[0]
-    table = world.sh("session-buddy backup list --format table").splitlines()
+    table = world.said("session-buddy backup list --format table").splitlines()
     assert table[0].split() == ["name", "made", "at", "bytes", "path"]
     assert table[1].split()[0] == second.name
 
@@ -502,6 +505,6 @@ def test_a_folder_that_cannot_be_made_is_said(world: World) -> None:
     told = status(world)
     assert "last_backup" not in told
     assert "cannot be read: Not a directory" in told["backups_error"]
-    shown = world.sh("session-buddy mcp status")
+    shown = world.said("session-buddy mcp status")
     assert "Last backup:      backups" in shown
     assert "none so far" not in shown

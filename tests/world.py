@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -114,6 +115,10 @@ class World:
         return (
             self._forks and command[0] == "session-buddy" and self.environ["PATH"].startswith(f"{PROGRAMS}:")
         )
+
+    def said(self, line: str) -> str:
+        """What a command prints whose line asks nothing of a shell."""
+        return self.run(*shlex.split(line)).stdout
 
     def sh(self, line: str, code: int | None = 0) -> str:
         """Run a line in bash; returns what it printed."""
