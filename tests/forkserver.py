@@ -42,6 +42,9 @@ from typing import Any, Final, NamedTuple
 
 COMMAND: Final = [sys.executable, "-P", "-m", "session_buddy"]
 _OF_THE_RUN: Final = dict(os.environ)
+# What has a process measured by coverage: where it is forked, that costs little; where Python starts it, it
+# doubles the time in which a server's libraries are loaded. So tests may take it out of their environment.
+_MEASURED: Final = {name: value for name, value in _OF_THE_RUN.items() if name == "COVERAGE_PROCESS_CONFIG"}
 # Beginnings of the names of variables that are read once, while Python starts or a library is loaded.
 _READ_ONCE: Final = ("PYTHON", "LC_", "LANG", "LD_", "FASTMCP_", "PYDANTIC_", "TYPER_", "FORCE_COLOR")
 _UTF8: Final = (".UTF-8", ".utf8")
@@ -197,7 +200,7 @@ class _Forked(subprocess.Popen[str]):
         streams = [own if file == -1 else file for own, file in enumerate(given)]
         request = Request(
             list(asked["args"][1:]),
-            dict(os.environ if asked["env"] is None else asked["env"]),
+            {**os.environ, **_MEASURED} if asked["env"] is None else dict(asked["env"]),
             bool(asked["start_new_session"]),
         )
         with ExitStack() as stack:
@@ -377,6 +380,8 @@ def become(request: Request, files: list[int]) -> None:
         import coverage
 
         coverage.process_startup(force=True)
+        # Not what it starts.
+        del os.environ["COVERAGE_PROCESS_CONFIG"]
 
 
 def say_no_more() -> None:
