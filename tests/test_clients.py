@@ -7,7 +7,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -75,45 +75,53 @@ async def sdk_client(world: World, token: str | None, era: str) -> AsyncIterator
 CLIENTS = pytest.mark.parametrize("client", [fastmcp_client, sdk_client])
 
 
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A user with a server and, in ``SESSION_BUDDY_TOKEN``, a token: for all who need no more than that."""
+    world = World(tmp_path_factory.mktemp("served"), forks=True)
+    world.start_server()
+    world.environ["SESSION_BUDDY_TOKEN"] = world.said("session-buddy token show").strip()
+    yield world
+    world.stop_server()
+
+
 @CLIENTS
 @pytest.mark.parametrize("era", ERAS)
 def test_a_client_with_a_token_lists_the_tools_and_tracks_a_session(
-    world: World, client: Any, era: str
+    served: World, client: Any, era: str
 ) -> None:
-    world.start_server()
-    token = world.run("session-buddy", "token", "show").stdout.strip()
+    number = 1 + (client is sdk_client) + 2 * ERAS.index(era)
 
     async def main() -> dict[str, Any]:
-        async with client(world, token, era) as connected:
-            return await track(connected, 1)
+        async with client(served, served.environ["SESSION_BUDDY_TOKEN"], era) as connected:
+            return await track(connected, number)
 
     assert asyncio.run(main())["status"] == "ended"
-    (session,) = world.sessions()
+    (session,) = [one for one in served.sessions() if one["session_id"].endswith(f"1b9d{number:04x}")]
     assert (session["component"], session["status"]) == ("shop", "ended")
 
 
 @CLIENTS
 @pytest.mark.parametrize("era", ERAS)
-def test_a_client_without_a_token_is_refused(world: World, client: Any, era: str) -> None:
-    world.start_server()
+def test_a_client_without_a_token_is_refused(served: World, client: Any, era: str) -> None:
+    before = served.sessions()
 
     async def main() -> None:
-        async with client(world, None, era) as connected:
-            await track(connected, 1)
+        async with client(served, None, era) as connected:
+            await track(connected, 99)
 
     # Each library has an error of its own, which hides the status; the next test asks for it.
     with pytest.raises((MCPError, ExceptionGroup)):
         asyncio.run(main())
-    assert world.sessions() == []
+    assert served.sessions() == before
 
 
 @pytest.mark.parametrize(
     "header", [{}, {"Authorization": "Bearer nonsense"}, {"Authorization": "Basic YTpi"}]
 )
-def test_a_call_without_a_good_token_is_unauthorized(world: World, header: dict[str, str]) -> None:
-    world.start_server()
+def test_a_call_without_a_good_token_is_unauthorized(served: World, header: dict[str, str]) -> None:
     request = urllib.request.Request(
-        f"http://127.0.0.1:{world.port}/mcp", b"{}", {"Content-Type": "application/json", **header}
+        f"http://127.0.0.1:{served.port}/mcp", b"{}", {"Content-Type": "application/json", **header}
     )
     assert status_of(request) == 401
 
@@ -173,12 +181,11 @@ def test_a_strangers_listener_on_the_port_hears_nothing_from_a_shell(world: Worl
     assert heard == []
 
 
-def test_a_malformed_event_is_a_tool_error_that_names_the_field(world: World) -> None:
-    world.start_server()
-    token = world.run("session-buddy", "token", "show").stdout.strip()
+def test_a_malformed_event_is_a_tool_error_that_names_the_field(served: World) -> None:
+    before, token = served.sessions(), served.environ["SESSION_BUDDY_TOKEN"]
 
     async def main() -> str:
-        async with fastmcp_client(world, token, "2026-07-28") as client:
+        async with fastmcp_client(served, token, "2026-07-28") as client:
             answer = await client.call_tool("track_session_start", start_event(pid=0), raise_on_error=False)
             assert answer.is_error
             return str(answer.content[0].text)
@@ -186,15 +193,14 @@ def test_a_malformed_event_is_a_tool_error_that_names_the_field(world: World) ->
     message = asyncio.run(main())
     assert message.startswith("pid: 0 is not valid")
     assert "\n" not in message
-    assert world.sessions() == []
+    assert served.sessions() == before
 
 
-def test_a_stranger_sees_only_up_or_down_and_a_forged_host_nothing(world: World) -> None:
-    world.start_server()
-    address = f"http://127.0.0.1:{world.port}/health"
+def test_a_stranger_sees_only_up_or_down_and_a_forged_host_nothing(served: World) -> None:
+    address = f"http://127.0.0.1:{served.port}/health"
     with urllib.request.urlopen(address) as answer:
         assert json.load(answer) == {"status": "ok"}
-    token = world.run("session-buddy", "token", "show").stdout.strip()
+    token = served.environ["SESSION_BUDDY_TOKEN"]
     known = urllib.request.Request(address, headers={"Authorization": f"Bearer {token}"})
     with urllib.request.urlopen(known) as answer:
         assert set(json.load(answer)) >= {"version", "database", "uptime_seconds", "live_sessions"}
