@@ -76,7 +76,7 @@ async def single(folder: Path, calls: int) -> Row:
         async with AsyncExitStack() as stack:
             for app in (ours, empty):
                 await stack.enter_async_context(app.router.lifespan_context(app))
-            real, nothing = (partial(_call, Gate(app, SOCKET, keeper.local_token)) for app in (ours, empty))
+            real, nothing = (partial(_call, Gate(app, keeper.local_token)) for app in (ours, empty))
             taken: dict[str, list[float]] = {"ours": [], "empty": [], "bare": []}
             for _ in range(calls):
                 taken["ours"].append(await _timed(real))

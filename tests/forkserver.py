@@ -202,7 +202,9 @@ class _Forked(subprocess.Popen[str]):
             list(asked["args"][1:]),
             {**os.environ, **_MEASURED} if asked["env"] is None else dict(asked["env"]),
             bool(asked["start_new_session"]),
+            os.umask(0o77),
         )
+        os.umask(request.umask)  # which can be read only by setting it
         with ExitStack() as stack:
             self._report, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             stack.enter_context(theirs)
@@ -281,6 +283,7 @@ class Request(NamedTuple):
     words: list[str]  # behind Python's own name
     environ: dict[str, str]
     has_own_session: bool
+    umask: int
 
 
 def load(kind: Kind) -> None:
@@ -357,6 +360,7 @@ def _tell(report: socket.socket, number: int) -> None:
 def become(request: Request, files: list[int]) -> None:
     """Be what was asked for, as a process that was started is."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.umask(request.umask)
     *streams, folder = files
     os.fchdir(folder)
     for number, file in enumerate(streams):

@@ -144,7 +144,7 @@ def test_back_to_a_backup_with_what_came_since(world: World) -> None:
     assert instance(world) != former
     world.stop_server()
     left = {path.name for path in world.database.parent.iterdir()}
-    assert left == {"sessions.duckdb", "backups", aside.name, listed.name}
+    assert left == {"sessions.duckdb", "sessions.duckdb.turn", "backups", aside.name, listed.name}
 
 
 def test_a_live_shell_reports_itself_to_the_history_that_went_back(world: World) -> None:
@@ -437,13 +437,14 @@ def test_a_held_database_is_not_exchanged(world: World) -> None:
     with duckdb.connect(str(world.database)):
         failed = world.run("session-buddy", "backup", "restore", "latest", code=1)
     assert f"is held by pid {os.getpid()} " in failed.stderr
-    with only_one(user_paths(world.environ)):
+    with only_one(user_paths(world.environ), "restore"):
         failed = world.run("session-buddy", "backup", "restore", "latest", code=1)
     assert failed.stderr.startswith("Error: a server or a restore of this user is at work; ")
 
 
 def test_the_database_of_a_server_that_was_started_with_another_is_named(world: World) -> None:
     world.environ["SESSION_BUDDY_BACKUP__EVERY_HOURS"] = "0"
+    assert world.sessions() == []
     other = world.database.with_name("other.duckdb")
     world.environ["SESSION_BUDDY_DB_PATH"] = str(other)
     world.start_server()

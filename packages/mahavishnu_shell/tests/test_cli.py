@@ -79,6 +79,12 @@ def test_a_reason_that_is_too_long_is_refused(mahavishnu: Run) -> None:
     assert "201 characters; 200 are allowed" in done.stderr
 
 
+def test_of_two_reasons_none_is_taken_silently(mahavishnu: Run) -> None:
+    done = mahavishnu("shell", "--reason", "one", "--reason", "two")
+    assert done.returncode == 2
+    assert "'--reason': it is given twice" in done.stderr
+
+
 def test_a_reader_that_has_had_enough_gets_no_traceback(environ: Mapping[str, str], work: Path) -> None:
     """`mahavishnu shell | head -1`."""
     command = [sys.executable, "-m", "mahavishnu", "shell"]

@@ -40,9 +40,9 @@ def test_the_shipped_file_is_equal_to_the_defaults_and_complete() -> None:
 
 
 def test_each_layer_is_stronger_than_the_next(work: Path, config: Path, user_file: Path) -> None:
-    user_file.write_text(OFF)
-    assert load({}, work, config).place("session", "enabled") == f"{user_file}, line 2"
-    (work / PROJECT_FILE).write_text(ON)
+    (work / PROJECT_FILE).write_text(OFF)
+    assert load({}, work, config).place("session", "enabled") == f"{PROJECT_FILE}, line 2"
+    user_file.write_text(ON)
     assert load({}, work, config).session.enabled
     (work / LOCAL_FILE).write_text(OFF)
     assert load({}, work, config).place("session", "enabled") == "settings/local.yaml, line 2"
@@ -136,6 +136,14 @@ def test_a_file_that_is_no_text_is_named(work: Path, config: Path, user_file: Pa
         (
             {"MAHAVISHNU_SESSION__ENABLD": "1"},
             "MAHAVISHNU_SESSION__ENABLD: session.enabld is no setting; allowed: enabled",
+        ),
+        *(
+            ({name: "false"}, f"{name} is no setting; did you mean {meant}?")
+            for name, meant in {
+                "MAHAVISHNU_SESION__ENABLED": "MAHAVISHNU_SESSION__ENABLED",
+                "MAHAVISHNU_SESSION_ENABLED": "MAHAVISHNU_SESSION__ENABLED",
+                "MAHAVISHNU_ADAPTER__AGNO": "MAHAVISHNU_ADAPTERS__AGNO",
+            }.items()
         ),
     ],
 )

@@ -12,13 +12,20 @@ from tempfile import TemporaryFile
 from typing import Any
 
 import pytest
+import structlog
 
 from oneiric.paths import Paths, user_paths
 from oneiric.transport import ServerInfo
-from session_buddy.host import process
+from session_buddy.host import process, stopping
 from tests import forkserver
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
+# Out of the box, the library draws each traceback with the values of all variables, which takes seconds.
+structlog.configure(
+    processors=[structlog.stdlib.render_to_log_kwargs],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    wrapper_class=structlog.stdlib.BoundLogger,
+)
 _OURS = ("ONEIRIC_", "SESSION_BUDDY_", "XDG_", "SUDO_", "SSH_")
 
 
@@ -81,9 +88,7 @@ def server(paths: Paths, port: int) -> Iterator[ServerInfo]:
         said.seek(0)
         assert info is not None, said.read()
     yield info
-    left = process.running(paths)
-    if left is not None:
-        process.stop(left)
+    stopping.stop(paths)
     child.wait()
 
 

@@ -2,6 +2,7 @@ import asyncio
 import io
 import json
 import os
+import select
 import shlex
 import signal
 import socketserver
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from fastmcp import Client
@@ -23,9 +24,9 @@ from mcp.client.stdio import stdio_client
 
 from oneiric.paths import Paths
 from oneiric.testing import start_event
-from oneiric.transport import ServerInfo
+from oneiric.transport import Endpoint, ServerInfo
 from session_buddy.client.bridge import Bridge, Message
-from session_buddy.host import process
+from session_buddy.host import process, stopping
 
 BRIDGE = ["-P", "-m", "session_buddy", "mcp", "start", "--transport", "stdio"]
 META = {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}
@@ -76,9 +77,9 @@ def _line(**message: Any) -> bytes:
     return json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n"
 
 
-def _answers(find_server: Callable[[], Path], *lines: bytes) -> list[dict[str, Any]]:
+def _answers(find_socket: Callable[[], Path], *lines: bytes) -> list[dict[str, Any]]:
     output = io.BytesIO()
-    Bridge(find_server, output).run(lines)
+    Bridge(lambda: Endpoint(find_socket()), output).run(lines)
     return [json.loads(line) for line in output.getvalue().splitlines()]
 
 
@@ -121,16 +122,20 @@ def test_an_answer_becomes_one_line(home: Path) -> None:
 
 
 def test_each_event_of_a_stream_becomes_a_line(home: Path) -> None:
-    events = b'event: message\r\ndata: {"a": 1}\r\n\r\n: ping\r\n\r\ndata:\r\n\r\ndata: {"b": 2}\r\n\r\n'
+    events = (
+        b'event: message\r\ndata: {"method": "notifications/progress"}\r\n\r\n: ping\r\n\r\ndata:\r\n\r\n'
+        b'data: {"id": 1, "result": {}}\r\n\r\n'
+    )
     with _listening(home / "s", 200, "text/event-stream; charset=utf-8", events):
-        assert _answers(lambda: home / "s", _line(id=1, method="x")) == [{"a": 1}, {"b": 2}]
+        answers = _answers(lambda: home / "s", _line(id=1, method="x"))
+    assert answers == [{"method": "notifications/progress"}, {"id": 1, "result": {}}]
 
 
 def test_the_agreed_version_is_remembered(home: Path) -> None:
     answer = b'{"jsonrpc": "2.0", "id": 1, "result": {"protocolVersion": "2025-11-25"}}'
     output = io.BytesIO()
     with _listening(home / "s", 200, "application/json", answer) as listener:
-        bridge = Bridge(lambda: home / "s", output)
+        bridge = Bridge(lambda: Endpoint(home / "s"), output)
         bridge.run([_line(id=1, method="initialize")])
         bridge.run([_line(id=2, method="tools/list")])
     assert "MCP-Protocol-Version" not in listener.headers[0]
@@ -206,26 +211,28 @@ def _content(result: Any) -> dict[str, Any]:
     return content
 
 
+def _fastmcp_client(mode: str) -> Any:
+    return Client(_transport(), mode=mode)
+
+
+def _sdk_client(mode: str) -> Any:
+    return SdkClient(stdio_client(_parameters()), mode=mode)
+
+
+@pytest.mark.sampled
+@pytest.mark.parametrize("connect", [_fastmcp_client, _sdk_client])
 @pytest.mark.parametrize("mode", ["auto", "legacy", "2026-07-28"])
-def test_a_fastmcp_client_of_each_era_tracks_a_session(server: ServerInfo, mode: str) -> None:
+def test_a_client_of_each_era_tracks_a_session(
+    server: ServerInfo, connect: Callable[[str], Any], mode: str
+) -> None:
     async def talk() -> None:
-        async with Client(_transport(), mode=mode) as client:
-            tools = await client.list_tools()
-            assert {"track_session_start", "track_session_end"} <= {tool.name for tool in tools}
+        async with connect(mode) as client:
+            listed = await client.list_tools()
+            names = {tool.name for tool in getattr(listed, "tools", listed)}
+            assert {"track_session_start", "track_session_end"} <= names
             session_id = await _track(client, 1)
             found = await client.call_tool("get_session", {"session_id": session_id})
             assert _content(found)["session"]["duration_seconds"] == 59.5
-
-    asyncio.run(talk())
-
-
-@pytest.mark.parametrize("mode", ["auto", "legacy", "2026-07-28"])
-def test_an_sdk_client_of_each_era_tracks_a_session(server: ServerInfo, mode: str) -> None:
-    async def talk() -> None:
-        async with SdkClient(stdio_client(_parameters()), mode=mode) as client:
-            tools = await client.list_tools()
-            assert "track_events" in {tool.name for tool in tools.tools}
-            await _track(client, 2)
 
     asyncio.run(talk())
 
@@ -297,3 +304,136 @@ def test_a_server_that_cannot_start_is_an_error_in_mcp(home: Path, monkeypatch: 
     answers = _bridged(_line(id=1, method="ping"))
     assert "SESSION_BUDDY_SECRET" in answers[1]["error"]["message"]
     assert "Traceback" not in answers[1]["error"]["message"]
+
+
+CALL = {"jsonrpc": "2.0", "method": "tools/call"}
+CURRENT = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "0"},
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+
+
+def _call(request_id: object, name: str, **arguments: object) -> bytes:
+    params = {"name": name, "arguments": arguments, "_meta": CURRENT}
+    return json.dumps({**CALL, "id": request_id, "params": params}).encode() + b"\n"
+
+
+def test_no_request_is_left_without_an_answer(server: ServerInfo) -> None:
+    lines = [
+        _call(1, "get_session", session_id="\ud83d"),
+        _call(2, "get_session", session_id="x").replace(b'"x"', b'"\xff\xfe"'),
+        b'{"jsonrpc":"2.0","id":3,"method":"tools/list","params":[]}\n',
+        b'{"jsonrpc":"2.0","id":4,"result":{}}\n',
+        b'{"jsonrpc":"2.0","id":5}\n',
+        b'{"jsonrpc":"2.0","id":"6","method":7}\n',
+        b'{"id":7,"method":"ping"}\n',
+        _call(8, "track_events", events=["x" * 10_000_000]),
+        _call(9, "no_such_tool"),
+        b'{"jsonrpc":"2.0","id":10,"method":"tools/call","params":{"name":{},"arguments":[]}}\n',
+        _call(11, "health_check"),
+    ]
+    answers = _bridged(*lines)
+    assert set(answers) == {1, 2, 3, 4, 5, "6", 7, 8, 9, 10, 11}
+    for request_id in (2, 3, 4, 5, "6", 8):
+        assert answers[request_id]["error"]["message"], request_id
+    assert "HTTP 413" in answers[8]["error"]["message"]
+    assert answers[11]["result"]["structuredContent"]["database"] == server.database
+
+
+CLIENT = """
+import subprocess, sys, time
+bridge = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+bridge.stdin.write(b'{"jsonrpc":"2.0","id":1,"method":"ping"}' + bytes([10]))
+bridge.stdin.flush()
+bridge.stdout.readline()
+# Somebody who has inherited the pipe, and keeps it open.
+heir = subprocess.Popen(["sleep", "600"], pass_fds=[bridge.stdin.fileno()])
+print(bridge.pid, heir.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def _ends(pid: int) -> None:
+    """Wait for the end of a process that is nobody's child here."""
+    handle = os.pidfd_open(pid)
+    assert select.select([handle], [], [], 60)[0], "it still runs"
+    os.close(handle)
+
+
+def test_the_bridge_ends_with_its_client_whoever_has_the_pipe(server: ServerInfo) -> None:
+    command = [sys.executable, "-c", CLIENT, sys.executable, *BRIDGE]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout is not None
+        bridge, heir = map(int, client.stdout.readline().split())
+        client.kill()
+        _ends(bridge)
+        os.kill(heir, signal.SIGKILL)
+
+
+def test_the_bridge_ends_when_nobody_reads_any_more(server: ServerInfo) -> None:
+    with subprocess.Popen(
+        [sys.executable, *BRIDGE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as bridge:
+        assert bridge.stdin is not None
+        assert bridge.stdout is not None
+        assert bridge.stderr is not None
+        bridge.stdin.write(_line(id=1, method="ping"))
+        bridge.stdin.flush()
+        assert json.loads(bridge.stdout.readline())["id"] == 1
+        bridge.stdout.close()
+        assert bridge.wait(60) == 0
+        assert bridge.stderr.read() == b""
+
+
+def test_a_stop_is_not_undone_by_who_asks_five_times_a_second(
+    server: ServerInfo, cli: Any, paths: Paths, shell: Callable[[], str]
+) -> None:
+    session = shell()
+    answers: list[dict[str, Any]] = []
+    assert session in cli("list-sessions").stdout
+    backup = cli("backup", "create")
+    with subprocess.Popen([sys.executable, *BRIDGE], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as bridge:
+        assert bridge.stdin is not None
+        assert bridge.stdout is not None
+        wanted = threading.Event()
+
+        def ask(asked: BinaryIO, answered: BinaryIO) -> None:
+            while not wanted.wait(0.2):
+                asked.write(_line(id=len(answers), method="ping"))
+                asked.flush()
+                answers.append(json.loads(answered.readline()))
+
+        asking = threading.Thread(target=ask, args=(bridge.stdin, bridge.stdout))
+        asking.start()
+        try:
+            for _ in range(2):
+                assert cli("mcp", "stop").returncode == 0
+                restored = cli("backup", "restore", "latest")
+                assert restored.returncode == 0, restored.stderr
+                assert cli("mcp", "start", "--background").returncode == 0
+            # A restart is waited for.
+            asked = len(answers)
+            assert cli("mcp", "restart").returncode == 0
+        finally:
+            wanted.set()
+            asking.join(60)
+            bridge.stdin.close()
+    assert backup.returncode == 0
+    refused = [answer["error"]["message"] for answer in answers[:asked] if "error" in answer]
+    assert all("session-buddy mcp start" in message for message in refused), refused
+    assert all("result" in answer for answer in answers[asked:])
+    assert _bridged(_line(id=1, method="ping"))[1]["result"] == {}
+    assert cli("mcp", "stop").returncode == 0
+    # Who begins to ask now wants a server.
+    assert _bridged(_line(id=1, method="ping"))[1]["result"] == {}
+    stopping.stop(paths)
+
+
+def test_a_server_that_hangs_is_told_to_its_client(server: ServerInfo) -> None:
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        answers = _bridged(_line(id=1, method="ping"))
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+    assert "session-buddy mcp stop --force" in answers[1]["error"]["message"]

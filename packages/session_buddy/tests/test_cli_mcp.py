@@ -19,7 +19,7 @@ import pytest
 from oneiric.paths import Paths
 from oneiric.transport import Endpoint, ServerInfo, call_tool, read_server_file
 from session_buddy.cli import facts
-from session_buddy.host import process
+from session_buddy.host import process, stopping
 from session_buddy.host.places import file_of
 from tests import forkserver
 from tests.terminal import Terminal
@@ -95,10 +95,9 @@ def test_a_signal_ends_the_foreground_in_order(
     foreground.expect(pexpect.EOF)
     foreground.close()
     assert "Traceback" not in str(foreground.before)
-    if ending != signal.SIGHUP:
-        assert foreground.exitstatus == 0
-        assert not paths.server_file.exists()
-        assert not info.socket.exists()
+    assert foreground.exitstatus == 0
+    assert not paths.server_file.exists()
+    assert not info.socket.exists()
 
 
 def test_in_the_background_it_outlives_the_command_and_answers(cli: Cli, paths: Paths, port: int) -> None:
@@ -122,10 +121,26 @@ def test_starting_twice_says_that_it_runs(cli: Cli, server: ServerInfo, how: lis
     assert again.stderr == ""
 
 
-def test_options_for_a_server_that_runs_are_said_to_have_no_effect(cli: Cli, server: ServerInfo) -> None:
-    again = cli("mcp", "start", "--port", "1")
-    assert again.returncode == 0
-    assert "restart" in again.stderr
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["--port", "1"], 1),
+        (["--host", "127.0.0.2"], 1),
+        (["--log-level", "debug"], 1),
+        (["--db", "other.duckdb"], 1),
+        (["--background", "--db", "other.duckdb"], 1),
+        (["--log-level", "info", "--db", ".local/share/session-buddy/sessions.duckdb"], 0),
+    ],
+)
+def test_options_that_a_server_that_runs_does_not_have_are_not_obeyed(
+    cli: Cli, server: ServerInfo, home: Path, options: list[str], code: int
+) -> None:
+    again = cli("mcp", "start", *options)
+    assert again.returncode == code
+    assert again.stdout.startswith("Session-Buddy is already running")
+    assert again.stderr.count("\n") == code
+    assert ("session-buddy mcp restart" in again.stderr) is bool(code)
+    assert not (home / "other.duckdb").exists()
 
 
 @pytest.mark.parametrize("how", [[], ["--background"]])
@@ -202,7 +217,7 @@ def test_status_tells_where_it_runs_and_what_it_offers(cli: Cli, server: ServerI
     assert Path(told["Log"]).is_file()
 
 
-def test_status_for_programs_is_one_object(cli: Cli, server: ServerInfo) -> None:
+def test_status_for_programs_is_one_object(cli: Cli, server: ServerInfo, paths: Paths) -> None:
     status = cli("mcp", "status", "--format", "json")
     assert (status.returncode, status.stderr, status.stdout.count("\n")) == (0, "", 1)
     told = json.loads(status.stdout)
@@ -212,7 +227,7 @@ def test_status_for_programs_is_one_object(cli: Cli, server: ServerInfo) -> None
     assert set(told["tools"]) == TOOLS
     assert told["live_sessions"] == 0
     assert told["uptime_seconds"] > 0
-    process.stop(server)
+    stopping.stop(paths)
     stopped = cli("mcp", "status", "--format", "json")
     assert (stopped.returncode, json.loads(stopped.stdout)) == (3, {"running": False})
 
@@ -247,12 +262,12 @@ def test_a_server_that_is_open_to_others_is_said_to_be(cli: Cli, paths: Paths, p
 
 
 def test_where_another_server_is_named_looking_at_the_local_one_says_so(
-    cli: Cli, server: ServerInfo, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, server: ServerInfo, paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SESSION_BUDDY_MCP_ENDPOINT", "http://buddy.example:8678/mcp")
     running = cli("mcp", "status")
     assert running.returncode == 0
-    process.stop(server)
+    stopping.stop(paths)
     for said in (running, cli("mcp", "status"), cli("mcp", "stop")):
         assert said.stderr.count("\n") == 1
         assert "SESSION_BUDDY_MCP_ENDPOINT names another server, http://buddy.example:8678/mcp" in said.stderr

@@ -56,7 +56,7 @@ def pass_through(
         sent.append(message)
 
     scope = {"type": "http", "server": server, "client": client, "headers": headers}
-    anyio.run(Gate(application, SOCKET, "local-token"), scope, receive, send)
+    anyio.run(Gate(application, "local-token"), scope, receive, send)
     return application, sent
 
 
@@ -80,7 +80,7 @@ def test_a_body_that_says_it_is_too_long_is_refused() -> None:
 
 def test_what_is_no_request_passes() -> None:
     application = Application()
-    doors: Any = Gate(application, SOCKET, "t")
+    doors: Any = Gate(application, "t")
     anyio.run(doors, {"type": "lifespan"}, None, None)
     assert application.messages == []
 
@@ -176,6 +176,6 @@ def test_a_body_that_grows_too_large_is_told_so() -> None:
         sent.append(message)
 
     scope = {"type": "http", "headers": [], "server": ("127.0.0.1", 1)}
-    doors: Any = Gate(app, SOCKET, "t")
+    doors: Any = Gate(app, "t")
     anyio.run(doors, scope, receive, send)
     assert sent[0]["status"] == 413

@@ -18,13 +18,14 @@ from session_buddy.host.log import log_file, set_up_logging
 def untouched() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    configured = structlog.get_config()
     yield
     for handler in set(root.handlers) - set(handlers):
         handler.close()
     root.handlers[:], root.level = handlers, level
     for name in ("fastmcp", "mcp", "uvicorn.error", "asyncio"):
         logging.getLogger(name).setLevel(logging.NOTSET)
-    structlog.reset_defaults()
+    structlog.configure(**configured)
 
 
 def test_the_log_lies_in_the_state_folder(paths: Paths, home: Path) -> None:

@@ -5,12 +5,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-import psutil
 import pytest
 
 from oneiric.paths import Paths
 from oneiric.transport import ServerInfo
-from session_buddy.errors import AlreadyRunning, ServerFailed
+from session_buddy.errors import ServerFailed
 from session_buddy.host import process
 
 
@@ -70,43 +69,8 @@ def test_health_asks_for_the_answer_of_a_web_server(port: int) -> None:
             assert asking.communicate()[0] == "False\n"
 
 
-def test_a_process_that_is_gone_is_stopped(listener: ServerInfo) -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
-        gone.wait()
-    process.stop(listener._replace(pid=gone.pid))
-
-
-def test_a_zombie_counts_as_stopped(listener: ServerInfo) -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        process.stop(listener._replace(pid=child.pid))
-        assert psutil.Process(child.pid).status() == psutil.STATUS_ZOMBIE
-
-
-def test_a_process_that_stays_is_reported_with_its_log(
-    listener: ServerInfo, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(process, "STOP_SECONDS", 0.1)
-    code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); input()"
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as deaf:
-        assert deaf.stdout is not None
-        assert deaf.stdout.readline() == "deaf\n"
-        with pytest.raises(ServerFailed, match=rf"pid {deaf.pid}.*here\.log"):
-            process.stop(listener._replace(pid=deaf.pid))
-        deaf.communicate("\n")
-
-
 def test_the_server_of_another_start_is_told_from_a_new_one(server: ServerInfo, paths: Paths) -> None:
     assert process.start_background(paths, {"port": 0}) == (server, False)
-
-
-def test_a_restore_that_does_not_end_is_told(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "START_SECONDS", 0.1)
-    assert process.running_when_stable(paths) is None
-    with process.only_one(paths), pytest.raises(AlreadyRunning, match="a restore of this user is at work"):
-        process.running_when_stable(paths)
-    assert process.running_when_stable(paths) is None
 
 
 def test_a_server_that_leaves_at_once_says_why(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:

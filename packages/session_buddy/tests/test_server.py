@@ -10,11 +10,12 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from oneiric.paths import Paths
-from oneiric.transport import CallRefused, Endpoint, ServerInfo, call_tool
+from oneiric.transport import CallRefused, Endpoint, ServerInfo, call_tool, read_server_file
 from session_buddy.access.callers import RIGHTS
 from session_buddy.access.secret import own_secret
 from session_buddy.access.tokens import issue
@@ -256,3 +257,41 @@ def test_an_ipv6_address_is_shown_in_brackets(launch: Launch, port: int) -> None
         pytest.skip("no IPv6 here")
     info = launch(SESSION_BUDDY_HOST="::1").until_up()
     assert info.url == f"http://[::1]:{port}/mcp"
+
+
+@pytest.mark.parametrize(("level", "tells"), [("debug", True), ("info", False)])
+def test_at_debug_the_log_tells_of_each_call_and_each_commit(
+    cli: Any,
+    shell: Any,
+    paths: Paths,
+    port: int,
+    level: str,
+    tells: bool,  # noqa: FBT001
+) -> None:
+    assert cli("mcp", "start", "--background", "--log-level", level).returncode == 0
+    session, info = shell(), read_server_file(paths)
+    assert session in cli("list-sessions").stdout
+    assert info is not None
+    log = Path(info.log).read_text()
+    cli("mcp", "stop")
+    for said in (
+        "event=call tool=track_events subject=local:",
+        "event=call tool=list_sessions",
+        "event=written",
+    ):
+        assert (said in log) is tells, log
+
+
+def test_under_any_umask_what_is_made_is_for_its_user_alone(
+    cli: Any, shell: Any, home: Path, port: int
+) -> None:
+    before = os.umask(0)
+    try:
+        for command in ("token show", "list-sessions", "mcp start --background", "mcp stop", "backup create"):
+            assert cli(*command.split()).returncode == 0
+            shell()
+    finally:
+        os.umask(before)
+    made = [path for name in (".config", ".local") for path in (home / name, *(home / name).rglob("*"))]
+    assert len(made) > 20
+    assert [path for path in made if path.lstat().st_mode & 0o077] == []

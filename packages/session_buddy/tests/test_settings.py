@@ -54,9 +54,9 @@ def test_nothing_set_gives_the_defaults(home: Path) -> None:
 
 
 def test_each_source_wins_over_the_one_below(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    user_file(home, "port: 1")
+    folder_file(home, "port: 1")
     assert load_settings().port == 1
-    folder_file(home, "port: 2")
+    user_file(home, "port: 2")
     assert load_settings().port == 2
     folder_file(home, "port: 3", "local")
     assert load_settings().port == 3
@@ -190,6 +190,41 @@ def test_a_bad_variable_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("SESSION_BUDDY_PORT", "x")
     with pytest.raises(ConfigurationError, match="SESSION_BUDDY_PORT: 'x' is not valid"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("SESSION_BUDDY_PRT", " (did you mean SESSION_BUDDY_PORT?)"),
+        ("SESSION_BUDDY_LOGLEVEL", " (did you mean SESSION_BUDDY_LOG_LEVEL?)"),
+        ("SESSION_BUDDY_COLOUR", ""),
+        (
+            "SESSION_BUDDY_BAKCUP__KEEP",
+            " (did you mean SESSION_BUDDY_BACKUP__EVERY_HOURS and SESSION_BUDDY_BACKUP__KEEP?)",
+        ),
+    ],
+)
+def test_a_mistyped_variable_is_named(
+    home: Path, monkeypatch: pytest.MonkeyPatch, name: str, hint: str
+) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(ConfigurationError, match=f"^{name}: unknown setting{re.escape(hint)}; allowed: "):
+        load_settings()
+
+
+def test_a_lease_is_no_shorter_than_four_heartbeats(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    user_file(home, "# mine\nlease_seconds: 59\n")
+    said = r"line 2: lease_seconds: 59 is not valid: four heartbeats, 60 seconds, are the least$"
+    with pytest.raises(ConfigurationError, match=said):
+        load_settings()
+    monkeypatch.setenv("SESSION_BUDDY_LEASE_SECONDS", "5")
+    with pytest.raises(ConfigurationError, match=r"^SESSION_BUDDY_LEASE_SECONDS: 5 is not valid: four"):
+        load_settings()
+    monkeypatch.setenv("SESSION_BUDDY_HEARTBEAT_SECONDS", "1")
+    assert load_settings().lease_seconds == 5
+    monkeypatch.delenv("SESSION_BUDDY_LEASE_SECONDS")
+    user_file(home, "heartbeat_seconds: 100\n")
+    assert load_settings().lease_seconds == 300, "a default gives way: the server grants four heartbeats"
 
 
 def test_a_short_secret_is_refused_without_being_shown(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

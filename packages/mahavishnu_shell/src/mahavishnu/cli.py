@@ -37,10 +37,12 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with 
         raise typer.Exit
 
 
-def _check_reason(reason: str | None) -> str | None:
-    if reason is not None and len(reason) > MAX_REASON:
-        raise typer.BadParameter(f"{len(reason)} characters; {MAX_REASON} are allowed")
-    return reason
+def _check_reason(reasons: list[str]) -> list[str]:
+    if len(reasons) > 1:
+        raise typer.BadParameter("it is given twice; give it once")
+    if reasons and len(reasons[0]) > MAX_REASON:
+        raise typer.BadParameter(f"{len(reasons[0])} characters; {MAX_REASON} are allowed")
+    return reasons
 
 
 @app.callback()
@@ -55,10 +57,10 @@ def _options(
 
 @app.command()
 def shell(
-    reason: Annotated[
-        str | None,
+    reason: Annotated[  # a list, so that a second one is not taken silently for the first
+        list[str],
         typer.Option(callback=_check_reason, help="Why: a ticket or a sentence, stored with the session."),
-    ] = None,
+    ] = [],  # noqa: B006 - Typer's own default of a list
     no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Report no session.")] = False,  # noqa: FBT002
 ) -> None:
     """Start the admin shell."""
@@ -67,4 +69,4 @@ def shell(
 
     flags = {("session", "enabled"): False} if no_tracking else {}
     found = settings.load(os.environ, Path(), user_paths().config, flags)
-    MahavishnuShell(found, reason=reason).start()
+    MahavishnuShell(found, reason=reason[0] if reason else None).start()

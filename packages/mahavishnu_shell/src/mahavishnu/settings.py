@@ -1,4 +1,4 @@
-"""Settings: flags > environment > settings/local.yaml > settings/mahavishnu.yaml > user file > defaults.
+"""Settings: flags > environment > settings/local.yaml > user file > settings/mahavishnu.yaml > defaults.
 
 The two files in the working folder count only where this user owns them; nothing here is an endpoint, a
 token or a secret, which a folder must never be able to set. ``settings/local.yaml`` is shared with other
@@ -75,6 +75,11 @@ class Shell:
 SECTIONS: Final[dict[str, Any]] = {"session": Session, "adapters": Adapters, "shell": Shell}
 
 
+_VARIABLES: Final = [
+    f"{PREFIX}{name}__{item.name}".upper() for name, section in SECTIONS.items() for item in fields(section)
+]
+
+
 @dataclass(frozen=True)
 class Place:
     """Where settings stand.
@@ -145,12 +150,13 @@ def _of_section(values: Mapping[Key, bool], name: str) -> dict[str, bool]:
 
 def _files(folder: Path, config: Path) -> Iterator[tuple[Path, str]]:
     """Settings files, the strongest first, and what errors call them."""
-    for path in (LOCAL_FILE, PROJECT_FILE):
-        if _is_own(folder / path):
-            yield folder / path, str(path)
     user_file = config / "mahavishnu" / "mahavishnu.yaml"
+    if _is_own(folder / LOCAL_FILE):
+        yield folder / LOCAL_FILE, str(LOCAL_FILE)
     if _is_there(user_file):
         yield user_file, str(user_file)
+    if _is_own(folder / PROJECT_FILE):
+        yield folder / PROJECT_FILE, str(PROJECT_FILE)
 
 
 def _is_own(path: Path) -> bool:
@@ -170,12 +176,22 @@ def _is_there(path: Path) -> bool:
 
 
 def _from_environment(environ: Mapping[str, str]) -> Layer:
-    """``MAHAVISHNU_SESSION__ENABLED``; empty means not set, variables of other sections are not ours."""
+    """``MAHAVISHNU_SESSION__ENABLED``; empty means not set.
+
+    Variables of other sections are not ours, unless one is nearly named like ours: that is a mistake, and
+    passing it over would, say, leave the tracking on.
+    """
+    from difflib import get_close_matches  # which IPython does without
+
     raw: dict[str, dict[str, str]] = {}
     for name, value in environ.items():
         section, _, key = name.removeprefix(PREFIX).lower().partition("__")
-        if name.startswith(PREFIX) and key and value and section in SECTIONS:
+        if not name.startswith(PREFIX) or not value:
+            continue
+        if section in SECTIONS and key:
             raw.setdefault(section, {})[key] = value
+        elif guess := get_close_matches(name, _VARIABLES, n=1, cutoff=0.9):
+            raise SettingsError(f"{name} is no setting; did you mean {guess[0]}?")
     place = Place("environment")
     return Layer(place, dict(_switches(place, raw)))
 

@@ -59,6 +59,8 @@ ACCEPTED: Final = frozenset({"stored", "duplicate"})
 
 DEFAULT_HEARTBEAT_SECONDS: Final = 15.0
 DEFAULT_LEASE_SECONDS: Final = 300.0
+# A session is given up after so many heartbeats that did not come, at the least.
+LEASE_BEATS: Final = 4
 UNKNOWN: Final = "unknown"
 
 _URL_NAMESPACE = bytes.fromhex("6ba7b8119dad11d180b400c04fd430c8")

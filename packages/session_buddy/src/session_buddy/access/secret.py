@@ -5,9 +5,11 @@ import secrets
 import stat
 from pathlib import Path
 
+from oneiric.descriptors import make_folder
 from oneiric.paths import Paths
 from session_buddy.errors import ConfigurationError
-from session_buddy.host.settings import APP, Settings, wrong_with
+from session_buddy.host.places import APP
+from session_buddy.host.settings import Settings, wrong_with
 
 
 def load_secret(settings: Settings, paths: Paths) -> str:
@@ -54,7 +56,7 @@ def own_secret(paths: Paths) -> str:
 
 def _make(path: Path) -> None:
     """Write a new secret so that it is there whole or not at all, and the first of two makers wins."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(path.parent)
     draft = path.with_name(f".secret.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

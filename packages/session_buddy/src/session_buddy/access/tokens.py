@@ -11,7 +11,7 @@ from joserfc.jwk import OctKey
 
 from session_buddy.access.callers import LOCAL, SCOPES, Caller, Scope, local_subject
 from session_buddy.errors import ConfigurationError
-from session_buddy.host.settings import APP
+from session_buddy.host.places import APP
 
 _ISSUER: Final = APP
 _ALGORITHM: Final = "HS256"

@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 
 from session_buddy.cli import backup, edge, mcp, sessions, token
-from session_buddy.cli.wording import Commands
+from session_buddy.cli.wording import App, Commands
 
 __all__ = ["app", "main"]
 
-app = typer.Typer(
+app = App(
     name="session-buddy",
     cls=Commands,
     help="The history of admin shell sessions: who is in which shell, since when, and how it ended.",

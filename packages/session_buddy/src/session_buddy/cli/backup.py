@@ -1,6 +1,5 @@
 """``backup create|list|restore``: copies of the history, and the way back to one."""
 
-from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -10,9 +9,9 @@ from oneiric.paths import user_paths
 from session_buddy.cli import edge, facts, render
 from session_buddy.cli.mcp import Database
 from session_buddy.cli.sessions import FormatOption
+from session_buddy.cli.wording import App
 from session_buddy.client import ask
 from session_buddy.errors import SessionBuddyError
-from session_buddy.host import process
 from session_buddy.host.places import file_of
 from session_buddy.keep.backups import LATEST, Backup, Backups
 
@@ -21,9 +20,7 @@ if TYPE_CHECKING:
 
 FIELDS: Final = ("name", "made_at", "bytes", "path")
 
-app = typer.Typer(
-    name="backup", help="Backups of the history: make, list, go back to one.", no_args_is_help=True
-)
+app = App(name="backup", help="Backups of the history: make, list, go back to one.", no_args_is_help=True)
 
 _CREATE_EXAMPLES: Final = """\b
 Examples:
@@ -139,14 +136,10 @@ def _backups(db: str | None) -> Backups:
 
 
 def _make(db: str | None) -> Backup:
-    from session_buddy.client.offline import opened  # the database's library
+    from session_buddy.client import offline  # the database's library
     from session_buddy.host.settings import load_settings
-    from session_buddy.store.known import open_known
 
-    now, paths, settings = datetime.now(UTC), user_paths(), load_settings(db=db)
-    url, seconds = settings.database_url(), ask.LOCK_SECONDS
-    # What waits in the outbox is for the server, if one runs that keeps another database.
-    apart = process.running(paths) is not None
-    opening = closing(open_known(url, paths, wait_seconds=seconds)) if apart else opened(url, now, seconds)
-    with opening as store:
-        return Backups(file_of(store.url)).make(store.backup, now, settings.backup.keep)
+    now, settings = datetime.now(UTC), load_settings(db=db)
+    database = file_of(settings.database_url())
+    with offline.turn(settings), offline.opened(settings, now, ask.LOCK_SECONDS, edge.tell) as store:
+        return Backups(database).make(store.backup, now, settings.backup.keep)

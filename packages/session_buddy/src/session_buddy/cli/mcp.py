@@ -5,7 +5,6 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import typer
@@ -13,10 +12,11 @@ import typer
 from oneiric.paths import user_paths
 from oneiric.transport import Endpoint, ServerInfo
 from session_buddy.cli import edge, facts, token
+from session_buddy.cli.wording import App
 from session_buddy.client import ask
 from session_buddy.errors import AlreadyRunning, ConfigurationError, ServerFailed
-from session_buddy.host import process
-from session_buddy.host.places import file_of
+from session_buddy.host import process, stopping
+from session_buddy.host.places import default_database, file_of
 
 NOT_RUNNING: Final = 3
 _RIVAL_SECONDS: Final = 1.0
@@ -26,7 +26,7 @@ _LOCAL_ONLY: Final = (
 )
 _IF_REFUSED: Final = "it does not know this user's secret any more: session-buddy mcp restart"
 
-app = typer.Typer(name="mcp", help="The MCP server: start, stop and look at it.", no_args_is_help=True)
+app = App(name="mcp", help="The MCP server: start, stop and look at it.", no_args_is_help=True)
 
 Host = Annotated[
     str | None, typer.Option(metavar="ADDRESS", help="Address to listen on; 127.0.0.1 unless set otherwise.")
@@ -70,6 +70,7 @@ def start(
     port: Port = None,
     db: Database = None,
     log_level: LogLevel = None,
+    unless_stopped: Annotated[bool, typer.Option("--unless-stopped", hidden=True)] = False,
 ) -> None:
     """Start the server. One that runs already is left alone."""
     flags = {"host": host, "port": port, "db": db, "log_level": log_level}
@@ -78,21 +79,22 @@ def start(
     elif (info := process.running(user_paths())) is not None:
         _tell_already(info, flags)
     elif background:
+        _tell_history(flags)
         _start_background(flags)
     else:
-        _serve(flags)
+        _serve(flags, unless_stopped=unless_stopped)
 
 
 @app.command()
-def stop() -> None:
+def stop(
+    *,
+    force: Annotated[
+        bool, typer.Option("--force", help="Kill it if it does not stop by itself within 5 s.")
+    ] = False,
+) -> None:
     """Stop the server; acknowledged events are on disk."""
-    info = process.running_when_stable(user_paths())
-    if info is None:
-        edge.say("Session-Buddy is not running.")
-        facts.tell_named(_LOCAL_ONLY)
-        return
-    process.stop(info)
-    edge.say(f"Session-Buddy (pid {info.pid}) is stopped.")
+    _stop(force=force)
+    facts.tell_named(_LOCAL_ONLY)
 
 
 @app.command()
@@ -102,12 +104,18 @@ def restart(host: Host = None, port: Port = None, db: Database = None, log_level
     It starts with the settings as they are now, also if none ran; if those are not valid, the one that
     runs is left alone.
     """
-    from session_buddy.host.settings import load_settings  # 0.3 s
-
     flags: dict[str, Any] = {"host": host, "port": port, "db": db, "log_level": log_level}
-    file_of(load_settings(**flags).database_url())
-    stop()
+    _tell_history(flags)
+    _stop(restarting=True)
     _start_background(flags)
+
+
+def _stop(*, force: bool = False, restarting: bool = False) -> None:
+    pid = stopping.stop(user_paths(), force=force, restarting=restarting)
+    if pid is None:
+        edge.say("Session-Buddy is not running.")
+    else:
+        edge.say(f"Session-Buddy (pid {pid}) is stopped.")
 
 
 @app.command(epilog=_STATUS_EXAMPLES)
@@ -168,15 +176,16 @@ def _start_background(flags: dict[str, Any]) -> None:
         _tell_already(info, flags)
 
 
-def _serve(flags: dict[str, Any]) -> None:
+def _serve(flags: dict[str, Any], *, unless_stopped: bool) -> None:
     from session_buddy.host.settings import load_settings  # 0.3 s
     from session_buddy.server.wiring import serve  # 2 s that only the server needs
 
     settings = load_settings(**flags)
+    _tell_history(flags)
     deadline = time.monotonic() + process.START_SECONDS
     while True:
         try:
-            serve(settings, announce=_announcer())
+            serve(settings, _announcer(), unless_stopped=unless_stopped)
             if edge.on_terminal():
                 edge.say("")  # ^C stands on the last line
             return edge.say("Session-Buddy is stopped.")
@@ -205,24 +214,45 @@ def _announcer() -> Callable[[str], None]:
 
 
 def _bridge(flags: dict[str, Any]) -> None:
-    from session_buddy.client.bridge import Bridge  # 60 ms of http.client
+    from session_buddy.client.bridge import Bridge, lines  # 60 ms of http.client
+    from session_buddy.client.local import LocalServer
 
     if sys.stdin is None or sys.stdout is None:
         raise ConfigurationError(
             "--transport stdio needs standard input and output, one of them is closed: open both"
         )
 
-    def find_server() -> Path:
-        info = process.running(user_paths()) or process.start_background(user_paths(), flags)[0]
-        return info.socket
+    local = LocalServer(user_paths(), flags)
+    messages = lines(sys.stdin.fileno(), sys.stdout.fileno())
+    Bridge(lambda: ask.named_server() or local.endpoint(), sys.stdout.buffer).run(messages)
 
-    Bridge(find_server, sys.stdout.buffer).run(sys.stdin.buffer)
+
+def _tell_history(flags: dict[str, Any]) -> None:
+    """Say so where a server gets a database that is not there, or that is another than before."""
+    from session_buddy.host.settings import load_settings  # 0.3 s
+    from session_buddy.store.known import own
+
+    url, paths = load_settings(**flags).database_url(), user_paths()
+    database, before = file_of(url), own(paths)
+    if not database.exists() and database != default_database(paths):
+        edge.tell(f"There is no database {database}: it is made.")
+    if before not in (None, url):
+        edge.tell(f"What shells report goes into another history from now on; before, it was {before}.")
 
 
 def _tell_already(info: ServerInfo, flags: dict[str, Any]) -> None:
+    """Where a server runs, there is nothing to start; it fails if it runs otherwise than asked for."""
+    process.require_answer(info)
     edge.say(f"Session-Buddy is already running at {info.url} (pid {info.pid}, database {info.database}).")
-    if any(value is not None for value in flags.values()):
-        edge.tell("The options given have no effect on it; to apply them: session-buddy mcp restart OPTIONS")
+    wanted = {name: value for name, value in flags.items() if value is not None}
+    if "db" in wanted:
+        from session_buddy.host.settings import load_settings  # 0.3 s
+
+        wanted["db"] = load_settings(db=wanted["db"]).database_url()
+    if not wanted.items() <= process.options_of_last(user_paths()).items():
+        edge.fail(
+            "it runs with other options than those given; to apply them: session-buddy mcp restart OPTIONS"
+        )
 
 
 def _tell_if_open(pid: int) -> None:

@@ -68,7 +68,13 @@ def list_sessions(
 ) -> None:
     """List sessions, newest first."""
     records = ask.list_sessions(
-        session_type=session_type, component=component, username=user, status=status, since=since, limit=limit
+        edge.tell,
+        session_type=session_type,
+        component=component,
+        username=user,
+        status=status,
+        since=since,
+        limit=limit,
     )
     if not records and form is None and edge.on_terminal():
         edge.tell("No sessions found.")
@@ -97,7 +103,7 @@ def show_session(
 ) -> None:
     """Show every field of one session."""
     try:
-        record = ask.get_session(session_id)
+        record = ask.get_session(session_id, edge.tell)
     except UnknownSession as error:
         if error.nearest:
             raise

@@ -10,11 +10,10 @@ import typer
 
 from oneiric.paths import user_paths
 from session_buddy.cli import edge
+from session_buddy.cli.wording import App
 from session_buddy.host import process
 
-app = typer.Typer(
-    name="token", help="Tokens for MCP clients, other users and other hosts.", no_args_is_help=True
-)
+app = App(name="token", help="Tokens for MCP clients, other users and other hosts.", no_args_is_help=True)
 
 _YEAR_SECONDS: Final = 365 * 86400
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}

@@ -1,9 +1,10 @@
 """Typing errors in words: which value was given, and what is allowed."""
 
+from collections.abc import Callable
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 
 class Commands(TyperGroup):
@@ -16,6 +17,28 @@ class Commands(TyperGroup):
         except typer.BadParameter as error:
             error.message = in_words(error)
             raise
+
+
+class Command(TyperCommand):
+    """A command that takes an option once: of two values the library would pass over the first, silently."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - its class has no public name
+        """Parse what was typed."""
+        if not ctx.resilient_parsing:
+            *_, given = self.make_parser(ctx).parse_args(args=list(args))
+            options = [one for one in given if isinstance(one, TyperOption)]
+            for one in options:
+                if options.count(one) > 1 and not (one.multiple or one.is_flag):
+                    raise typer.BadParameter("it is given twice; give it once", ctx, one)
+        return super().parse_args(ctx, args)
+
+
+class App(typer.Typer):
+    """Commands of this kind."""
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[Any], Any]:  # noqa: ANN401 - Typer's own
+        """Register one; see :meth:`typer.Typer.command`."""
+        return super().command(name, cls=Command, **options)
 
 
 def in_words(error: typer.BadParameter) -> str:

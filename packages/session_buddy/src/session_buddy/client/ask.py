@@ -5,8 +5,8 @@ Only what a running server needs is imported here; :mod:`session_buddy.client.of
 
 import json
 import os
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -26,7 +26,6 @@ from session_buddy.errors import (
     ConfigurationError,
     ServerFailed,
     SessionBuddyError,
-    StoreLocked,
     UnknownSession,
 )
 from session_buddy.host import process
@@ -34,19 +33,22 @@ from session_buddy.intake.outbox import hand_over
 
 LOCK_SECONDS: Final = 5.0
 IF_REFUSED: Final = "put one that `session-buddy token create` made there into SESSION_BUDDY_TOKEN"
-_LOOK_SECONDS: Final = 0.5
 _CALL_SECONDS: Final = 30.0
 _POST_SECONDS: Final = 600.0
-_PAUSE_SECONDS: Final = 0.02
 _DATABASE_VARIABLES: Final = ("SESSION_BUDDY_STORAGE_URL", "SESSION_BUDDY_DB_PATH")
+
+
+Tell = Callable[[str], None]
 
 
 class _HungUp(ServerFailed):
     """The server was no longer listening, or closed the connection before it answered."""
 
 
-def list_sessions(**filters: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - the filters of the tool
+def list_sessions(tell: Tell, **filters: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - the filters of the tool
     """The sessions that fit, newest first; ``filters`` are those of the ``list_sessions`` tool.
+
+    ``tell`` is given a line where another history is asked than might be expected.
 
     Raises:
         CallRefused: the server did not accept a filter.
@@ -57,12 +59,12 @@ def list_sessions(**filters: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - the
         for name, value in filters.items()
         if value is not None
     }
-    records: list[dict[str, Any]] = _part(answer("list_sessions", given), "sessions", list)
+    records: list[dict[str, Any]] = _part(answer("list_sessions", given, tell), "sessions", list)
     return records
 
 
-def get_session(ref: str) -> dict[str, Any]:
-    """The one session that a full id, an 8-hex suffix or a unique prefix means.
+def get_session(ref: str, tell: Tell) -> dict[str, Any]:
+    """The one session that a full id, an 8-hex suffix or a unique prefix means; ``tell`` as above.
 
     Raises:
         UnknownSession: there is none, and none near.
@@ -71,7 +73,7 @@ def get_session(ref: str) -> dict[str, Any]:
     """
     typed = _typed(ref)
     try:
-        record: dict[str, Any] = _part(answer("get_session", {"session_id": typed}), "session", dict)
+        record: dict[str, Any] = _part(answer("get_session", {"session_id": typed}, tell), "session", dict)
     except CallRefused as refused:
         nothing_near = UnknownSession(typed)
         raise (nothing_near if str(refused) == str(nothing_near) else refused) from None
@@ -88,34 +90,32 @@ def recent_ids(prefix: str) -> list[str]:
     return [record["session_id"] for record in sessions if record["session_id"].startswith(prefix)]
 
 
-def answer(tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def answer(tool: str, arguments: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     """A tool's answer, from a server where there is one, else from the file.
 
-    A file that is locked, or a server that hangs up, is one that comes up or leaves: both are looked at again
-    for 5 s.
+    Commands that want to open the file do so one after another; a server that starts keeps them waiting until
+    it can be asked. A file that another program holds is looked at again for 5 s.
     """
     named = named_server()
     if named is not None:
         return call(named, tool, arguments)
-    deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            return _ask_locally(tool, arguments)
-        except (StoreLocked, _HungUp):
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(_PAUSE_SECONDS)
-
-
-def _ask_locally(tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    server = _local_endpoint()
-    if server is not None:
-        hand_over(user_paths().outbox, partial(_deliver, server), datetime.now(UTC))
-        return call(server, tool, arguments)
-    # Not at the top: 0.6 s of libraries that a running server saves.
+    with suppress(_HungUp):  # it is about to leave, and lets go of the file
+        if server := _local_endpoint():
+            return _ask(server, tool, arguments)
+    # Not at the top: 0.6 s of libraries that a running server saves; nor while others wait.
     from session_buddy.client import offline
+    from session_buddy.host.settings import load_settings
 
-    return offline.answer(tool, arguments, _LOOK_SECONDS)
+    settings = load_settings()
+    with offline.turn(settings):
+        if server := _local_endpoint():
+            return _ask(server, tool, arguments)
+        return offline.answer(tool, arguments, settings, LOCK_SECONDS, tell)
+
+
+def _ask(server: Endpoint, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    hand_over(user_paths().outbox, partial(_deliver, server), datetime.now(UTC))
+    return call(server, tool, arguments)
 
 
 def call(
@@ -145,7 +145,11 @@ def call(
         raise ServerFailed(f"{error}; {if_refused}") from None
     except Unreachable as error:
         hung_up = isinstance(error.__cause__, (ConnectionError, FileNotFoundError))
-        raise (_HungUp if hung_up else ServerFailed)(f"Session-Buddy does not answer: {error}") from None
+        hangs = server.socket is not None and isinstance(error.__cause__, TimeoutError)
+        hint = f"; {process.END_IT}" if hangs else ""
+        raise (_HungUp if hung_up else ServerFailed)(
+            f"Session-Buddy does not answer: {error}{hint}"
+        ) from None
 
 
 def _part(answer: Mapping[str, Any], name: str, kind: type) -> Any:  # noqa: ANN401 - of that kind
@@ -174,6 +178,7 @@ def post(server: ServerInfo, path: str) -> dict[str, Any]:
 
     from session_buddy.client.bridge import UnixConnection
 
+    process.require_answer(server)
     connection = UnixConnection(server.socket, _POST_SECONDS)
     try:
         connection.request("POST", path, headers={"Content-Length": "0"})
@@ -199,14 +204,21 @@ def local_server(database: str | None = None) -> ServerInfo | None:
         database: the one that it has to keep, by its URL; if not given, the one that the environment names.
     """
     info = process.running(user_paths())
-    if info is None or database is not None:
-        return info if info is not None and info.database == database else None
-    return info if _has_our_database(info) else None
+    if info is None:
+        return None
+    if database is None and any(os.environ.get(name) for name in _DATABASE_VARIABLES):
+        from session_buddy.host.settings import load_settings  # 0.3 s, and rarely needed
+
+        database = load_settings().database_url()
+    return info if database in (None, info.database) else None
 
 
 def _local_endpoint() -> Endpoint | None:
     info = local_server()
-    return info.endpoint if info is not None else None
+    if info is None:
+        return None
+    process.require_answer(info)
+    return info.endpoint
 
 
 def named_server() -> Endpoint | None:
@@ -229,12 +241,3 @@ def _typed(text: str) -> str:
 def _deliver(server: Endpoint, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     results: list[dict[str, Any]] = _part(call(server, "track_events", {"events": events}), "results", list)
     return results
-
-
-def _has_our_database(info: ServerInfo) -> bool:
-    """Whether the running server keeps the database that the environment names, if it names one."""
-    if not any(os.environ.get(name) for name in _DATABASE_VARIABLES):
-        return True
-    from session_buddy.host.settings import load_settings  # 0.3 s, and rarely needed
-
-    return load_settings().database_url() == info.database

@@ -2,28 +2,35 @@
 
 The bridge understands no tool and opens no database, so any number of them serve side by side. Messages of
 the current protocol carry their version with them; for handshake-era clients the version that ``initialize``
-agreed on is remembered. Nothing but MCP is written to standard output.
+agreed on is remembered. Nothing but MCP is written to standard output, and every request is answered: what
+brings no answer of its own is answered with an error.
 """
 
 import base64
 import http.client
 import json
+import os
+import select
 import socket
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from oneiric.transport import require_own
+from oneiric.transport import Endpoint, require_own
 
 _PARSE_ERROR: Final = -32700
+_INVALID_REQUEST: Final = -32600
 _INTERNAL_ERROR: Final = -32603
 _PROTOCOL_KEY: Final = "io.modelcontextprotocol/protocolVersion"
 _AT_ONCE: Final = 16
 _CALL_SECONDS: Final = 60.0
 _LAST_ANSWERS_SECONDS: Final = 10.0
+_LOOK_MILLISECONDS: Final = 1000
+_CHUNK_BYTES: Final = 65536
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,8 @@ class Message:
         Raises:
             ValueError: the line is not JSON.
         """
-        message = _object(json.loads(line))
+        # What is no text is the server's to refuse; whose request it is can be read all the same.
+        message = _object(json.loads(line.decode(errors="replace")))
         params = _object(message.get("params"))
         return cls(
             body=line.strip(),
@@ -74,16 +82,44 @@ class Message:
         return headers
 
 
-class Bridge:
-    """Forwards JSON-RPC lines to the server behind a Unix socket and writes its answers.
+def lines(source: int, sink: int) -> Iterator[bytes]:
+    """The lines of a client, until it closes its end, reads no more, or is gone.
+
+    A client that dies closes its end of the pipe, but whoever inherited that keeps it open: so the process
+    that started this one is looked at too.
 
     Args:
-        find_server: gives the socket of a running server, starting one if need be; raises an exception
-            whose text is one line where that cannot be done.
+        source: descriptor to read from.
+        sink: descriptor that the client reads from.
+    """
+    client = os.getppid()
+    waiting = select.poll()
+    waiting.register(source, select.POLLIN)
+    waiting.register(sink, 0)  # told is only that nobody reads any more
+    rest = b""
+    while os.getppid() == client:
+        ready = {descriptor for descriptor, _ in waiting.poll(_LOOK_MILLISECONDS)}
+        if sink in ready:
+            return
+        if source in ready:
+            chunk = os.read(source, _CHUNK_BYTES)
+            *whole, rest = (rest + chunk).split(b"\n")
+            yield from whole
+            if not chunk:
+                yield rest
+                return
+
+
+class Bridge:
+    """Forwards JSON-RPC lines to a server and writes its answers.
+
+    Args:
+        find_server: says where the server is, starting one if need be; raises an exception whose text is one
+            line where that cannot be done.
         output: receives one answer a line.
     """
 
-    def __init__(self, find_server: Callable[[], Path], output: BinaryIO) -> None:
+    def __init__(self, find_server: Callable[[], Endpoint], output: BinaryIO) -> None:
         self._find_server = find_server
         self._output = output
         self._finding = threading.Lock()
@@ -91,10 +127,10 @@ class Bridge:
         self._places = threading.BoundedSemaphore(_AT_ONCE)
         self._agreed_version: str | None = None
 
-    def run(self, lines: Iterable[bytes]) -> None:
-        """Serve until ``lines`` ends, then wait a moment for the last answers."""
+    def run(self, messages: Iterable[bytes]) -> None:
+        """Serve until the messages end, then wait a moment for the last answers."""
         threads: list[threading.Thread] = []
-        for line in lines:
+        for line in messages:
             if line.strip():
                 self._places.acquire()
                 threads = [old for old in threads if old.is_alive()]
@@ -109,7 +145,7 @@ class Bridge:
             for answer in self._answers(line):
                 self._write(answer)
         except BrokenPipeError:
-            pass  # the client has left; the end of its input stops the bridge
+            pass  # the client has left, which ends the messages too
         finally:
             self._places.release()
 
@@ -119,27 +155,31 @@ class Bridge:
         except (ValueError, RecursionError) as error:
             yield _error(None, _PARSE_ERROR, f"the line is not JSON: {error}")
             return
+        waits = message.request_id is not None
+        code, problem = _INTERNAL_ERROR, "Session-Buddy gave no answer"
         try:
-            yield from self._forward(message)
+            with self._post(message) as response:
+                for part in _messages(response):
+                    answer = _object(json.loads(part))
+                    if "method" in answer or (waits and answer.get("id") == message.request_id):
+                        waits = waits and "method" in answer
+                        self._remember_version(message, answer)
+                        yield part
+                    elif "error" in answer:  # of a request that the server could not read whole
+                        told = _object(answer["error"])
+                        code, problem = told.get("code", code), str(told.get("message", problem))
+                if response.status >= http.client.BAD_REQUEST and code == _INTERNAL_ERROR:
+                    problem = f"Session-Buddy answered HTTP {response.status} {response.reason}"
+        except BrokenPipeError:
+            raise
         except Exception as error:  # noqa: BLE001 - the edge: whatever fails becomes this request's answer
-            if message.request_id is not None:
-                yield _error(message.request_id, _INTERNAL_ERROR, f"Session-Buddy cannot be asked: {error}")
+            problem = f"Session-Buddy cannot be asked: {error}"
+        if waits:
+            yield _error(message.request_id, code, problem)
 
-    def _forward(self, message: Message) -> Iterator[bytes]:
-        with self._post(message) as response:
-            kind = response.getheader("Content-Type", "")
-            if kind.startswith("text/event-stream"):
-                yield from (data for line in response if (data := _event_data(line)))
-            elif kind.startswith("application/json") and (body := response.read()):
-                self._remember_version(message, body)
-                yield body.replace(b"\r", b"").replace(b"\n", b"")
-            elif message.request_id is not None:
-                problem = f"Session-Buddy answered HTTP {response.status}"
-                yield _error(message.request_id, _INTERNAL_ERROR, problem)
-
-    def _remember_version(self, message: Message, body: bytes) -> None:
+    def _remember_version(self, message: Message, answer: dict[str, Any]) -> None:
         if message.method == "initialize":
-            self._agreed_version = _text(_object(json.loads(body).get("result")).get("protocolVersion"))
+            self._agreed_version = _text(_object(answer.get("result")).get("protocolVersion"))
 
     def _post(self, message: Message) -> http.client.HTTPResponse:
         """Ask; once more after finding or starting a server when the one known has gone.
@@ -152,7 +192,7 @@ class Bridge:
         except (OSError, http.client.HTTPException):
             return _request(self._server(), headers, message.body)
 
-    def _server(self) -> Path:
+    def _server(self) -> Endpoint:
         # One at a time: each of several first messages would start a server of its own.
         with self._finding:
             return self._find_server()
@@ -178,14 +218,41 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def _request(path: Path, headers: dict[str, str], body: bytes) -> http.client.HTTPResponse:
-    connection = UnixConnection(path, _CALL_SECONDS)
+def _request(server: Endpoint, headers: dict[str, str], body: bytes) -> http.client.HTTPResponse:
+    connection, target = _connection(server)
+    if server.token:
+        headers = {**headers, "Authorization": f"Bearer {server.token}"}
     try:
-        connection.request("POST", "/mcp", body, {**headers, "Connection": "close"})
+        connection.request("POST", target, body, {**headers, "Connection": "close"})
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # a body that is too long is refused before it is read: the answer may be there
+    except BaseException:
+        connection.close()
+        raise
+    try:
         return connection.getresponse()
     except BaseException:
         connection.close()
         raise
+
+
+def _connection(server: Endpoint) -> tuple[http.client.HTTPConnection, str]:
+    """A connection to a server, and what to ask for there."""
+    if server.socket is not None:
+        return UnixConnection(server.socket, _CALL_SECONDS), "/mcp"
+    url = urllib.parse.urlsplit(server.url or "")
+    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+    target = (url.path or "/mcp") + (f"?{url.query}" if url.query else "")
+    return kind(url.hostname or "", url.port, timeout=_CALL_SECONDS), target
+
+
+def _messages(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """The JSON-RPC messages in an answer, each on one line, as they come."""
+    kind = response.getheader("Content-Type", "")
+    if kind.startswith("text/event-stream"):
+        yield from (data for line in response if (data := _event_data(line)))
+    elif kind.startswith("application/json") and (body := response.read()):
+        yield body.replace(b"\r", b"").replace(b"\n", b"")
 
 
 def _event_data(line: bytes) -> bytes:

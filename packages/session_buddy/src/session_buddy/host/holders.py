@@ -1,7 +1,10 @@
 """Who holds a port or a file, and where a process listens, as far as the system tells."""
 
 import ipaddress
-from typing import NamedTuple
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 import psutil
 
@@ -32,6 +35,33 @@ def program_of(pid: int) -> str | None:
         return " ".join(process.cmdline()) or process.name()
     except psutil.Error:
         return None
+
+
+def lock_holder(path: Path, kind: Literal["FLOCK", "POSIX"]) -> int | None:
+    """The pid that holds a lock on a file, ``None`` where the system does not tell.
+
+    It does not tell of other users' processes, nor of those in a container that is not this one.
+    """
+    with suppress(OSError):
+        file = path.stat()
+        for line in Path("/proc/locks").read_text().splitlines():
+            _, found, _, _, pid, place, *_ = line.split()
+            # Some file systems have another device here than in a file's status.
+            if found == kind and place.rpartition(":")[2] == str(file.st_ino) and _has_open(pid, file):
+                return int(pid)
+    return None
+
+
+def _has_open(pid: str, file: os.stat_result) -> bool:
+    with suppress(OSError):
+        return any(_leads_to(link, file) for link in Path("/proc", pid, "fd").iterdir())
+    return False
+
+
+def _leads_to(link: Path, file: os.stat_result) -> bool:
+    with suppress(OSError):
+        return os.path.samestat(link.stat(), file)
+    return False
 
 
 def listener_on(port: int) -> int | None:

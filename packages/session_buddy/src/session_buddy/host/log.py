@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 from starlette.requests import ClientDisconnect
 
+from oneiric.descriptors import make_folder
 from oneiric.paths import Paths
 from session_buddy.errors import ConfigurationError
 from session_buddy.host.places import is_ours, working_folder
@@ -62,7 +63,7 @@ def set_up_logging(path: Path, level: str) -> None:
         ConfigurationError: the file cannot be written, or is a link.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(path.parent)
         handler = _File(path, maxBytes=MAX_BYTES, backupCount=KEPT, encoding="utf-8")
     except OSError as error:
         problem = (

@@ -1,39 +1,45 @@
-"""The server as a process: find it, start it in the background, stop it; only one at a time."""
+"""The server as a process: only one at a time; find it, start it in the background."""
 
 import fcntl
+import json
 import os
-import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final, Literal
 
+from oneiric.descriptors import make_folder
 from oneiric.paths import Paths
 from oneiric.transport import ServerInfo, read_server_file, require_own
 from session_buddy.errors import AlreadyRunning, ConfigurationError, ServerFailed
 
 START_SECONDS: Final = 30.0
-STOP_SECONDS: Final = 15.0
+HANG_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.02
 _ANSWER_SECONDS: Final = 2.0
+_LOCAL_PEERPID: Final = 2  # of macOS, on level 0
+END_IT: Final = "end it with: session-buddy mcp stop --force"
+
+Purpose = Literal["server", "restore"]
 
 
 @contextmanager
-def only_one(paths: Paths) -> Iterator[None]:
+def only_one(paths: Paths, purpose: Purpose) -> Iterator[None]:
     """Hold this user's lock for one server, or one restore of a backup; it goes with the process.
 
     Raises:
         AlreadyRunning: another process holds it.
         ConfigurationError: it cannot be made.
     """
-    path = _lock_file(paths)
+    path = lock_file(paths)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(path.parent)
         lock = path.open("a")
     except OSError as error:
         raise ConfigurationError(f"state folder {path.parent}: {error.strerror}") from None
@@ -44,31 +50,47 @@ def only_one(paths: Paths) -> Iterator[None]:
             # A file that a killed server left names nobody.
             info = running(paths)
             raise AlreadyRunning(info and info.pid, info and info.url) from None
+        with suppress(OSError):  # a full disk: it counts as a server
+            lock.truncate(0)
+            lock.write(purpose)
+            lock.flush()
         yield
 
 
 def running(paths: Paths) -> ServerInfo | None:
     """What ``server.json`` says, if somebody listens on the socket of this user that it names.
 
-    A server that starts removes the file of a killed one before it opens its own socket, so the pid in it is
-    that of whoever listens.
+    The pid is the listener's, as the kernel tells it; where that is a process of another container, it is
+    what the file says.
     """
     info = read_server_file(paths)
-    return info if info is not None and _listens(info) else None
+    pid = info and listener(info)
+    return None if info is None or pid is None else info._replace(pid=pid or info.pid)
 
 
-def running_when_stable(paths: Paths) -> ServerInfo | None:
-    """Like :func:`running`, once that is certain: a server that comes up or leaves is waited for.
+def require_answer(info: ServerInfo) -> None:
+    """Make sure that a server does not hang: it has 5 s to answer a request that asks for nothing.
 
     Raises:
-        AlreadyRunning: after 30 s one, or a restore of a backup, is still at it.
+        ServerFailed: it does not answer.
     """
-    deadline = time.monotonic() + START_SECONDS
-    while (info := running(paths)) is None and _is_held(paths):
-        if time.monotonic() > deadline:
-            raise AlreadyRunning
-        time.sleep(_POLL_SECONDS)
-    return info
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(HANG_SECONDS)
+        try:
+            connection.connect(os.fspath(info.socket))
+            connection.sendall(b"HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            connection.recv(1)
+        except TimeoutError:
+            raise hanging(info) from None
+        except OSError:
+            return  # it leaves just now, which the caller's own request finds
+
+
+def hanging(info: ServerInfo) -> ServerFailed:
+    """What is wrong with a server that listens and does not answer."""
+    return ServerFailed(
+        f"Session-Buddy (pid {info.pid}) hangs, it has not answered for {HANG_SECONDS:.0f} s; {END_IT}"
+    )
 
 
 def wait_running(paths: Paths, seconds: float) -> ServerInfo | None:
@@ -114,25 +136,13 @@ def start_background(paths: Paths, flags: Mapping[str, object]) -> tuple[ServerI
     )
 
 
-def stop(info: ServerInfo) -> None:
-    """Ask a server to stop, and wait until its process is gone.
-
-    Raises:
-        ServerFailed: it is still there after 15 s.
-    """
-    import psutil
-
-    try:
-        process = psutil.Process(info.pid)
-        process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + STOP_SECONDS
-        # A parent that never asks leaves a zombie: for us it is gone.
-        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-            if time.monotonic() > deadline:
-                raise ServerFailed(f"the server (pid {info.pid}) does not stop; see its log {info.log}")
-            time.sleep(_POLL_SECONDS)
-    except psutil.NoSuchProcess:
-        return
+def options_of_last(paths: Paths) -> dict[str, Any]:
+    """The options of ``mcp start`` for such a server as runs, or ran until it was killed; else none."""
+    if read_server_file(paths) is None:
+        return {}
+    with suppress(OSError, ValueError):
+        return dict(json.loads(paths.server_file.read_bytes()).get("options", {}))
+    return {}
 
 
 def healthy(url: str) -> bool:
@@ -151,33 +161,42 @@ def healthy(url: str) -> bool:
         connection.close()
 
 
-def _lock_file(paths: Paths) -> Path:
+def lock_file(paths: Paths) -> Path:
+    """What a server, or a restore of a backup, holds while it is at work."""
     return paths.server_file.with_name("server.lock")
 
 
-def _is_held(paths: Paths) -> bool:
-    """Whether a process holds this user's lock."""
+def held_lock(paths: Paths) -> str | None:
+    """What the process is for that holds this user's lock, ``None`` if nobody does."""
     try:
-        with _lock_file(paths).open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError as error:
-        return isinstance(error, BlockingIOError)
-    return False
+        with lock_file(paths).open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return lock.read()
+    except OSError:
+        pass
+    return None
 
 
-def _listens(info: ServerInfo) -> bool:
+def listener(info: ServerInfo) -> int | None:
+    """The process that listens on a server's socket, 0 if it is not to be seen, ``None`` if none does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_ANSWER_SECONDS)
         try:
             require_own(info.socket)
             connection.connect(os.fspath(info.socket))
+            if sys.platform == "darwin":
+                return connection.getsockopt(0, _LOCAL_PEERPID)
+            peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         except OSError:
-            return False
-    return True
+            return None
+    return int(struct.unpack("3i", peer)[0])
 
 
 def _spawn(flags: Mapping[str, object], said: IO[bytes]) -> subprocess.Popen[bytes]:
-    options = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items() if value is not None]
+    given = {f"--{name.replace('_', '-')}": value for name, value in flags.items() if value is not None}
+    options = [name if value is True else f"{name}={value}" for name, value in given.items()]
     # -P: a folder named session_buddy where the user stands must not be taken for the package.
     command = [sys.executable, "-P", "-m", "session_buddy", "mcp", "start", *options]
     return subprocess.Popen(

@@ -1,14 +1,15 @@
 """Settings: what can be set, from where, and what is wrong with it when something is.
 
-Flags > ``SESSION_BUDDY_*`` > the working folder's ``settings/local.yaml`` > its
-``settings/session-buddy.yaml`` > the user's ``session-buddy.yaml`` > the defaults. A working folder may be
-anybody's idea (a clone, an unpacked archive), so its two files count only if this user owns them, and never
-say on which address the server listens, whom it trusts, or where the history lies: :data:`FOLDER_KEYS` is all
-that they may set. ``settings/local.yaml`` is shared with other applications: their keys are passed over, and
+Flags > ``SESSION_BUDDY_*`` > the working folder's ``settings/local.yaml`` > the user's ``session-buddy.yaml``
+> the working folder's ``settings/session-buddy.yaml`` > the defaults. A working folder may be anybody's idea
+(a clone, an unpacked archive), so its two files count only if this user owns them, and never say on which
+address the server listens, whom it trusts, or where the history lies: :data:`FOLDER_KEYS` is all that they
+may set. ``settings/local.yaml`` is shared with other applications: their keys are passed over, and
 :data:`OTHERS_KEYS`, which are as likely theirs.
 """
 
 import difflib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +20,15 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 from pydantic_settings.sources import EnvSettingsSource
 
-from oneiric.contract import DEFAULT_HEARTBEAT_SECONDS, DEFAULT_LEASE_SECONDS
+from oneiric.config import ENDPOINT_VARIABLES
+from oneiric.contract import DEFAULT_HEARTBEAT_SECONDS, DEFAULT_LEASE_SECONDS, LEASE_BEATS
 from oneiric.paths import Paths, user_paths
 from session_buddy.errors import ConfigurationError
-from session_buddy.host.places import is_ours, working_folder
+from session_buddy.host.places import APP, default_database, is_ours, working_folder
 
-APP: Final = "session-buddy"
+PREFIX: Final = "SESSION_BUDDY_"
+# Variables that are no settings: of the emitter, and of the command line.
+OTHER_VARIABLES: Final = frozenset({*ENDPOINT_VARIABLES, "SESSION_BUDDY_DEBUG"})
 FOLDER_KEYS: Final = frozenset({"port", "log_level"})
 DATABASE_KEYS: Final = frozenset({"storage_url", "db_path"})
 OTHERS_KEYS: Final = frozenset({"backup"})
@@ -101,7 +105,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="SESSION_BUDDY_", env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
     )
 
     host: str = "127.0.0.1"
@@ -130,7 +134,7 @@ class Settings(BaseSettings):
         scheme, separator, path = (self.storage_url or "").partition(":///")
         if self.storage_url is not None and not (scheme == "duckdb" and separator and path):
             return self.storage_url
-        default = (paths or user_paths()).data / APP / "sessions.duckdb"
+        default = default_database(paths or user_paths())
         return f"duckdb:///{_absolute(Path(path) if path else self.db_path or default)}"
 
 
@@ -170,9 +174,16 @@ def load_settings(folder: Path | None = None, *, db: str | None = None, **flags:
         named["storage_url" if "://" in db else "db_path"] = db
     layers = [*_file_layers(folder or working_folder()), _environment(), _Layer("command line", named, {})]
     try:
-        return Settings(**_merged(layers))
+        settings = Settings(**_merged(layers))
     except ValidationError as error:
         raise _complaint(error, layers) from None
+    least = LEASE_BEATS * settings.heartbeat_seconds
+    if "lease_seconds" in settings.model_fields_set and settings.lease_seconds < least:
+        raise ConfigurationError(
+            f"{_place(layers, 'lease_seconds')}: {settings.lease_seconds:g} is not valid: four heartbeats,"
+            f" {least:g} seconds, are the least"
+        )
+    return settings
 
 
 def _merged(layers: Sequence[_Layer]) -> dict[str, Any]:
@@ -199,6 +210,13 @@ def _over(below: object, above: object) -> object:
 
 
 def _environment() -> _Layer:
+    for name in os.environ:
+        key, _, _ = name.removeprefix(PREFIX).lower().partition("__")
+        if name.startswith(PREFIX) and name not in OTHER_VARIABLES and key not in Settings.model_fields:
+            guess = difflib.get_close_matches(key, Settings.model_fields, n=1, cutoff=0.75)
+            hint = f" (did you mean {_variables(guess[0])}?)" if guess else ""
+            allowed = ", ".join(map(_variables, Settings.model_fields))
+            raise ConfigurationError(f"{name}: unknown setting{hint}; allowed: {allowed}")
     try:
         values = EnvSettingsSource(Settings)()
     except SettingsError:
@@ -207,12 +225,12 @@ def _environment() -> _Layer:
 
 
 def _not_a_section() -> str:
-    return f"SESSION_BUDDY_BACKUP: names a section; {_variables('backup')} are allowed"
+    return f"{PREFIX}BACKUP: names a section; {_variables('backup')} are allowed"
 
 
 def _variables(key: str) -> str:
     """A setting's name in the environment; of a section, those of what is in it."""
-    name = f"SESSION_BUDDY_{key.upper()}"
+    name = f"{PREFIX}{key.upper()}"
     inner = BackupSettings.model_fields if key == "backup" else ()
     return " and ".join(f"{name}__{inside.upper()}" for inside in inner) or name
 
@@ -221,7 +239,7 @@ def _file_layers(folder: Path) -> list[_Layer]:
     user = _read(user_paths().config / APP / f"{APP}.yaml")
     own = _read(folder / "settings" / f"{APP}.yaml", only=FOLDER_KEYS)
     local = _read(folder / "settings" / "local.yaml", only=FOLDER_KEYS, shared=True)
-    return [layer for layer in (user, own, local) if layer is not None]
+    return [layer for layer in (own, user, local) if layer is not None]
 
 
 def _read(path: Path, only: frozenset[str] | None = None, *, shared: bool = False) -> _Layer | None:
@@ -286,24 +304,30 @@ def _is_known(layer: _Layer, key: str, *, shared: bool) -> bool:
 def _complaint(error: ValidationError, layers: list[_Layer]) -> ConfigurationError:
     first = error.errors(include_url=False)[0]
     key, *inner = map(str, first["loc"])
-    source = next((layer for layer in reversed(layers) if _names(layer, key, inner)), None)
-    if source is None or key not in Settings.model_fields:
+    name = _place(layers, key, *inner)
+    if name is None or key not in Settings.model_fields:
         return ConfigurationError(f"{key}: unknown setting; allowed: {', '.join(Settings.model_fields)}")
-    if source.name == "environment":
-        name = "__".join([f"SESSION_BUDDY_{key}", *inner]).upper()
-    else:
-        name = f"{source.where(key)}: {'.'.join([key, *inner])}"
     if first["type"] == "extra_forbidden":
         return ConfigurationError(
             f"{name}: unknown setting; allowed: {', '.join(BackupSettings.model_fields)}"
         )
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "model_type":
-        if source.name == "environment":
+        if name.startswith(PREFIX):
             return ConfigurationError(_not_a_section())
         message = f"a section with {' and '.join(BackupSettings.model_fields)} is allowed"
     shown = "" if key == "secret" else f": {first['input']!r} is not valid"
     return ConfigurationError(f"{name}{shown}: {message}")
+
+
+def _place(layers: Sequence[_Layer], key: str, *inner: str) -> str | None:
+    """Where the value of a key, or of one in a section, comes from: a variable, or file, line and key."""
+    source = next((layer for layer in reversed(layers) if _names(layer, key, inner)), None)
+    if source is None:
+        return None
+    if source.name == "environment":
+        return "__".join([f"{PREFIX}{key}", *inner]).upper()
+    return f"{source.where(key)}: {'.'.join([key, *inner])}"
 
 
 def _names(layer: _Layer, key: str, inner: Sequence[str]) -> bool:

@@ -10,12 +10,11 @@ from datetime import datetime
 from threading import Lock
 from typing import Final
 
-from oneiric.contract import DEFAULT_HEARTBEAT_SECONDS, DEFAULT_LEASE_SECONDS
+from oneiric.contract import DEFAULT_HEARTBEAT_SECONDS, DEFAULT_LEASE_SECONDS, LEASE_BEATS
 from oneiric.events import Activity, Process, SessionHeartbeat
 from session_buddy.history.model import Beat, SessionRow
 
 CALLS_PER_SECOND: Final = 50
-LEASE_BEATS: Final = 4
 MISSED_BEATS: Final = 2
 
 

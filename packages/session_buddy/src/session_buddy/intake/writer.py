@@ -166,6 +166,7 @@ class Writer:
                 self._write([job])
         else:
             results = iter(taken)
+            log.debug("written", events=len(taken), callers=len(jobs))
             for job in jobs:
                 job.future.set_result([next(results) for _ in job.arrivals])
 

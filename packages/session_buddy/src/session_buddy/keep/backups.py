@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Final, NamedTuple
 
-from oneiric.descriptors import sync
+from oneiric.descriptors import make_folder, sync
 from session_buddy.errors import StoreUnavailable, UnknownBackup
 
 LATEST: Final = "latest"
@@ -137,7 +137,7 @@ class Backups:
 
     def _clear(self) -> None:
         """Make the folder; take away what was left of a backup whose maker was killed."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self.folder)
         for left in self.folder.iterdir():
             name = left.name.removeprefix(".").removesuffix(".new")
             if left.name == f".{name}.new" and self._name.fullmatch(name):

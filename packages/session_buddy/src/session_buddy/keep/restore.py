@@ -29,7 +29,8 @@ from session_buddy.store import Gap, open_store
 from session_buddy.store.duckdb.copies import copy_whole, renew, sessions_in
 from session_buddy.store.duckdb.exchange import exchange
 from session_buddy.store.duckdb.wal import is_unclean, log_of
-from session_buddy.store.known import open_known
+from session_buddy.store.known import is_own, open_known
+from session_buddy.store.turn import turn_at
 
 
 class Restored(NamedTuple):
@@ -75,16 +76,20 @@ def restore(url: str, name: str, paths: Paths, now: datetime) -> Restored:
     database = file_of(url)
     backup = Backups(database).find(name, now)
     with _alone(url, paths):
+        ours = is_own(url, paths)
         sessions = _sessions_in(backup)
         before, named, unknown = _held(url, database)
         aside = _put_in_place(backup, database)
         try:
-            with closing(open_known(url, paths)) as store:
-                losses.make_up(store, store.ingest, paths, now)
+            # Another's history takes nothing in, until a server of this user keeps it.
+            with closing(open_known(url, paths) if ours else open_store(url)) as store:
+                if ours:
+                    losses.make_up(store, store.ingest, paths, now)
                 held = list({*before, *named})
                 lost = losses.count(store, held, aside, before) if aside and not unknown else None
                 back = len(store.statuses()) - sessions
-                store.forget_gap()
+                if ours:
+                    store.forget_gap()
         except StoreError as error:
             raise StoreUnavailable(
                 f"{backup.name} is in place, but what came since could not be taken in: {error};"
@@ -97,7 +102,8 @@ def restore(url: str, name: str, paths: Paths, now: datetime) -> Restored:
 def _alone(url: str, paths: Paths) -> Iterator[None]:
     with ExitStack() as stack:
         try:
-            stack.enter_context(only_one(paths))
+            stack.enter_context(only_one(paths, "restore"))
+            stack.enter_context(turn_at(url))
         except AlreadyRunning as error:
             if error.pid is None:
                 raise RestoreRefused(f"{error}; wait for it, or stop it: session-buddy mcp stop") from None

@@ -7,7 +7,7 @@ from fastmcp import FastMCP
 from starlette.types import ASGIApp
 
 from session_buddy import __version__
-from session_buddy.host.settings import APP
+from session_buddy.host.places import APP
 from session_buddy.keep.backups import Backup
 from session_buddy.server.gate import Authenticator
 from session_buddy.server.mcp.tools import add_tools

@@ -1,9 +1,7 @@
 """Who a request is from, and how large it may be: in front of the application, for both listeners."""
 
-import os
 import secrets
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 from fastmcp.server.auth import AccessToken, TokenVerifier
@@ -55,13 +53,12 @@ class BodyTooLarge(Exception):  # noqa: N818 - reads as the fact it states
 class Gate:
     """ASGI: gives requests through the Unix socket this user's token, and bounds every body.
 
-    A request is local only if its connection's own address is our socket's path, which no TCP connection can
-    have; the peer's address would not do, since a peer that has hung up has none.
+    A request is local only if its connection's own address has no port, as no TCP connection's has; the
+    peer's address would not do, since a peer that has hung up has none.
     """
 
-    def __init__(self, app: ASGIApp, socket_path: Path, local_token: str) -> None:
+    def __init__(self, app: ASGIApp, local_token: str) -> None:
         self._app = app
-        self._local = (os.fspath(socket_path), None)
         self._token = b"Bearer " + local_token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,7 +66,7 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if tuple(scope.get("server") or ()) == self._local:
+        if (scope.get("server") or (None, 0))[1] is None:
             others = [(name, value) for name, value in scope["headers"] if name != b"authorization"]
             scope = {**scope, "headers": [*others, (b"authorization", self._token)]}
         await self._bounded(scope, receive, send)

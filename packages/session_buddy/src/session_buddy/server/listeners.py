@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from oneiric.descriptors import make_folder
 from session_buddy.errors import AlreadyRunning, ConfigurationError, PortTaken
 from session_buddy.host.holders import listener_on, program_of
 
@@ -67,7 +68,7 @@ def open_unix(path: Path) -> socket.socket:
 
 
 def _own_folder(folder: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder)
     status = folder.lstat()
     if status.st_uid != os.geteuid() or not stat.S_ISDIR(status.st_mode):
         raise ConfigurationError(

@@ -1,32 +1,33 @@
 """The server: wires store, writer, liveness, listeners and tools together, and takes them down again."""
 
+import asyncio
 import gc
-import json
 import os
 import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import structlog
 
 from oneiric.paths import Paths, user_paths
 from oneiric.sweep import sweep
-from oneiric.transport import ServerInfo, call_tool, read_server_file
+from oneiric.transport import ServerInfo, call_tool
 from session_buddy import __version__
-from session_buddy.errors import ConfigurationError, SessionBuddyError
+from session_buddy.errors import ServerFailed, SessionBuddyError
 from session_buddy.host.log import log_file, set_up_logging
 from session_buddy.host.places import file_of
 from session_buddy.host.process import only_one
 from session_buddy.host.settings import Settings
+from session_buddy.host.stopping import STOPPED, forget_mark, remove, stop_mark
 from session_buddy.keep.backups import Backup, Backups
 from session_buddy.keep.keeper import Keeper
 
@@ -42,29 +43,36 @@ COLLECT_AFTER: Final = 50_000
 _MANY_FILES: Final = 65_536
 _GRACE_SECONDS: Final = 3
 _FIRST_CALL_SECONDS: Final = 30
-_ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 
 log = structlog.stdlib.get_logger("session_buddy.server.wiring")
 
 
-def serve(settings: Settings, announce: Callable[[str], None] = print) -> None:
-    """Run the server in the foreground until SIGTERM or SIGINT; returns when everything is closed.
+def serve(
+    settings: Settings, announce: Callable[[str], None] = print, *, unless_stopped: bool = False
+) -> None:
+    """Run the server in the foreground until SIGTERM, SIGINT or SIGHUP; returns when everything is closed.
 
     Args:
         settings: see :class:`Settings`.
         announce: is given each start-up line, once the server answers.
+        unless_stopped: leave, if ``mcp stop`` came in between.
 
     Raises:
         AlreadyRunning: this user's server is up.
         PortTaken: another program listens on the port.
         ConfigurationError: host, port or secret cannot be used.
         StoreError: the database cannot be used.
+        ServerFailed: it was stopped.
     """
     _prepare_process()
     paths = user_paths()
     with ExitStack() as stack:
-        stack.enter_context(only_one(paths))
-        _forget_killed(paths.server_file)
+        stack.enter_context(only_one(paths, "server"))
+        if unless_stopped and stop_mark(paths):
+            raise ServerFailed(STOPPED)
+        forget_mark(paths)
+        # Of a killed server: beside our socket, it would pass its pid off as ours.
+        remove(paths.server_file)
         file = log_file(paths)
         set_up_logging(file, settings.log_level)
         try:
@@ -87,8 +95,9 @@ def _prepare_process() -> None:
     most = _MANY_FILES if hard == resource.RLIM_INFINITY else hard
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     gc.set_threshold(COLLECT_AFTER)
-    # Until the server takes over, a SIGTERM unwinds what was opened so far.
-    signal.signal(signal.SIGTERM, _leave)
+    # Until the server takes over, these signals unwind what was opened so far.
+    for number in set(_ending()) - {signal.SIGINT}:
+        signal.signal(number, _leave)
 
 
 def _leave(*_: object) -> None:
@@ -96,18 +105,16 @@ def _leave(*_: object) -> None:
     sys.exit(0)
 
 
+def _ending() -> list[signal.Signals]:
+    """The signals that end the server in good order; under nohup, a terminal's end is none of them."""
+    hung_up = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGTERM, signal.SIGINT, *hung_up]
+
+
 def _ignore_signals() -> None:
     """From now on things are closed: a second signal must not stop that half-way."""
-    for number in _ENDING:
+    for number in _ending():
         signal.signal(number, signal.SIG_IGN)
-
-
-def _forget_killed(path: Path) -> None:
-    """Remove a killed server's ``server.json``: beside our socket, it would pass its pid off as ours."""
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be removed: {error.strerror}") from None
 
 
 def _run(
@@ -122,12 +129,21 @@ def _run(
     from session_buddy.server.app import build_app
     from session_buddy.server.gate import Authenticator, Gate
     from session_buddy.server.listeners import open_tcp, open_unix
+    from session_buddy.server.publication import Publication
     from session_buddy.server.register import Register
-    from session_buddy.store.known import open_known
+    from session_buddy.store.known import make_own, open_known
+    from session_buddy.store.turn import turn_at
 
     authenticator = Authenticator(accepted_secrets(settings, paths))
     tcp = stack.enter_context(open_tcp(settings.host, settings.port))
-    store = stack.enter_context(closing(open_known(settings.database_url(paths), paths)))
+    url = settings.database_url(paths)
+    # The folder where it was started may be on a disk that somebody wants to unmount.
+    os.chdir("/")
+    # Until it can be asked, commands that want to open the database wait.
+    turn = stack.enter_context(ExitStack())
+    turn.enter_context(turn_at(url))
+    store = stack.enter_context(closing(open_known(url, paths)))
+    make_own(url, paths)
     presence = Presence(settings.heartbeat_seconds, settings.lease_seconds)
     presence.learn(store.live(), monotonic())
     writer = stack.enter_context(Writer(store, presence))
@@ -142,21 +158,23 @@ def _run(
     stack.enter_context(closing(keeper))
     register = Register(store, writer, presence)
     app, tools = build_app(register, authenticator, settings.allowed_hosts, make_backup)
-    unix = stack.enter_context(_unlinked_after(open_unix(paths.socket), paths.socket))
+    unix = open_unix(paths.socket)
     info = _describe(settings, paths, store, tcp, file)
+    publication = stack.enter_context(closing(Publication(unix, info, _options(settings, store))))
 
     def ready() -> None:
         # A whole call, socket to database: what is announced has been seen to work, and the first caller
         # does not wait for what the libraries load on their first call.
         call_tool(info.endpoint, "health_check", {}, _FIRST_CALL_SECONDS)
-        stack.enter_context(_published(paths, info))
+        publication.publish()
+        turn.close()
         watch.start()
         log.info("server started", url=info.url, socket=str(info.socket), database=info.database, tools=tools)
         for line in _greeting(info, tools, tcp):
             announce(line)
 
     stack.callback(_ignore_signals)
-    anyio.run(_serve, Gate(app, paths.socket, authenticator.local_token), [unix, tcp], ready)
+    anyio.run(_serve, Gate(app, authenticator.local_token), [unix, tcp], ready, publication.renew)
 
 
 def _sweep(store: "Store", writer: "Writer", paths: Paths, keeper: Keeper) -> bool:
@@ -183,9 +201,18 @@ def _back_up(backups: Backups, store: "Store", writer: "Writer", keep: int) -> B
     return backups.make(lambda path: writer.run(partial(store.backup, path)).result(), now, keep)
 
 
-async def _serve(app: "ASGIApp", listeners: list[socket.socket], ready: Callable[[], None]) -> None:
-    """Answer at the listeners until a signal says to stop; ``ready`` is called once they answer."""
+async def _serve(
+    app: "ASGIApp",
+    listeners: list[socket.socket],
+    ready: Callable[[], None],
+    renew: Callable[[], socket.socket | None],
+) -> None:
+    """Answer at the listeners until a signal says to stop.
+
+    ``ready`` is called once they answer, ``renew`` every second: it may give another listener.
+    """
     import uvicorn
+    from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class Server(uvicorn.Server):
         """Ends quietly: the library's would raise the signal again and so end the process by it."""
@@ -194,10 +221,19 @@ async def _serve(app: "ASGIApp", listeners: list[socket.socket], ready: Callable
             await super().startup(sockets)
             await anyio.to_thread.run_sync(ready)
 
+        async def look(self) -> None:
+            listener = await anyio.to_thread.run_sync(renew)
+            if listener is not None:
+                serving = asyncio.get_running_loop().create_server(self.protocol, sock=listener)
+                self.servers.append(await serving)
+
+        def protocol(self) -> asyncio.Protocol:
+            return H11Protocol(config, self.server_state, self.lifespan.state)
+
         @contextmanager
         def capture_signals(self) -> Generator[None, None, None]:
             # Not the loop's own handlers: with its end, the signals would kill again.
-            for number in _ENDING:
+            for number in _ending():
                 signal.signal(number, self.stop)
             yield
 
@@ -216,8 +252,21 @@ async def _serve(app: "ASGIApp", listeners: list[socket.socket], ready: Callable
         proxy_headers=False,
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_notify=1,
     )
-    await Server(config).serve(sockets=listeners)
+    server = Server(config)
+    config.callback_notify = server.look
+    await server.serve(sockets=listeners)
+
+
+def _options(settings: Settings, store: "Store") -> dict[str, Any]:
+    """The options of ``mcp start`` that would start this server again."""
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "db": store.url,
+        "log_level": settings.log_level,
+    }
 
 
 def _describe(settings: Settings, paths: Paths, store: "Store", tcp: socket.socket, file: Path) -> ServerInfo:
@@ -247,32 +296,3 @@ def _greeting(info: ServerInfo, tools: list[str], tcp: socket.socket) -> list[st
         f"Tools registered: {', '.join(tools)}",
         f"Log: {info.log}",
     ]
-
-
-@contextmanager
-def _published(paths: Paths, info: ServerInfo) -> Iterator[None]:
-    """``server.json`` while the server answers; written whole, removed if it is still ours."""
-    path = paths.server_file
-    draft = path.with_name(f".server.{info.pid}.json")
-    try:
-        draft.write_text(json.dumps({**info._asdict(), "socket": str(info.socket)}), encoding="utf-8")
-        draft.chmod(0o600)
-        draft.replace(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None
-    try:
-        yield
-    finally:
-        said = read_server_file(paths)
-        if said is not None and said.pid == info.pid:
-            path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _unlinked_after(listener: socket.socket, path: Path) -> Iterator[socket.socket]:
-    with listener:
-        try:
-            yield listener
-        finally:
-            path.unlink(missing_ok=True)

@@ -1,9 +1,12 @@
 """Where the history lies on disk: one seam, opened by URL."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
 from session_buddy.host.places import file_of
 from session_buddy.store.protocol import Gap, Store
 
-__all__ = ["Gap", "Store", "open_store"]
+__all__ = ["Gap", "Store", "looked_at", "open_store"]
 
 
 def open_store(url: str, *, wait_seconds: float = 5.0, known: bool = False) -> Store:
@@ -26,3 +29,26 @@ def open_store(url: str, *, wait_seconds: float = 5.0, known: bool = False) -> S
     from session_buddy.store.duckdb import DuckDBStore
 
     return DuckDBStore.open(path, wait_seconds=wait_seconds, known=known)
+
+
+@contextmanager
+def looked_at(url: str, *, wait_seconds: float = 5.0) -> Iterator[Store]:
+    """Open a copy of a database, so that nothing changes in it whatever is done: not its schema, nor its log.
+
+    Args:
+        url: the database.
+        wait_seconds: how long to wait for another process to let go of it.
+
+    Raises:
+        ConfigurationError: no store goes by this URL.
+        StoreError: it is not there, or cannot be used; see :func:`open_store`.
+    """
+    path = file_of(url)
+    # Not at the top, like the store.
+    from session_buddy.store.duckdb.copies import copied
+    from session_buddy.store.duckdb.opening import look_at
+
+    if path.exists():
+        look_at(path)
+    with copied(path, wait_seconds) as copy, closing(open_store(f"duckdb:///{copy}")) as store:
+        yield store

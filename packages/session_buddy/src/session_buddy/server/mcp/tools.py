@@ -92,7 +92,9 @@ def _guarded(method: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
     @wraps(method)
     async def call(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            current_caller().require(method.__name__)
+            caller = current_caller()
+            log.debug("call", tool=method.__name__, subject=caller.subject)
+            caller.require(method.__name__)
             return await method(*args, **kwargs)
         except SessionBuddyError as error:
             raise _refusal(method.__name__, str(error)) from None

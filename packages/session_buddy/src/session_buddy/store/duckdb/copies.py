@@ -5,23 +5,29 @@ all the locks that the process has on it, DuckDB's among them.
 """
 
 import errno
+import fcntl
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from tempfile import TemporaryDirectory
+from time import monotonic, sleep
+from typing import BinaryIO, Final
 
 import duckdb
 
-from session_buddy.errors import NewerDatabase, NotADatabase, StoreUnavailable
+from session_buddy.errors import NewerDatabase, NotADatabase, StoreLocked, StoreUnavailable
+from session_buddy.host.holders import lock_holder, program_of
 from session_buddy.store.duckdb import statements as sql
 from session_buddy.store.duckdb.opening import CONFIG, line_of, look_at, schema_of
 from session_buddy.store.duckdb.schema import LATEST
+from session_buddy.store.duckdb.wal import log_of
 from session_buddy.store.protocol import Gap
 
 _CHUNK_BYTES: Final = 1024 * 1024
+_RETRY_SECONDS: Final = 0.1
 # Reading a large file whole must not make a server large.
 _CHECKING: Final = {**CONFIG, "memory_limit": "128MB"}
 
@@ -38,6 +44,49 @@ def copy_whole(source: int, target: Path) -> None:
     with open(source, "rb", closefd=False) as reader, open(descriptor, "wb") as writer:  # noqa: PTH123 - descriptors
         reader.seek(0)
         shutil.copyfileobj(reader, writer, _CHUNK_BYTES)
+
+
+@contextmanager
+def copied(path: Path, wait_seconds: float) -> Iterator[Path]:
+    """A copy of a database, and of its log, for a while: what is done with it leaves the database as it is.
+
+    Args:
+        path: the database.
+        wait_seconds: how long to wait for another process to let go of it.
+
+    Raises:
+        StoreLocked: another process holds it.
+        StoreUnavailable: it is not there, or cannot be read or copied.
+    """
+    try:
+        with TemporaryDirectory() as folder:
+            copy = Path(folder) / path.name
+            with path.open("rb") as source:
+                _share(source, path, wait_seconds)
+                copy_whole(source.fileno(), copy)
+                with suppress(FileNotFoundError), log_of(path).open("rb") as log:
+                    copy_whole(log.fileno(), log_of(copy))
+            yield copy
+    except OSError as error:
+        raise StoreUnavailable(f"database {path} cannot be read: {error.strerror}") from None
+
+
+def _share(source: BinaryIO, path: Path, wait_seconds: float) -> None:
+    """Take the lock with which the library reads, so that nobody writes meanwhile."""
+    deadline = monotonic() + wait_seconds
+    while not _try_share(source):
+        if monotonic() >= deadline:
+            pid = lock_holder(path, "POSIX")
+            raise StoreLocked(str(path), pid, program_of(pid) if pid else None)
+        sleep(_RETRY_SECONDS)
+
+
+def _try_share(source: BinaryIO) -> bool:
+    try:
+        fcntl.lockf(source, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
 
 
 def sessions_in(path: Path) -> int:

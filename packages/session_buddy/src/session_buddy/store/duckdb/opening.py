@@ -13,6 +13,7 @@ from typing import Final
 
 import duckdb
 
+from oneiric.descriptors import make_folder
 from session_buddy.errors import NewerDatabase, NotADatabase, StoreLocked, StoreUnavailable
 from session_buddy.host.holders import program_of
 from session_buddy.store.duckdb.schema import LATEST, MIGRATIONS
@@ -180,7 +181,7 @@ def look_at(path: Path) -> None:
 
 def _make_folder(folder: Path) -> None:
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise StoreUnavailable(f"the database's folder {folder} cannot be made: {error.strerror}") from None
 

@@ -1,0 +1,163 @@
+"""Ending the server, which is whom the kernel says it is; and the mark that it was meant to end."""
+
+import os
+import select
+import signal
+import sys
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from oneiric.descriptors import make_folder
+from oneiric.paths import Paths
+from oneiric.transport import read_server_file
+from session_buddy.errors import AlreadyRunning, ConfigurationError, ServerFailed
+from session_buddy.host.process import END_IT, HANG_SECONDS, hanging, held_lock, listener, lock_file, running
+
+STOP_SECONDS: Final = 15.0
+STOPPED: Final = "it was stopped with `session-buddy mcp stop`; to have it again: session-buddy mcp start"
+_POLL_SECONDS: Final = 0.02
+
+
+class StopMark(NamedTuple):
+    """What the latest ``mcp stop`` or ``mcp restart`` left behind, until a server starts.
+
+    Attributes:
+        written_ns: when.
+        restarting: whether a server is about to start.
+    """
+
+    written_ns: int
+    restarting: bool
+
+
+def stop(paths: Paths, *, force: bool = False, restarting: bool = False) -> int | None:
+    """End this user's server, and wait until its process is gone.
+
+    What is signalled is who listens on the server's socket, or holds its lock, as the kernel tells it. Until
+    a server starts, a mark says that none is to be started by the way, or that one is about to be.
+
+    Args:
+        paths: this user's folders.
+        force: kill it if it does not end by itself within 5 s.
+        restarting: whether another is started right away.
+
+    Returns:
+        The pid that it had, ``None`` if none runs.
+
+    Raises:
+        ServerFailed: it hangs, or does not end, or runs where it cannot be seen from here.
+        AlreadyRunning: a restore of a backup is at work.
+    """
+    mark = _stop_mark_file(paths)
+    with suppress(OSError):
+        make_folder(mark.parent)
+        mark.touch(mode=0o600)
+        mark.write_text("restart" if restarting else "stop")
+    while (pid := _server_pid(paths)) is not None:
+        with suppress(ProcessLookupError), closing(_Process(pid)) as process:
+            # From here on the number cannot become another process's.
+            if _server_pid(paths) == pid:
+                _end(process, paths, force=force)
+                return pid
+    return None
+
+
+def stop_mark(paths: Paths) -> StopMark | None:
+    """What the latest ``mcp stop`` left behind, ``None`` if a server has started since."""
+    file = _stop_mark_file(paths)
+    try:
+        return StopMark(file.stat().st_mtime_ns, file.read_text() == "restart")
+    except OSError:
+        return None
+
+
+def forget_mark(paths: Paths) -> None:
+    """A server is wanted again.
+
+    Raises:
+        ConfigurationError: the mark cannot be removed.
+    """
+    remove(_stop_mark_file(paths))
+
+
+def remove(path: Path) -> None:
+    """Remove a file of this user's state, if it is there.
+
+    Raises:
+        ConfigurationError: it cannot be removed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be removed: {error.strerror}") from None
+
+
+class _Process:
+    """A process that is signalled by a handle, where the system has one: numbers are used again."""
+
+    def __init__(self, pid: int) -> None:
+        """Raises ProcessLookupError if it is gone."""
+        self.pid = pid
+        self._handle = os.pidfd_open(pid) if sys.platform == "linux" else None
+
+    def signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            if self._handle is None:
+                os.kill(self.pid, number)
+            else:
+                signal.pidfd_send_signal(self._handle, number)
+
+    def is_gone_within(self, seconds: float) -> bool:
+        """Wait for its end; a parent that never asks leaves a zombie, which counts as gone."""
+        if self._handle is not None:
+            return bool(select.select([self._handle], [], [], seconds)[0])
+        import psutil
+
+        deadline = time.monotonic() + seconds
+        while psutil.pid_exists(self.pid) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        return not psutil.pid_exists(self.pid)
+
+    def close(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+
+
+def _end(process: _Process, paths: Paths, *, force: bool) -> None:
+    try:
+        process.signal(signal.SIGTERM)
+        if process.is_gone_within(HANG_SECONDS):
+            return
+        if force:
+            process.signal(signal.SIGKILL)
+        elif (info := running(paths)) is not None:
+            raise hanging(info)  # one that goes down stops listening first
+        if process.is_gone_within(STOP_SECONDS):
+            return
+    except PermissionError:
+        raise ServerFailed(f"the server (pid {process.pid}) is not ours to stop") from None
+    raise ServerFailed(f"the server (pid {process.pid}) does not stop; {END_IT}")
+
+
+def _server_pid(paths: Paths) -> int | None:
+    """The server's process, as the kernel tells it: who listens on its socket, else who holds its lock."""
+    info = read_server_file(paths)
+    pid = info and listener(info)
+    if pid is None and (lock := held_lock(paths)) is not None:
+        if lock == "restore":
+            raise AlreadyRunning
+        from session_buddy.host.holders import lock_holder  # 30 ms of psutil
+
+        pid = lock_holder(lock_file(paths), "FLOCK") or 0
+    if pid == 0:
+        raise ServerFailed(
+            "a server of this user runs where it cannot be seen from here, in another container or on another"
+            " machine: stop it there"
+        )
+    return pid
+
+
+def _stop_mark_file(paths: Paths) -> Path:
+    return paths.server_file.with_name("stopped")

@@ -1,0 +1,85 @@
+"""Where this user's programs find the server: its Unix socket and ``server.json``, for as long as it runs."""
+
+import json
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from oneiric.descriptors import identity, make_folder
+from oneiric.paths import user_paths
+from oneiric.transport import ServerInfo
+from session_buddy.errors import ConfigurationError, SessionBuddyError
+from session_buddy.server.listeners import open_unix
+
+log = structlog.stdlib.get_logger("session_buddy.server.publication")
+
+
+class Publication:
+    """The socket and the file, made again where somebody removed them.
+
+    At a logout the system removes the runtime folder with the socket in it, which a user cannot make again.
+
+    Args:
+        listener: the Unix socket that is open.
+        info: what the file says.
+        options: those of ``mcp start`` that would start such a server again.
+    """
+
+    def __init__(self, listener: socket.socket, info: ServerInfo, options: Mapping[str, Any]) -> None:
+        self._listener = listener
+        self._info = info
+        self._options = options
+        self._file = user_paths().server_file
+        self._socket_file = identity(info.socket)
+        self._failure = ""
+        self._written: tuple[int, int] | None = None
+
+    def publish(self) -> None:
+        """Write ``server.json``, whole.
+
+        Raises:
+            ConfigurationError: it cannot be written.
+        """
+        draft = self._file.with_name(f".server.{self._info.pid}.json")
+        said = {**self._info._asdict(), "socket": str(self._info.socket), "options": self._options}
+        try:
+            make_folder(self._file.parent)
+            draft.write_text(json.dumps(said), encoding="utf-8")
+            draft.chmod(0o600)
+            draft.replace(self._file)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            raise ConfigurationError(f"{self._file} cannot be written: {error.strerror}") from None
+        self._written = identity(self._file)
+
+    def renew(self) -> socket.socket | None:
+        """Make again what is gone; returns the new socket to listen at, if one had to be opened."""
+        opened = None
+        try:
+            if identity(self._info.socket) != self._socket_file:
+                opened = self._reopen(user_paths().socket)
+            # A file that is another's is no more ours to write.
+            if opened is not None or not self._file.exists():
+                self.publish()
+                log.warning("found under a new address", socket=str(self._info.socket), file=str(self._file))
+        except SessionBuddyError as problem:
+            if str(problem) != self._failure:
+                self._failure = str(problem)
+                log.warning("not to be found", reason=self._failure)
+        return opened
+
+    def close(self) -> None:
+        """Close the socket and remove both, as far as they are still this server's."""
+        self._listener.close()
+        for path, ours in ((self._info.socket, self._socket_file), (self._file, self._written)):
+            if identity(path) == ours:
+                path.unlink(missing_ok=True)
+
+    def _reopen(self, path: Path) -> socket.socket:
+        self._listener = open_unix(path)
+        self._info = self._info._replace(socket=path)
+        self._socket_file = identity(path)
+        return self._listener

@@ -1,0 +1,305 @@
+"""Whose history a database is: what shells report goes into one, any other is looked at and left as it is."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oneiric.paths import Paths
+from oneiric.transport import ServerInfo
+from session_buddy.host import process, stopping
+from session_buddy.host.places import default_database, file_of
+from tests import forkserver
+from tests.samples import session_id_of, start_event
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+Shell = Callable[..., str]
+# Writes an event, and leaves the log as a kill does.
+KILLED = """
+import json, os, signal, sys
+from session_buddy.store import open_store
+from tests.samples import arrival
+open_store(sys.argv[1]).ingest([arrival(json.loads(sys.stdin.read()))])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+BRIDGE = ["mcp", "start", "--transport", "stdio"]
+
+
+def state_of(folder: Path) -> dict[str, str]:
+    """Every file of a folder, with what is in it."""
+    return {path.name: sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+def waiting(paths: Paths) -> set[str]:
+    """The sessions whose journals wait in the outbox."""
+    return {path.stem for path in paths.outbox.glob("*.jsonl")}
+
+
+def ids(listed: "subprocess.CompletedProcess[str]") -> set[str]:
+    """What was listed."""
+    assert listed.returncode == 0, listed.stderr
+    return {line.split("\t")[0] for line in listed.stdout.splitlines()}
+
+
+@pytest.fixture
+def archive(cli: Cli, shell: Shell, paths: Paths, home: Path) -> tuple[Path, str]:
+    """A copy of the history that lies elsewhere, alone in its folder; and the session in it."""
+    session = shell("archived")
+    assert ids(cli("list-sessions")) == {session}
+    copy = home / "elsewhere" / "archive.duckdb"
+    copy.parent.mkdir()
+    shutil.copyfile(default_database(paths), copy)
+    return copy, session
+
+
+def test_another_database_is_listed_and_nothing_is_taken_in(
+    cli: Cli, shell: Shell, paths: Paths, archive: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, archived = archive
+    before, late = state_of(copy.parent), shell("late")
+    monkeypatch.setenv("SESSION_BUDDY_DB_PATH", str(copy))
+    listed, shown = cli("list-sessions"), cli("show-session", archived)
+    assert ids(listed) == {archived}
+    assert shown.returncode == 0
+    for said in (listed.stderr, shown.stderr):
+        assert said.count("\n") == 1
+        assert said.startswith(f"{copy} is only looked at: this user's shells report to ")
+    assert state_of(copy.parent) == before
+    assert waiting(paths) == {late}
+    monkeypatch.delenv("SESSION_BUDDY_DB_PATH")
+    listed = cli("list-sessions")
+    assert (ids(listed), listed.stderr) == ({archived, late}, "")
+
+
+def test_while_there_is_no_history_yet_a_database_that_somebody_names_is_anothers(
+    cli: Cli, shell: Shell, paths: Paths, archive: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, archived = archive
+    shutil.rmtree(paths.state)
+    before, late = state_of(copy.parent), shell("late")
+    monkeypatch.setenv("SESSION_BUDDY_STORAGE_URL", f"duckdb:///{copy}")
+    assert ids(cli("list-sessions")) == {archived}
+    assert state_of(copy.parent) == before
+    assert waiting(paths) == {late}
+
+
+def test_a_log_that_was_left_beside_another_database_is_read_and_left(
+    cli: Cli, archive: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, archived = archive
+    late = start_event(7)
+    command = [sys.executable, "-c", KILLED, f"duckdb:///{copy}"]
+    done = forkserver.run(command, json.dumps(late), cwd=Path(__file__).parents[3])
+    assert done.returncode == -signal.SIGKILL
+    before = state_of(copy.parent)
+    assert set(before) == {"archive.duckdb", "archive.duckdb.wal"}
+    monkeypatch.setenv("SESSION_BUDDY_DB_PATH", str(copy))
+    assert ids(cli("list-sessions")) == {archived, session_id_of(late)}
+    assert state_of(copy.parent) == before
+
+
+def test_another_database_that_somebody_writes_is_held_by_them(
+    cli: Cli, archive: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, _ = archive
+    code = "import sys, duckdb; d = duckdb.connect(sys.argv[1]); print('open', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(copy)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline()
+        monkeypatch.setenv("SESSION_BUDDY_DB_PATH", str(copy))
+        failed = cli("list-sessions")
+        holder.communicate("\n")
+    assert failed.returncode == 1
+    assert f"database {copy} is held by pid {holder.pid} (" in failed.stderr
+
+
+def test_a_backup_of_another_database_takes_nothing_in(
+    cli: Cli, shell: Shell, paths: Paths, archive: tuple[Path, str]
+) -> None:
+    copy, archived = archive
+    before, late = state_of(copy.parent), shell("late")
+    made = cli("backup", "create", "--db", str(copy))
+    assert made.returncode == 0, made.stderr
+    assert waiting(paths) == {late}
+    backup = Path(made.stdout.removeprefix("Backup ").strip())
+    assert backup.parent == copy.parent / "backups"
+    shutil.rmtree(copy.parent / "backups")
+    assert state_of(copy.parent) == before
+    assert ids(cli("list-sessions")) == {archived, late}
+
+
+def test_another_database_that_goes_back_to_a_backup_takes_nothing_in(
+    cli: Cli, shell: Shell, paths: Paths, archive: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, archived = archive
+    backup = cli("backup", "create", "--db", str(copy)).stdout.removeprefix("Backup ").strip()
+    late = shell("late")
+    restored = cli("backup", "restore", backup, "--db", str(copy))
+    assert restored.returncode == 0, restored.stderr
+    assert waiting(paths) == {late}
+    monkeypatch.setenv("SESSION_BUDDY_DB_PATH", str(copy))
+    assert ids(cli("list-sessions")) == {archived}
+
+
+def test_where_the_server_keeps_another_history_a_line_says_so(
+    cli: Cli, server: ServerInfo, shell: Shell, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = home / "mine.duckdb"
+    session = shell()
+    assert session in ids(cli("list-sessions"))
+    shutil.copyfile(_checkpointed(cli), mine)
+    later = shell("later")
+    monkeypatch.setenv("SESSION_BUDDY_DB_PATH", str(mine))
+    listed = cli("list-sessions")
+    assert session in ids(listed)
+    assert later not in ids(listed)
+    assert listed.stderr.count("\n") == 1
+    assert str(file_of(server.database)) in listed.stderr
+    assert "session-buddy mcp restart" in listed.stderr
+
+
+def _checkpointed(cli: Cli) -> Path:
+    return Path(cli("backup", "create").stdout.removeprefix("Backup ").strip())
+
+
+def test_a_database_that_is_not_there_is_made_only_where_somebody_is_told(
+    cli: Cli, shell: Shell, paths: Paths, home: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = shell()
+    assert ids(cli("list-sessions")) == {session}
+    typo = home / "typo.duckdb"
+    failed = cli("backup", "create", "--db", str(typo))
+    assert failed.returncode == 1
+    assert failed.stderr.startswith(f"Error: database {typo} is not there; ")
+    monkeypatch.setenv("SESSION_BUDDY_DB_PATH", str(typo))
+    for command in (["list-sessions"], ["show-session", session], ["backup", "create"]):
+        failed = cli(*command)
+        assert (failed.returncode, failed.stderr.count("\n")) == (1, 1)
+        assert f"database {typo} is not there" in failed.stderr
+    assert not typo.exists()
+    monkeypatch.delenv("SESSION_BUDDY_DB_PATH")
+    started = cli("mcp", "start", "--background", "--db", str(typo))
+    assert started.returncode == 0
+    made, moved = started.stderr.splitlines()
+    assert made == f"There is no database {typo}: it is made."
+    assert moved.startswith("What shells report goes into another history from now on; ")
+    assert moved.endswith(f" duckdb:///{default_database(paths)}.")
+    cli("mcp", "stop")
+
+
+def test_of_a_user_without_a_history_the_one_that_is_named_is_made_with_a_word(
+    cli: Cli, shell: Shell, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, mine = shell(), home / "mine.duckdb"
+    monkeypatch.setenv("SESSION_BUDDY_DB_PATH", str(mine))
+    first, second = cli("list-sessions"), cli("list-sessions")
+    assert ids(first) == ids(second) == {session}
+    assert first.stderr == f"There is no database {mine}: it is made.\n"
+    assert second.stderr == ""
+
+
+# --- an agent's bridge
+
+
+@contextmanager
+def bridged(**environ: str) -> Iterator[Callable[..., dict[str, Any]]]:
+    """A bridge; calls one of its tools."""
+    child = forkserver.popen(
+        [*forkserver.COMMAND, *BRIDGE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **environ},
+    )
+
+    def call(name: str, **arguments: object) -> dict[str, Any]:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        meta = {
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "0"},
+            "io.modelcontextprotocol/clientCapabilities": {},
+        }
+        params = {"name": name, "arguments": arguments, "_meta": meta}
+        child.stdin.write(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}))
+        child.stdin.write("\n")
+        child.stdin.flush()
+        answer: dict[str, Any] = json.loads(child.stdout.readline())
+        content: dict[str, Any] = answer["result"]["structuredContent"] if "result" in answer else answer
+        return content
+
+    with child:
+        try:
+            yield call
+        finally:
+            assert child.stdin is not None
+            child.stdin.close()
+            child.wait(60)
+
+
+def test_a_killed_server_is_brought_back_as_it_was(
+    cli: Cli, paths: Paths, home: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = home / "other.duckdb"
+    monkeypatch.delenv("SESSION_BUDDY_PORT")
+    options = ("--db", str(other), "--port", str(port), "--log-level", "debug")
+    assert cli("mcp", "start", "--background", *options).returncode == 0
+    first = process.running(paths)
+    assert first is not None
+    os.kill(first.pid, signal.SIGKILL)
+    with bridged() as call:
+        assert call("health_check")["database"] == f"duckdb:///{other}"
+    second = process.running(paths)
+    assert second is not None
+    assert (second.url, second.database) == (first.url, first.database)
+    assert second.pid != first.pid
+    assert process.options_of_last(paths)["log_level"] == "debug"
+    stopping.stop(paths)
+
+
+def test_a_bridge_that_names_no_database_makes_no_second_history_in_silence(
+    cli: Cli, shell: Shell, paths: Paths, home: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = home / "mine.duckdb"
+    monkeypatch.setenv("SESSION_BUDDY_DB_PATH", str(mine))
+    session = shell()
+    assert ids(cli("list-sessions")) == {session}
+    monkeypatch.delenv("SESSION_BUDDY_DB_PATH")
+    with bridged() as call:
+        assert call("list_sessions") == {"sessions": []}
+    monkeypatch.setenv("SESSION_BUDDY_DB_PATH", str(mine))
+    listed = cli("list-sessions")
+    assert ids(listed) == {session}
+    assert listed.stderr.startswith(f"{mine} is only looked at: this user's shells report to ")
+    assert cli("mcp", "restart").returncode == 0
+    late = shell("late")
+    listed = cli("list-sessions")
+    assert (ids(listed), listed.stderr) == ({session, late}, "")
+    stopping.stop(paths)
+
+
+def test_a_bridge_asks_the_server_that_the_environment_names(
+    cli: Cli, server: ServerInfo, shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, token = shell(), cli("token", "show").stdout.strip()
+    assert ids(cli("list-sessions")) == {session}
+    home = tmp_path / "on another machine"
+    home.mkdir()
+    named = {"SESSION_BUDDY_MCP_ENDPOINT": server.url, "SESSION_BUDDY_TOKEN": token}
+    with bridged(HOME=str(home), **named) as call:
+        (found,) = call("list_sessions")["sessions"]
+        assert found["session_id"] == session
+    with bridged(HOME=str(home), **{**named, "SESSION_BUDDY_TOKEN": "nonsense"}) as call:
+        assert "HTTP 401" in call("list_sessions")["error"]["message"]
+    assert not (home / ".local").exists()
