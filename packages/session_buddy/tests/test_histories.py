@@ -169,6 +169,15 @@ def test_where_the_server_keeps_another_history_a_line_says_so(
     assert "session-buddy mcp restart" in listed.stderr
 
 
+def test_a_mistyped_name_of_the_database_is_told_where_a_server_runs(
+    cli: Cli, server: ServerInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SESSION_BUDDY_DB_PTH", "/srv/other.duckdb")
+    failed = cli("list-sessions")
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("Error: SESSION_BUDDY_DB_PTH: unknown setting (did you mean ")
+
+
 def _checkpointed(cli: Cli) -> Path:
     return Path(cli("backup", "create").stdout.removeprefix("Backup ").strip())
 

@@ -10,6 +10,7 @@ import yaml
 from pydantic import SecretStr
 
 from session_buddy.errors import ConfigurationError
+from session_buddy.host import variables
 from session_buddy.host.settings import FOLDER_KEYS, BackupSettings, Settings, load_settings
 
 SHIPPED = Path(__file__).parents[3] / "settings" / "session-buddy.yaml"
@@ -210,6 +211,11 @@ def test_a_mistyped_variable_is_named(
     monkeypatch.setenv(name, "1")
     with pytest.raises(ConfigurationError, match=f"^{name}: unknown setting{re.escape(hint)}; allowed: "):
         load_settings()
+
+
+def test_the_variables_are_the_settings() -> None:
+    keys = {f"backup__{key}" for key in BackupSettings.model_fields} | Settings.model_fields.keys()
+    assert {f"{variables.PREFIX}{key.upper()}" for key in keys - {"backup"}} == variables.SETTINGS
 
 
 def test_a_lease_is_no_shorter_than_four_heartbeats(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,13 +29,13 @@ from session_buddy.errors import (
     UnknownSession,
 )
 from session_buddy.host import process
+from session_buddy.host.variables import DATABASE, OTHERS, PREFIX, SETTINGS
 from session_buddy.intake.outbox import hand_over
 
 LOCK_SECONDS: Final = 5.0
 IF_REFUSED: Final = "put one that `session-buddy token create` made there into SESSION_BUDDY_TOKEN"
 _CALL_SECONDS: Final = 30.0
 _POST_SECONDS: Final = 600.0
-_DATABASE_VARIABLES: Final = ("SESSION_BUDDY_STORAGE_URL", "SESSION_BUDDY_DB_PATH")
 
 
 Tell = Callable[[str], None]
@@ -206,7 +206,9 @@ def local_server(database: str | None = None) -> ServerInfo | None:
     info = process.running(user_paths())
     if info is None:
         return None
-    if database is None and any(os.environ.get(name) for name in _DATABASE_VARIABLES):
+    named = {name for name, value in os.environ.items() if name.startswith(PREFIX) and value}
+    # One that is mistyped may have been meant to name the database: the settings name it.
+    if database is None and (named & DATABASE or named - SETTINGS - OTHERS):
         from session_buddy.host.settings import load_settings  # 0.3 s, and rarely needed
 
         database = load_settings().database_url()

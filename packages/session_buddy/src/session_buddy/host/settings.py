@@ -20,15 +20,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 from pydantic_settings.sources import EnvSettingsSource
 
-from oneiric.config import ENDPOINT_VARIABLES
 from oneiric.contract import DEFAULT_HEARTBEAT_SECONDS, DEFAULT_LEASE_SECONDS, LEASE_BEATS
 from oneiric.paths import Paths, user_paths
 from session_buddy.errors import ConfigurationError
 from session_buddy.host.places import APP, default_database, is_ours, working_folder
+from session_buddy.host.variables import OTHERS, PREFIX
 
-PREFIX: Final = "SESSION_BUDDY_"
-# Variables that are no settings: of the emitter, and of the command line.
-OTHER_VARIABLES: Final = frozenset({*ENDPOINT_VARIABLES, "SESSION_BUDDY_DEBUG"})
 FOLDER_KEYS: Final = frozenset({"port", "log_level"})
 DATABASE_KEYS: Final = frozenset({"storage_url", "db_path"})
 OTHERS_KEYS: Final = frozenset({"backup"})
@@ -212,7 +209,7 @@ def _over(below: object, above: object) -> object:
 def _environment() -> _Layer:
     for name in os.environ:
         key, _, _ = name.removeprefix(PREFIX).lower().partition("__")
-        if name.startswith(PREFIX) and name not in OTHER_VARIABLES and key not in Settings.model_fields:
+        if name.startswith(PREFIX) and name not in OTHERS and key not in Settings.model_fields:
             guess = difflib.get_close_matches(key, Settings.model_fields, n=1, cutoff=0.75)
             hint = f" (did you mean {_variables(guess[0])}?)" if guess else ""
             allowed = ", ".join(map(_variables, Settings.model_fields))
