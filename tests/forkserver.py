@@ -33,18 +33,19 @@ import socket
 import subprocess
 import sys
 import termios
+import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 COMMAND: Final = [sys.executable, "-P", "-m", "session_buddy"]
 _OF_THE_RUN: Final = dict(os.environ)
 # What has a process measured by coverage: where it is forked, that costs little; where Python starts it, it
 # doubles the time in which a server's libraries are loaded. So tests may take it out of their environment.
-_MEASURED: Final = {name: value for name, value in _OF_THE_RUN.items() if name == "COVERAGE_PROCESS_CONFIG"}
+MEASURED: Final = {name: value for name, value in _OF_THE_RUN.items() if name == "COVERAGE_PROCESS_CONFIG"}
 # Beginnings of the names of variables that are read once, while Python starts or a library is loaded.
 _READ_ONCE: Final = ("PYTHON", "LC_", "LANG", "LD_", "FASTMCP_", "PYDANTIC_", "TYPER_", "FORCE_COLOR")
 _UTF8: Final = (".UTF-8", ".utf8")
@@ -200,7 +201,7 @@ class _Forked(subprocess.Popen[str]):
         streams = [own if file == -1 else file for own, file in enumerate(given)]
         request = Request(
             list(asked["args"][1:]),
-            {**os.environ, **_MEASURED} if asked["env"] is None else dict(asked["env"]),
+            {**os.environ, **MEASURED} if asked["env"] is None else dict(asked["env"]),
             bool(asked["start_new_session"]),
             os.umask(0o77),
         )
@@ -249,7 +250,8 @@ class _Interpreter:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         # Longer than any environment: a request is one datagram, and so whole, whoever asks at the same time.
         self._control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LONGEST)
-        environ = {name: os.environ[name] for name in _INHERITED if name in os.environ} | _OF_A_SERVER
+        environ = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+        environ |= _OF_A_SERVER | MEASURED
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", __file__, str(theirs.fileno()), kind],
@@ -288,29 +290,37 @@ class Request(NamedTuple):
 
 def load(kind: Kind) -> None:
     """Load everything that a command loads, now or later."""
-    for package in map(importlib.import_module, kind.packages):
-        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            if not module.name.startswith(kind.left_out):
-                importlib.import_module(module.name)
+    with measured():
+        for package in map(importlib.import_module, kind.packages):
+            for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+                if not module.name.startswith(kind.left_out):
+                    importlib.import_module(module.name)
     for name in kind.late:
         with suppress(ModuleNotFoundError):
             importlib.import_module(name)
-    _rehearse_coverage()
     assert len(list(Path("/proc/self/task").iterdir())) == 1, "a thread would be missing in each child"
     # Each child would look through all of this for garbage when it ends, and so copy it: half a second.
     gc.collect()
     gc.freeze()
 
 
-def _rehearse_coverage() -> None:
-    """Measure nothing, once: what that looks up and loads is a tenth of a second, which children need not."""
-    import multiprocessing.spawn  # noqa: F401 - what the settings have measured, too
+@contextmanager
+def measured() -> Iterator[None]:
+    """Have coverage measure what runs here, if it measures at all.
+
+    It is loaded either way, with what the settings have it measure, too: that is a tenth of a second for each
+    child.
+    """
+    import multiprocessing.spawn  # noqa: F401
 
     import coverage
 
-    rehearsal = coverage.Coverage(data_file=None, config_file=False)
-    rehearsal.start()
-    rehearsal.stop()
+    measuring = coverage.process_startup(force=True)
+    yield
+    if measuring:
+        measuring.stop()
+        measuring.save()
+        atexit.unregister(measuring._atexit)  # children would do it once more
 
 
 def fork_on_request(control: socket.socket) -> Request | None:
@@ -413,6 +423,34 @@ def start(words: list[str]) -> None:
         exec(compile(what, "<string>", "exec"), vars(main))  # noqa: S102 - as Python does
 
 
+def code_of(words: list[str]) -> int:
+    """Run what was asked for; its exit code, as Python makes it of what was raised."""
+    try:
+        start(words)
+    except SystemExit as left:
+        if left.code is None or isinstance(left.code, int):
+            return left.code or 0
+        sys.stderr.write(f"{left.code}\n")
+        return 1
+    except BaseException:  # noqa: BLE001 - as Python does
+        sys.excepthook(*sys.exc_info())
+        return 1
+    return 0
+
+
+def end(code: int) -> NoReturn:
+    """End as an interpreter does, but for one thing: its modules are not taken apart, which takes 40 ms."""
+    threading._shutdown()  # type: ignore[attr-defined]  # Python's own
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        code = 120  # as Python has it
+    with suppress(OSError, ValueError):
+        sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
     atexit.register(say_no_more)  # the first to be registered is called last
     # Ctrl-C at the terminal is for those who run the tests; children get what it is by default.
@@ -420,5 +458,7 @@ if __name__ == "__main__":
     load(_KINDS[sys.argv[2]])
     # A child has left the loop before it begins, and so ends where the interpreter ends.
     child = fork_on_request(socket.socket(fileno=int(sys.argv[1])))
-    if child:
+    if child and "session_buddy" in child.words[1:3]:
+        end(code_of(child.words))
+    elif child:
         start(child.words)

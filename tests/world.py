@@ -52,7 +52,7 @@ class World:
         self.environ = self._environ(folder / "ipython")
 
     def _environ(self, ipython: Path) -> dict[str, str]:
-        # Without what measures coverage, which doubles the time of a start; commands that are forked have it.
+        # Without what measures coverage: what runs here is measured in the tests of each package.
         inherited = ("LANG", "PYTHONWARNINGS")
         return {name: os.environ[name] for name in inherited if name in os.environ} | {
             "HOME": str(self.home),
@@ -101,7 +101,6 @@ class World:
         """Run a command to its end; ``code`` is the exit code that it must give."""
         options = {"env": self.environ, "cwd": self.checkout, "stdin": subprocess.DEVNULL, **options}
         if self._is_forked(command):
-            options["env"] = {**options["env"], **_measuring()}
             done = forkserver.run([*forkserver.COMMAND, *command[1:]], timeout=PATIENCE, **options)
         else:
             done = subprocess.run(
@@ -185,11 +184,6 @@ class World:
         )
         child.expect("In ")
         return child
-
-
-def _measuring() -> dict[str, str]:
-    """What has coverage measured, which in a process that is forked costs little."""
-    return {name: value for name, value in os.environ.items() if name == "COVERAGE_PROCESS_CONFIG"}
 
 
 def _made(folder: Path) -> Path:

@@ -229,7 +229,7 @@ def bridged(**environ: str) -> Iterator[Callable[..., dict[str, Any]]]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, **environ},
+        env={**os.environ, **forkserver.MEASURED, **environ},
     )
 
     def call(name: str, **arguments: object) -> dict[str, Any]:

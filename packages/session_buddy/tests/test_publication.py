@@ -61,7 +61,7 @@ def test_what_somebody_removes_comes_back(
     if what in ("socket", "both"):
         server.socket.unlink()
     if what == "state":
-        shutil.rmtree(paths.server_file.parent)
+        paths.server_file.parent.rename(paths.state / "removed")
     assert eventually(lambda: process.running(paths)) == server
     session = shell()
     assert session in cli("list-sessions").stdout
