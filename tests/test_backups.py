@@ -144,7 +144,7 @@ def test_back_to_a_backup_with_what_came_since(world: World) -> None:
     assert instance(world) != former
     world.stop_server()
     left = {path.name for path in world.database.parent.iterdir()}
-    assert left == {"sessions.duckdb", "sessions.duckdb.turn", "backups", aside.name, listed.name}
+    assert left == {"sessions.duckdb", "backups", aside.name, listed.name}
 
 
 def test_a_live_shell_reports_itself_to_the_history_that_went_back(world: World) -> None:
@@ -463,7 +463,7 @@ def test_the_database_of_a_server_that_was_started_with_another_is_named(world: 
             world.said(f"session-buddy backup create --db {world.database}").removeprefix("Backup ").strip()
         )
     assert copied.startswith(f"{made.parent}/sessions-")
-    refused = world.run("session-buddy", "backup", "restore", copied, code=1)
+    refused = world.run("session-buddy", "backup", "restore", copied, "--db", str(world.database), code=1)
     assert f", with the database {other}); stop it first" in refused.stderr
     with duckdb.connect(copied, read_only=True) as copy:
         assert copy.execute("FROM sessions").fetchall() == [], "they are the server's"

@@ -151,7 +151,7 @@ TROUBLES = (
         "Session not recorded: database cannot be written",
         "one line that names the file, exit code 1",
         "the folder cannot be made, the disk is full, the file belongs to another user",
-        "`session-buddy mcp health`, the log; correct the folder or set `SESSION_BUDDY_DB_PATH`",
+        "`session-buddy mcp health`, the log; correct the folder or start it with another, `--db`",
         "session-buddy mcp start",
         ("session-buddy",),
         1,

@@ -25,8 +25,9 @@ from mcp.client.stdio import stdio_client
 from oneiric.paths import Paths
 from oneiric.testing import start_event
 from oneiric.transport import Endpoint, ServerInfo
+from session_buddy.client import bridge
 from session_buddy.client.bridge import Bridge, Message
-from session_buddy.host import process, stopping
+from session_buddy.host import process
 
 BRIDGE = ["-P", "-m", "session_buddy", "mcp", "start", "--transport", "stdio"]
 META = {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}
@@ -110,8 +111,8 @@ def test_a_name_cannot_break_out_of_its_header(name: str) -> None:
     assert header.isprintable()
 
 
-@pytest.mark.parametrize("line", [b"[]", b"7", b'{"params": [], "id": 1}', b'{"params": {"_meta": 3}}'])
-def test_any_json_is_a_message(line: bytes) -> None:
+@pytest.mark.parametrize("line", [b'{"params": [], "id": 1}', b'{"params": {"_meta": 3}}'])
+def test_any_object_is_a_message(line: bytes) -> None:
     assert Message.parse(line).version is None
 
 
@@ -331,14 +332,40 @@ def test_no_request_is_left_without_an_answer(server: ServerInfo) -> None:
         _call(8, "track_events", events=["x" * 10_000_000]),
         _call(9, "no_such_tool"),
         b'{"jsonrpc":"2.0","id":10,"method":"tools/call","params":{"name":{},"arguments":[]}}\n',
+        b'{"jsonrpc":"2.0","id":null,"method":"ping"}\n',
         _call(11, "health_check"),
     ]
     answers = _bridged(*lines)
-    assert set(answers) == {1, 2, 3, 4, 5, "6", 7, 8, 9, 10, 11}
+    assert set(answers) == {1, 2, 3, 4, 5, "6", 7, 8, 9, 10, None, 11}
     for request_id in (2, 3, 4, 5, "6", 8):
         assert answers[request_id]["error"]["message"], request_id
     assert "HTTP 413" in answers[8]["error"]["message"]
     assert answers[11]["result"]["structuredContent"]["database"] == server.database
+
+
+@pytest.mark.parametrize("line", [b"7\n", b"[]\n", b'[{"jsonrpc":"2.0","id":1,"method":"ping"}]\n'])
+def test_what_is_no_message_is_told(home: Path, line: bytes) -> None:
+    [answer] = _answers(lambda: home / "nowhere", line)
+    assert (answer["id"], answer["error"]["code"]) == (None, -32600)
+
+
+def test_the_last_words_of_a_client_are_heard(tmp_path: Path) -> None:
+    spoken, heard = os.pipe()[::-1], os.pipe()
+    long = b"x" * 3_000_000
+    writing = threading.Thread(target=_say, args=(spoken[0], [b"one\ntwo\n" + long, b"\nlast"], heard[0]))
+    writing.start()
+    assert list(bridge.lines(spoken[1], heard[1])) == [b"one", b"two", long, b"last"]
+    writing.join()
+    os.close(spoken[1])
+    os.close(heard[1])
+
+
+def _say(sink: int, words: list[bytes], source: int) -> None:
+    """As a client that leaves when it has spoken: nobody reads the answers any more."""
+    os.close(source)
+    with os.fdopen(sink, "wb") as pipe:
+        for word in words:
+            pipe.write(word)
 
 
 CLIENT = """
@@ -425,9 +452,9 @@ def test_a_stop_is_not_undone_by_who_asks_five_times_a_second(
     assert all("result" in answer for answer in answers[asked:])
     assert _bridged(_line(id=1, method="ping"))[1]["result"] == {}
     assert cli("mcp", "stop").returncode == 0
-    # Who begins to ask now wants a server.
-    assert _bridged(_line(id=1, method="ping"))[1]["result"] == {}
-    stopping.stop(paths)
+    # Nor by a client that starts its bridge again.
+    assert "session-buddy mcp start" in _bridged(_line(id=1, method="ping"))[1]["error"]["message"]
+    assert process.running(paths) is None
 
 
 def test_a_server_that_hangs_is_told_to_its_client(server: ServerInfo) -> None:

@@ -122,25 +122,40 @@ def test_starting_twice_says_that_it_runs(cli: Cli, server: ServerInfo, how: lis
 
 
 @pytest.mark.parametrize(
-    ("options", "code"),
+    ("options", "variable", "said"),
     [
-        (["--port", "1"], 1),
-        (["--host", "127.0.0.2"], 1),
-        (["--log-level", "debug"], 1),
-        (["--db", "other.duckdb"], 1),
-        (["--background", "--db", "other.duckdb"], 1),
-        (["--log-level", "info", "--db", ".local/share/session-buddy/sessions.duckdb"], 0),
+        (["--port", "1"], "", "SESSION_BUDDY_PORT="),
+        (["--host", "127.0.0.2"], "", "it has SESSION_BUDDY_HOST=127.0.0.1, not 127.0.0.2"),
+        (["--background"], "SESSION_BUDDY_LOG_LEVEL=debug", "it has SESSION_BUDDY_LOG_LEVEL=info, not debug"),
+        ([], "SESSION_BUDDY_PORT=9000", "not 9000"),
+        (["--background", "--db", "other.duckdb"], "", "/other.duckdb"),
+        (["--log-level", "info", "--db", ".local/share/session-buddy/sessions.duckdb"], "", ""),
+        (["--port", "0"], "", ""),
     ],
 )
-def test_options_that_a_server_that_runs_does_not_have_are_not_obeyed(
-    cli: Cli, server: ServerInfo, home: Path, options: list[str], code: int
+def test_what_a_server_that_runs_does_not_have_is_not_obeyed(
+    cli: Cli, server: ServerInfo, home: Path, options: list[str], variable: str, said: str
 ) -> None:
-    again = cli("mcp", "start", *options)
-    assert again.returncode == code
+    name, _, value = variable.partition("=")
+    again = cli("mcp", "start", *options, env={**os.environ, **({name: value} if name else {})})
+    assert again.returncode == bool(said)
     assert again.stdout.startswith("Session-Buddy is already running")
-    assert again.stderr.count("\n") == code
-    assert ("session-buddy mcp restart" in again.stderr) is bool(code)
+    assert again.stderr.count("\n") == bool(said)
+    assert said in again.stderr
+    assert ("session-buddy mcp restart" in again.stderr) is bool(said)
     assert not (home / "other.duckdb").exists()
+
+
+def test_a_terminal_that_is_closed_ends_the_foreground_in_order(
+    foreground: "pexpect.spawn[str]", paths: Paths
+) -> None:
+    info = read_server_file(paths)
+    assert info is not None
+    with Path(os.devnull).open() as null:
+        os.dup2(null.fileno(), foreground.child_fd)  # which closes it
+    assert foreground.wait() == 0
+    assert Path(info.log).read_text().splitlines()[-1].endswith('event="server stopped"')
+    assert not info.socket.exists()
 
 
 @pytest.mark.parametrize("how", [[], ["--background"]])

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +18,8 @@ import pytest
 from oneiric.paths import Paths
 from oneiric.transport import ServerInfo
 from session_buddy.host import process, stopping
-from session_buddy.host.places import default_database, file_of
+from session_buddy.host.histories import own
+from session_buddy.host.places import file_of
 from tests import forkserver
 from tests.samples import session_id_of, start_event
 
@@ -57,7 +59,7 @@ def archive(cli: Cli, shell: Shell, paths: Paths, home: Path) -> tuple[Path, str
     assert ids(cli("list-sessions")) == {session}
     copy = home / "elsewhere" / "archive.duckdb"
     copy.parent.mkdir()
-    shutil.copyfile(default_database(paths), copy)
+    shutil.copyfile(file_of(own(paths)), copy)
     return copy, session
 
 
@@ -72,7 +74,7 @@ def test_another_database_is_listed_and_nothing_is_taken_in(
     assert shown.returncode == 0
     for said in (listed.stderr, shown.stderr):
         assert said.count("\n") == 1
-        assert said.startswith(f"{copy} is only looked at: this user's shells report to ")
+        assert said.startswith(f"{copy} is only looked at: your own history is ")
     assert state_of(copy.parent) == before
     assert waiting(paths) == {late}
     monkeypatch.delenv("SESSION_BUDDY_DB_PATH")
@@ -169,11 +171,12 @@ def test_where_the_server_keeps_another_history_a_line_says_so(
     assert "session-buddy mcp restart" in listed.stderr
 
 
-def test_a_mistyped_name_of_the_database_is_told_where_a_server_runs(
-    cli: Cli, server: ServerInfo, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("command", [["list-sessions"], ["mcp", "status"], ["mcp", "stop"], BRIDGE])
+def test_a_mistyped_variable_is_told_where_a_server_runs(
+    cli: Cli, server: ServerInfo, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
     monkeypatch.setenv("SESSION_BUDDY_DB_PTH", "/srv/other.duckdb")
-    failed = cli("list-sessions")
+    failed = cli(*command)
     assert failed.returncode == 1
     assert failed.stderr.startswith("Error: SESSION_BUDDY_DB_PTH: unknown setting (did you mean ")
 
@@ -187,10 +190,10 @@ def test_a_database_that_is_not_there_is_made_only_where_somebody_is_told(
 ) -> None:
     session = shell()
     assert ids(cli("list-sessions")) == {session}
-    typo = home / "typo.duckdb"
+    first, typo = file_of(own(paths)), home / "typo.duckdb"
     failed = cli("backup", "create", "--db", str(typo))
     assert failed.returncode == 1
-    assert failed.stderr.startswith(f"Error: database {typo} is not there; ")
+    assert failed.stderr == f"Error: database {typo} is not there; your own history is {first}\n"
     monkeypatch.setenv("SESSION_BUDDY_DB_PATH", str(typo))
     for command in (["list-sessions"], ["show-session", session], ["backup", "create"]):
         failed = cli(*command)
@@ -201,10 +204,77 @@ def test_a_database_that_is_not_there_is_made_only_where_somebody_is_told(
     started = cli("mcp", "start", "--background", "--db", str(typo))
     assert started.returncode == 0
     made, moved = started.stderr.splitlines()
-    assert made == f"There is no database {typo}: it is made."
-    assert moved.startswith("What shells report goes into another history from now on; ")
-    assert moved.endswith(f" duckdb:///{default_database(paths)}.")
+    assert made == f"There was no database {typo}: it is made."
+    assert moved == f"Your own history is {typo} from now on; before, it was {first}."
     cli("mcp", "stop")
+
+
+def test_who_names_no_database_means_the_own_history(
+    cli: Cli, shell: Shell, paths: Paths, home: Path, port: int
+) -> None:
+    mine = home / "mine.duckdb"
+    assert cli("mcp", "start", "--background", "--db", str(mine)).returncode == 0
+    assert cli("mcp", "stop").returncode == 0
+    session = shell()
+    listed = cli("list-sessions")
+    assert (ids(listed), listed.stderr) == ({session}, "")
+    assert cli("backup", "create").stdout.startswith(f"Backup {home}/backups/mine-")
+    # A reboot later an agent opens its bridge.
+    stopping.forget_mark(paths)
+    with bridged() as call:
+        (found,) = call("list_sessions")["sessions"]
+        assert found["session_id"] == session
+    assert cli("mcp", "restart").stderr == ""
+    info = process.running(paths)
+    assert info is not None
+    assert file_of(info.database) == mine
+    stopping.stop(paths)
+    assert not (paths.data / "session-buddy" / "sessions.duckdb").exists()
+
+
+def test_the_own_history_is_known_by_any_of_its_names(
+    cli: Cli, shell: Shell, paths: Paths, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = shell()
+    assert ids(cli("list-sessions")) == {first}
+    (home / "link").symlink_to(file_of(own(paths)).parent)
+    second = shell()
+    other_name = home / "link" / ".." / "session-buddy" / "sessions.duckdb"
+    monkeypatch.setenv("SESSION_BUDDY_DB_PATH", str(other_name))
+    listed = cli("list-sessions")
+    assert (ids(listed), listed.stderr) == ({first, second}, "")
+
+
+def test_a_start_that_fails_moves_no_history(
+    cli: Cli, shell: Shell, paths: Paths, home: Path, port: int
+) -> None:
+    session = shell()
+    assert ids(cli("list-sessions")) == {session}
+    before = own(paths)
+    with socket.create_server(("127.0.0.1", port)):
+        failed = cli("mcp", "start", "--background", "--db", str(home / "other.duckdb"))
+        restarted = cli("mcp", "restart", "--db", str(home / "other.duckdb"))
+    for said in (failed, restarted):
+        assert said.returncode == 1
+        assert f"port {port} is taken by" in said.stderr
+        assert said.stderr.count("\n") == 1
+    assert own(paths) == before
+    assert stopping.mark_of_stop(paths) is None, "a bridge may start it again"
+
+
+def test_of_sixteen_first_commands_none_is_refused(
+    shell: Shell, paths: Paths, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = shell()
+    monkeypatch.setenv("SESSION_BUDDY_DB_PATH", str(home / "mine.duckdb"))
+    piped: dict[str, Any] = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+    listing = [forkserver.popen([*forkserver.COMMAND, "list-sessions"], **piped) for _ in range(16)]
+    said = [child.communicate(timeout=60) for child in listing]
+    assert all(session in printed for printed, _ in said)
+    assert sorted(complaint for _, complaint in said) == [
+        *[""] * 15,
+        f"There is no database {home}/mine.duckdb: it is made.\n",
+    ]
 
 
 def test_of_a_user_without_a_history_the_one_that_is_named_is_made_with_a_word(
@@ -263,7 +333,8 @@ def test_a_killed_server_is_brought_back_as_it_was(
     other = home / "other.duckdb"
     monkeypatch.delenv("SESSION_BUDDY_PORT")
     options = ("--db", str(other), "--port", str(port), "--log-level", "debug")
-    assert cli("mcp", "start", "--background", *options).returncode == 0
+    named = {"SESSION_BUDDY_ALLOWED_HOSTS": "buddy.example,b.example"}
+    assert cli("mcp", "start", "--background", *options, env={**os.environ, **named}).returncode == 0
     first = process.running(paths)
     assert first is not None
     os.kill(first.pid, signal.SIGKILL)
@@ -273,11 +344,13 @@ def test_a_killed_server_is_brought_back_as_it_was(
     assert second is not None
     assert (second.url, second.database) == (first.url, first.database)
     assert second.pid != first.pid
-    assert process.options_of_last(paths)["log_level"] == "debug"
+    said = process.settings_of_last(paths)
+    assert said["SESSION_BUDDY_LOG_LEVEL"] == "debug"
+    assert said["SESSION_BUDDY_ALLOWED_HOSTS"] == "buddy.example,b.example"
     stopping.stop(paths)
 
 
-def test_a_bridge_that_names_no_database_makes_no_second_history_in_silence(
+def test_a_bridge_that_names_no_database_makes_no_second_history(
     cli: Cli, shell: Shell, paths: Paths, home: Path, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = home / "mine.duckdb"
@@ -286,16 +359,19 @@ def test_a_bridge_that_names_no_database_makes_no_second_history_in_silence(
     assert ids(cli("list-sessions")) == {session}
     monkeypatch.delenv("SESSION_BUDDY_DB_PATH")
     with bridged() as call:
-        assert call("list_sessions") == {"sessions": []}
-    monkeypatch.setenv("SESSION_BUDDY_DB_PATH", str(mine))
-    listed = cli("list-sessions")
-    assert ids(listed) == {session}
-    assert listed.stderr.startswith(f"{mine} is only looked at: this user's shells report to ")
-    assert cli("mcp", "restart").returncode == 0
-    late = shell("late")
-    listed = cli("list-sessions")
-    assert (ids(listed), listed.stderr) == ({session, late}, "")
+        (found,) = call("list_sessions")["sessions"]
+        assert found["session_id"] == session
     stopping.stop(paths)
+
+
+def test_a_bridge_that_names_another_database_than_the_servers_says_so(
+    cli: Cli, server: ServerInfo, home: Path
+) -> None:
+    other = str(home / "other.duckdb")
+    for arguments, environ in ((["--db", other], {}), ([], {"SESSION_BUDDY_DB_PATH": other})):
+        done = cli(*BRIDGE, *arguments, env={**os.environ, **environ}, typed="")
+        assert done.returncode == 0
+        assert done.stderr == f"it keeps {file_of(server.database)}, not {other}\n"
 
 
 def test_a_bridge_asks_the_server_that_the_environment_names(

@@ -1,8 +1,6 @@
 import json
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -52,21 +50,6 @@ def test_another_users_socket_is_no_server(listener: ServerInfo, paths: Paths) -
 def test_a_torn_server_file_means_that_none_runs(listener: ServerInfo, paths: Paths, content: str) -> None:
     paths.server_file.write_text(content)
     assert process.running(paths) is None
-
-
-def test_health_of_a_port_where_nobody_listens(port: int) -> None:
-    assert not process.healthy(f"http://127.0.0.1:{port}/mcp")
-
-
-def test_health_asks_for_the_answer_of_a_web_server(port: int) -> None:
-    with socket.create_server(("127.0.0.1", port)) as door:
-        door.settimeout(60)
-        code = f"import {process.__name__} as p; print(p.healthy('http://127.0.0.1:{port}/mcp'))"
-        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as asking:
-            connection, _ = door.accept()
-            connection.sendall(b"what?\r\n\r\n")
-            connection.close()
-            assert asking.communicate()[0] == "False\n"
 
 
 def test_the_server_of_another_start_is_told_from_a_new_one(server: ServerInfo, paths: Paths) -> None:

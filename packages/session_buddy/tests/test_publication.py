@@ -52,7 +52,7 @@ def test_after_a_logout_it_listens_in_the_state_folder(
     runtime.mkdir()  # for the fixture, which removes it
 
 
-@pytest.mark.parametrize("what", ["server.json", "socket", "both", "state"])
+@pytest.mark.parametrize("what", ["server.json", "torn", "socket", "both", "state"])
 def test_what_somebody_removes_comes_back(
     cli: Cli, shell: Shell, server: ServerInfo, paths: Paths, what: str
 ) -> None:
@@ -60,6 +60,8 @@ def test_what_somebody_removes_comes_back(
         paths.server_file.unlink()
     if what in ("socket", "both"):
         server.socket.unlink()
+    if what == "torn":
+        paths.server_file.write_text("{")
     if what == "state":
         paths.server_file.parent.rename(paths.state / "removed")
     assert eventually(lambda: process.running(paths)) == server
@@ -118,11 +120,9 @@ def test_what_hangs_is_ended_by_force(cli: Cli, server: ServerInfo, paths: Paths
 def test_after_a_stop_a_mark_says_so_until_a_server_starts(
     cli: Cli, server: ServerInfo, paths: Paths, port: int
 ) -> None:
-    assert stopping.stop_mark(paths) is None
+    assert stopping.mark_of_stop(paths) is None
     stopping.stop(paths)
-    mark = stopping.stop_mark(paths)
-    assert mark is not None
-    assert not mark.restarting
+    assert stopping.mark_of_stop(paths) == "stop"
     assert cli("mcp", "start", "--background").returncode == 0
-    assert stopping.stop_mark(paths) is None
+    assert stopping.mark_of_stop(paths) is None
     stopping.stop(paths)

@@ -214,7 +214,7 @@ def test_a_file_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path, m
     path = tmp_path / "x.duckdb"
     make(path)
     before = digest(path)
-    with pytest.raises(NotADatabase, match=r"it was left as it is: name another with SESSION_BUDDY_DB_PATH"):
+    with pytest.raises(NotADatabase, match="it was left as it is; use another database: session-buddy mcp"):
         open_store(f"duckdb:///{path}")
     assert digest(path) == before
     assert [file.name for file in tmp_path.iterdir()] == ["x.duckdb"]

@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
+
+USE_ANOTHER: Final = "use another database: session-buddy mcp restart --db PATH"
 
 
 class SessionBuddyError(Exception):
@@ -51,9 +54,7 @@ class StoreLocked(StoreError):  # noqa: N818 - reads as the fact it states
 
     def __init__(self, database: str, holder_pid: int | None = None, program: str | None = None) -> None:
         holder = f"pid {holder_pid} ({program or 'unknown program'})" if holder_pid else "another process"
-        super().__init__(
-            f"database {database} is held by {holder}; stop it, or name another with SESSION_BUDDY_DB_PATH"
-        )
+        super().__init__(f"database {database} is held by {holder}; stop it, or {USE_ANOTHER}")
 
 
 class StoreUnavailable(StoreError):  # noqa: N818 - reads as the fact it states
@@ -69,7 +70,7 @@ class NotADatabase(StoreError):  # noqa: N818 - reads as the fact it states
 
     def __init__(self, fact: str) -> None:
         self.fact = fact
-        super().__init__(f"{fact}; it was left as it is: name another with SESSION_BUDDY_DB_PATH")
+        super().__init__(f"{fact}; it was left as it is; {USE_ANOTHER}")
 
 
 class NewerDatabase(StoreError):  # noqa: N818 - reads as the fact it states
@@ -83,9 +84,7 @@ class NewerDatabase(StoreError):  # noqa: N818 - reads as the fact it states
         self.fact = (
             f"database {database} was written by a newer Session-Buddy (schema {found}; this knows {known})"
         )
-        super().__init__(
-            f"{self.fact}; upgrade session-buddy, or name another database with SESSION_BUDDY_DB_PATH"
-        )
+        super().__init__(f"{self.fact}; upgrade session-buddy, or {USE_ANOTHER}")
 
 
 class StoreClosed(StoreError):  # noqa: N818 - reads as the fact it states

@@ -1,11 +1,13 @@
 """The command ``session-buddy``: each command parses, makes one call and prints."""
 
+import os
 from typing import Annotated
 
 import typer
 
 from session_buddy.cli import backup, edge, mcp, sessions, token
 from session_buddy.cli.wording import App, Commands
+from session_buddy.host.variables import require_known
 
 __all__ = ["app", "main"]
 
@@ -47,9 +49,9 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with 
 @app.callback()
 def _options(
     *,
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback has printed it
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and leave."),
     ] = False,
 ) -> None:
-    pass
+    require_known(os.environ)

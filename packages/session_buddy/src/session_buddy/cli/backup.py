@@ -1,5 +1,6 @@
 """``backup create|list|restore``: copies of the history, and the way back to one."""
 
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -18,6 +19,7 @@ from session_buddy.keep.backups import LATEST, Backup, Backups
 if TYPE_CHECKING:
     from session_buddy.keep.restore import Restored
 
+_LOCAL_ONLY: Final = "this command knows the local database only"
 FIELDS: Final = ("name", "made_at", "bytes", "path")
 
 app = App(name="backup", help="Backups of the history: make, list, go back to one.", no_args_is_help=True)
@@ -45,15 +47,18 @@ Examples:
 @app.command(epilog=_CREATE_EXAMPLES)
 def create(db: Database = None) -> None:
     """Make a backup now, with a server running or not."""
-    facts.tell_named("this command backs up the local database only")
-    server = ask.local_server(_named(db))
-    path = ask.post(server, "/api/backup")["path"] if server is not None else _make(db).path
+    facts.tell_named(_LOCAL_ONLY)
+    named = _named(db)
+    server = ask.local_server(named)
+    with nullcontext(server) if server else ask.at_the_file(named) as server:
+        path = ask.post(server, "/api/backup")["path"] if server else _make(db).path
     edge.say(f"Backup {path}")
 
 
 @app.command("list", epilog=_LIST_EXAMPLES)
 def list_backups(form: FormatOption = None, db: Database = None) -> None:
     """List the backups, newest first."""
+    facts.tell_named(_LOCAL_ONLY)
     backups = _backups(db)
     rows = [_row(backup) for backup in backups.listed()]
     if not rows and form is None and edge.on_terminal():
@@ -86,10 +91,11 @@ def restore(
     """Put a backup in the database's place, with what the journals have on top.
 
     The present database is set aside. A server has to be stopped first. Which database it is, the
-    settings say, or --db: that of the server, if it was started with one.
+    settings say, or --db; where neither does, your own history.
     """
     from session_buddy.keep.restore import restore as put_back  # the database's library
 
+    facts.tell_named(_LOCAL_ONLY)
     edge.say(_in_words(put_back(_url(db), name, user_paths(), datetime.now(UTC))))
 
 
@@ -136,10 +142,10 @@ def _backups(db: str | None) -> Backups:
 
 
 def _make(db: str | None) -> Backup:
-    from session_buddy.client import offline  # the database's library
+    from session_buddy.client.offline import opened  # the database's library
     from session_buddy.host.settings import load_settings
 
     now, settings = datetime.now(UTC), load_settings(db=db)
-    database = file_of(settings.database_url())
-    with offline.turn(settings), offline.opened(settings, now, ask.LOCK_SECONDS, edge.tell) as store:
-        return Backups(database).make(store.backup, now, settings.backup.keep)
+    url = settings.database_url()
+    with opened(url, now) as store:
+        return Backups(file_of(url)).make(store.backup, now, settings.backup.keep)

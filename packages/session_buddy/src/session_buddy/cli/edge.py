@@ -4,8 +4,8 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final, NoReturn, TextIO
 
 import typer
@@ -61,7 +61,14 @@ def fail(message: str, code: int = 1) -> NoReturn:
 
 def tell(message: str) -> None:
     """One line for the person at the terminal, kept out of what a pipe reads."""
-    typer.echo(visible(message), err=True)
+    with suppress(OSError):  # its terminal is gone
+        typer.echo(visible(message), err=True)
+
+
+def tell_all(messages: Iterable[str]) -> None:
+    """Several lines."""
+    for message in messages:
+        tell(message)
 
 
 def say(text: str) -> None:

@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any, Final, Literal
 
 import typer
@@ -14,9 +15,11 @@ from oneiric.transport import Endpoint, ServerInfo
 from session_buddy.cli import edge, facts, token
 from session_buddy.cli.wording import App
 from session_buddy.client import ask
-from session_buddy.errors import AlreadyRunning, ConfigurationError, ServerFailed
+from session_buddy.errors import AlreadyRunning, ConfigurationError, ServerFailed, SessionBuddyError
 from session_buddy.host import process, stopping
-from session_buddy.host.places import default_database, file_of
+from session_buddy.host.histories import databases, own, same
+from session_buddy.host.places import file_of
+from session_buddy.host.variables import PORT
 
 NOT_RUNNING: Final = 3
 _RIVAL_SECONDS: Final = 1.0
@@ -79,7 +82,6 @@ def start(
     elif (info := process.running(user_paths())) is not None:
         _tell_already(info, flags)
     elif background:
-        _tell_history(flags)
         _start_background(flags)
     else:
         _serve(flags, unless_stopped=unless_stopped)
@@ -104,10 +106,16 @@ def restart(host: Host = None, port: Port = None, db: Database = None, log_level
     It starts with the settings as they are now, also if none ran; if those are not valid, the one that
     runs is left alone.
     """
+    from session_buddy.host.settings import load_settings  # 0.3 s
+
     flags: dict[str, Any] = {"host": host, "port": port, "db": db, "log_level": log_level}
-    _tell_history(flags)
+    file_of(load_settings(**flags).database_url())
     _stop(restarting=True)
-    _start_background(flags)
+    try:
+        _start_background(flags)
+    except SessionBuddyError:
+        stopping.forget_mark(user_paths())
+        raise
 
 
 def _stop(*, force: bool = False, restarting: bool = False) -> None:
@@ -164,14 +172,18 @@ def _over_tcp() -> Endpoint:
     info = process.running(user_paths())
     if info is None:
         raise ServerFailed("Session-Buddy is not running; start it with `session-buddy mcp start`")
+    process.require_answer(info)
     return Endpoint(url=info.url, token=token.sign_own(["read"], _CHECK_SECONDS))
 
 
 def _start_background(flags: dict[str, Any]) -> None:
+    facts.tell_named(_LOCAL_ONLY)
+    news = _of_the_history(flags)
     info, is_new = process.start_background(user_paths(), flags)
     if is_new:
         edge.say(f"Session-Buddy is running at {info.url} (pid {info.pid}, database {info.database}).")
         _tell_if_open(info.pid)
+        edge.tell_all(news)
     else:
         _tell_already(info, flags)
 
@@ -180,15 +192,12 @@ def _serve(flags: dict[str, Any], *, unless_stopped: bool) -> None:
     from session_buddy.host.settings import load_settings  # 0.3 s
     from session_buddy.server.wiring import serve  # 2 s that only the server needs
 
-    settings = load_settings(**flags)
-    _tell_history(flags)
+    facts.tell_named(_LOCAL_ONLY)
+    settings, news = load_settings(**flags), _of_the_history(flags)
     deadline = time.monotonic() + process.START_SECONDS
     while True:
         try:
-            serve(settings, _announcer(), unless_stopped=unless_stopped)
-            if edge.on_terminal():
-                edge.say("")  # ^C stands on the last line
-            return edge.say("Session-Buddy is stopped.")
+            serve(settings, _announcer(news), unless_stopped=unless_stopped)
         except AlreadyRunning:
             # It may be coming up, and then it is the one; or going down, and then it is our turn.
             info = process.wait_running(user_paths(), _RIVAL_SECONDS)
@@ -196,17 +205,25 @@ def _serve(flags: dict[str, Any], *, unless_stopped: bool) -> None:
                 return _tell_already(info, flags)
             if time.monotonic() > deadline:
                 raise
+        else:
+            # Its terminal may be gone: that is no failure any more.
+            with suppress(edge.Unprintable):
+                # ^C stands on the last line.
+                edge.say("\nSession-Buddy is stopped." if edge.on_terminal() else "Session-Buddy is stopped.")
+            return None
 
 
-def _announcer() -> Callable[[str], None]:
+def _announcer(news: list[str]) -> Callable[[str], None]:
     """Prints the server's start-up lines; behind the first, what only the command line says."""
     count = itertools.count()
 
     def announce(line: str) -> None:
         try:
             edge.say(line)
-            if next(count) == 0 and edge.on_terminal():
-                edge.say("Ctrl-C stops it")
+            if next(count) == 0:
+                if edge.on_terminal():
+                    edge.say("Ctrl-C stops it")
+                edge.tell_all(news)
         except edge.Unprintable as problem:
             edge.tell(f"Warning: {problem}; the server runs all the same, its log has what it says")
 
@@ -215,44 +232,57 @@ def _announcer() -> Callable[[str], None]:
 
 def _bridge(flags: dict[str, Any]) -> None:
     from session_buddy.client.bridge import Bridge, lines  # 60 ms of http.client
-    from session_buddy.client.local import LocalServer
+    from session_buddy.client.local import find_server
 
     if sys.stdin is None or sys.stdout is None:
         raise ConfigurationError(
             "--transport stdio needs standard input and output, one of them is closed: open both"
         )
 
-    local = LocalServer(user_paths(), flags)
+    paths = user_paths()
+    if ask.named_server() is None and (ask.names_database() or any(flags.values())):
+        info = process.running(paths)
+        edge.tell_all(_of_the_history(flags) if info is None else _differing(info, flags))
     messages = lines(sys.stdin.fileno(), sys.stdout.fileno())
-    Bridge(lambda: ask.named_server() or local.endpoint(), sys.stdout.buffer).run(messages)
+    with edge.output() as stream:
+        Bridge(lambda: ask.named_server() or find_server(paths, flags), stream.buffer).run(messages)
 
 
-def _tell_history(flags: dict[str, Any]) -> None:
-    """Say so where a server gets a database that is not there, or that is another than before."""
+def _of_the_history(flags: dict[str, Any]) -> list[str]:
+    """What to say once a server has a database that was not there, or that is another than before."""
     from session_buddy.host.settings import load_settings  # 0.3 s
-    from session_buddy.store.known import own
 
     url, paths = load_settings(**flags).database_url(), user_paths()
-    database, before = file_of(url), own(paths)
-    if not database.exists() and database != default_database(paths):
-        edge.tell(f"There is no database {database}: it is made.")
-    if before not in (None, url):
-        edge.tell(f"What shells report goes into another history from now on; before, it was {before}.")
+    before, news = own(paths), []
+    if same(url, before):
+        return []
+    if not file_of(url).exists():
+        news.append(f"There was no database {file_of(url)}: it is made.")
+    if databases(paths):
+        news.append(f"Your own history is {file_of(url)} from now on; before, it was {file_of(before)}.")
+    return news
 
 
 def _tell_already(info: ServerInfo, flags: dict[str, Any]) -> None:
-    """Where a server runs, there is nothing to start; it fails if it runs otherwise than asked for."""
+    """Where a server runs, there is nothing to start; it fails if that one has other settings."""
     process.require_answer(info)
     edge.say(f"Session-Buddy is already running at {info.url} (pid {info.pid}, database {info.database}).")
-    wanted = {name: value for name, value in flags.items() if value is not None}
-    if "db" in wanted:
-        from session_buddy.host.settings import load_settings  # 0.3 s
+    if differing := _differing(info, flags):
+        edge.fail(f"{'; '.join(differing)}; to apply what is set now: session-buddy mcp restart")
 
-        wanted["db"] = load_settings(db=wanted["db"]).database_url()
-    if not wanted.items() <= process.options_of_last(user_paths()).items():
-        edge.fail(
-            "it runs with other options than those given; to apply them: session-buddy mcp restart OPTIONS"
-        )
+
+def _differing(info: ServerInfo, flags: dict[str, Any]) -> list[str]:
+    """Which settings of a server that runs are not those in force here; nothing is known of an older one."""
+    from session_buddy.host.settings import load_settings  # 0.3 s
+
+    settings = load_settings(**flags)
+    has = process.settings_of_last(user_paths())
+    wanted = settings.variables(settings.port or int(has.get(PORT, 0)))
+    changed = {name: value for name, value in wanted.items() if has.get(name, value) != value}
+    differing = [f"it has {name}={has[name]}, not {value}" for name, value in changed.items()]
+    if not same(settings.database_url(), info.database):
+        differing.append(f"it keeps {file_of(info.database)}, not {file_of(settings.database_url())}")
+    return differing
 
 
 def _tell_if_open(pid: int) -> None:

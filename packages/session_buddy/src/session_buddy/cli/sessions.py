@@ -68,7 +68,6 @@ def list_sessions(
 ) -> None:
     """List sessions, newest first."""
     records = ask.list_sessions(
-        edge.tell,
         session_type=session_type,
         component=component,
         username=user,
@@ -103,7 +102,7 @@ def show_session(
 ) -> None:
     """Show every field of one session."""
     try:
-        record = ask.get_session(session_id, edge.tell)
+        record = ask.get_session(session_id)
     except UnknownSession as error:
         if error.nearest:
             raise

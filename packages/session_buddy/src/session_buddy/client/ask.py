@@ -5,8 +5,8 @@ Only what a running server needs is imported here; :mod:`session_buddy.client.of
 
 import json
 import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -29,26 +29,23 @@ from session_buddy.errors import (
     UnknownSession,
 )
 from session_buddy.host import process
-from session_buddy.host.variables import DATABASE, OTHERS, PREFIX, SETTINGS
+from session_buddy.host.histories import same
+from session_buddy.host.places import APP
+from session_buddy.host.turn import turn
+from session_buddy.host.variables import DATABASE
 from session_buddy.intake.outbox import hand_over
 
-LOCK_SECONDS: Final = 5.0
 IF_REFUSED: Final = "put one that `session-buddy token create` made there into SESSION_BUDDY_TOKEN"
 _CALL_SECONDS: Final = 30.0
 _POST_SECONDS: Final = 600.0
-
-
-Tell = Callable[[str], None]
 
 
 class _HungUp(ServerFailed):
     """The server was no longer listening, or closed the connection before it answered."""
 
 
-def list_sessions(tell: Tell, **filters: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - the filters of the tool
+def list_sessions(**filters: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - the filters of the tool
     """The sessions that fit, newest first; ``filters`` are those of the ``list_sessions`` tool.
-
-    ``tell`` is given a line where another history is asked than might be expected.
 
     Raises:
         CallRefused: the server did not accept a filter.
@@ -59,12 +56,12 @@ def list_sessions(tell: Tell, **filters: Any) -> list[dict[str, Any]]:  # noqa: 
         for name, value in filters.items()
         if value is not None
     }
-    records: list[dict[str, Any]] = _part(answer("list_sessions", given, tell), "sessions", list)
+    records: list[dict[str, Any]] = _part(answer("list_sessions", given), "sessions", list)
     return records
 
 
-def get_session(ref: str, tell: Tell) -> dict[str, Any]:
-    """The one session that a full id, an 8-hex suffix or a unique prefix means; ``tell`` as above.
+def get_session(ref: str) -> dict[str, Any]:
+    """The one session that a full id, an 8-hex suffix or a unique prefix means.
 
     Raises:
         UnknownSession: there is none, and none near.
@@ -73,7 +70,7 @@ def get_session(ref: str, tell: Tell) -> dict[str, Any]:
     """
     typed = _typed(ref)
     try:
-        record: dict[str, Any] = _part(answer("get_session", {"session_id": typed}, tell), "session", dict)
+        record: dict[str, Any] = _part(answer("get_session", {"session_id": typed}), "session", dict)
     except CallRefused as refused:
         nothing_near = UnknownSession(typed)
         raise (nothing_near if str(refused) == str(nothing_near) else refused) from None
@@ -83,39 +80,49 @@ def get_session(ref: str, tell: Tell) -> dict[str, Any]:
 def recent_ids(prefix: str) -> list[str]:
     """Ids for a shell's completion: quick, so only what a running server gives, and never an error."""
     try:
-        server = named_server() or _local_endpoint()
+        server = named_server()
+        if server is None and (info := local_server()):
+            process.require_answer(info)
+            server = info.endpoint
         sessions = _part(call(server, "list_sessions", {}), "sessions", list) if server else []
     except (SessionBuddyError, TransportError):
         return []
     return [record["session_id"] for record in sessions if record["session_id"].startswith(prefix)]
 
 
-def answer(tool: str, arguments: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
-    """A tool's answer, from a server where there is one, else from the file.
-
-    Commands that want to open the file do so one after another; a server that starts keeps them waiting until
-    it can be asked. A file that another program holds is looked at again for 5 s.
-    """
+def answer(tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A tool's answer, from a server where there is one, else from the file."""
     named = named_server()
     if named is not None:
         return call(named, tool, arguments)
     with suppress(_HungUp):  # it is about to leave, and lets go of the file
-        if server := _local_endpoint():
+        if server := local_server():
             return _ask(server, tool, arguments)
-    # Not at the top: 0.6 s of libraries that a running server saves; nor while others wait.
+    # Not at the top: 0.6 s of libraries that a running server saves.
     from session_buddy.client import offline
     from session_buddy.host.settings import load_settings
 
-    settings = load_settings()
-    with offline.turn(settings):
-        if server := _local_endpoint():
+    with at_the_file() as server:
+        if server:
             return _ask(server, tool, arguments)
-        return offline.answer(tool, arguments, settings, LOCK_SECONDS, tell)
+        return offline.answer(tool, arguments, load_settings().database_url())
 
 
-def _ask(server: Endpoint, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    hand_over(user_paths().outbox, partial(_deliver, server), datetime.now(UTC))
-    return call(server, tool, arguments)
+@contextmanager
+def at_the_file(database: str | None = None) -> Iterator[ServerInfo | None]:
+    """Wait for our turn to open a database; gives the server, where one has started meanwhile.
+
+    Args:
+        database: as of :func:`local_server`.
+    """
+    with turn(user_paths()):
+        yield local_server(database)
+
+
+def _ask(server: ServerInfo, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    process.require_answer(server)
+    hand_over(user_paths().outbox, partial(_deliver, server.endpoint), datetime.now(UTC))
+    return call(server.endpoint, tool, arguments)
 
 
 def call(
@@ -201,26 +208,27 @@ def local_server(database: str | None = None) -> ServerInfo | None:
     """This user's running server, ``None`` where the file is to be opened instead.
 
     Args:
-        database: the one that it has to keep, by its URL; if not given, the one that the environment names.
+        database: the one that it has to keep, by its URL; if not given, the one that somebody named.
     """
     info = process.running(user_paths())
     if info is None:
         return None
-    named = {name for name, value in os.environ.items() if name.startswith(PREFIX) and value}
-    # One that is mistyped may have been meant to name the database: the settings name it.
-    if database is None and (named & DATABASE or named - SETTINGS - OTHERS):
+    if database is None and names_database():
         from session_buddy.host.settings import load_settings  # 0.3 s, and rarely needed
 
         database = load_settings().database_url()
-    return info if database in (None, info.database) else None
+    return info if database is None or same(database, info.database) else None
 
 
-def _local_endpoint() -> Endpoint | None:
-    info = local_server()
-    if info is None:
-        return None
-    process.require_answer(info)
-    return info.endpoint
+def names_database() -> bool:
+    """Whether the environment names a database, or this user's own settings may."""
+    if any(os.environ.get(name) for name in DATABASE):
+        return True
+    try:
+        text = (user_paths().config / APP / f"{APP}.yaml").read_text(errors="replace")
+    except OSError:
+        return False
+    return "db_path" in text or "storage_url" in text
 
 
 def named_server() -> Endpoint | None:

@@ -33,13 +33,18 @@ _LOOK_MILLISECONDS: Final = 1000
 _CHUNK_BYTES: Final = 65536
 
 
+class NotAMessage(Exception):  # noqa: N818 - reads as the fact it states
+    """A line is JSON, and no JSON-RPC message."""
+
+
 @dataclass(frozen=True)
 class Message:
     """What HTTP headers must repeat of one JSON-RPC message.
 
     Attributes:
         body: the message as it came.
-        request_id: ``None`` for a notification, which gets no answer.
+        request_id: what its answer carries.
+        waits: whether it is answered; a notification is not.
         method: e.g. ``tools/call``.
         name: the tool or resource that is meant, if one is.
         version: the protocol version that the message itself carries, as those of the current protocol do.
@@ -47,6 +52,7 @@ class Message:
 
     body: bytes
     request_id: object
+    waits: bool
     method: str
     name: str | None
     version: str | None
@@ -56,14 +62,18 @@ class Message:
         """Read one line.
 
         Raises:
+            NotAMessage: it is some other JSON.
             ValueError: the line is not JSON.
         """
         # What is no text is the server's to refuse; whose request it is can be read all the same.
-        message = _object(json.loads(line.decode(errors="replace")))
+        message = json.loads(line.decode(errors="replace"))
+        if not isinstance(message, dict):
+            raise NotAMessage("a message is an object; batches are not taken")
         params = _object(message.get("params"))
         return cls(
             body=line.strip(),
             request_id=message.get("id"),
+            waits="id" in message,
             method=str(message.get("method", "")),
             name=_text(params.get("name", params.get("uri"))),
             version=_text(_object(params.get("_meta")).get(_PROTOCOL_KEY)),
@@ -96,18 +106,25 @@ def lines(source: int, sink: int) -> Iterator[bytes]:
     waiting = select.poll()
     waiting.register(source, select.POLLIN)
     waiting.register(sink, 0)  # told is only that nobody reads any more
-    rest = b""
-    while os.getppid() == client:
+    begun: list[bytes] = []
+    closed = False
+    while True:
         ready = {descriptor for descriptor, _ in waiting.poll(_LOOK_MILLISECONDS)}
-        if sink in ready:
-            return
-        if source in ready:
+        if source in ready:  # also what a client said last, before it left
             chunk = os.read(source, _CHUNK_BYTES)
-            *whole, rest = (rest + chunk).split(b"\n")
-            yield from whole
+            *whole, rest = chunk.split(b"\n")
+            for line in whole:
+                yield b"".join([*begun, line])
+                begun = []
+            begun.append(rest)
             if not chunk:
-                yield rest
+                yield b"".join(begun)
                 return
+        elif closed or os.getppid() != client:
+            return
+        elif sink in ready:
+            closed = True  # it may still have something to say
+            waiting.unregister(sink)
 
 
 class Bridge:
@@ -152,10 +169,13 @@ class Bridge:
     def _answers(self, line: bytes) -> Iterator[bytes]:
         try:
             message = Message.parse(line)
+        except NotAMessage as error:
+            yield _error(None, _INVALID_REQUEST, str(error))
+            return
         except (ValueError, RecursionError) as error:
             yield _error(None, _PARSE_ERROR, f"the line is not JSON: {error}")
             return
-        waits = message.request_id is not None
+        waits = message.waits
         code, problem = _INTERNAL_ERROR, "Session-Buddy gave no answer"
         try:
             with self._post(message) as response:
@@ -170,8 +190,6 @@ class Bridge:
                         code, problem = told.get("code", code), str(told.get("message", problem))
                 if response.status >= http.client.BAD_REQUEST and code == _INTERNAL_ERROR:
                     problem = f"Session-Buddy answered HTTP {response.status} {response.reason}"
-        except BrokenPipeError:
-            raise
         except Exception as error:  # noqa: BLE001 - the edge: whatever fails becomes this request's answer
             problem = f"Session-Buddy cannot be asked: {error}"
         if waits:

@@ -3,50 +3,41 @@
 from collections.abc import Mapping
 
 from oneiric.paths import Paths
-from oneiric.transport import Endpoint, ServerInfo
+from oneiric.transport import Endpoint, ServerInfo, read_server_file
 from session_buddy.errors import ServerFailed
 from session_buddy.host import process
-from session_buddy.host.stopping import STOPPED, forget_mark, stop_mark
+from session_buddy.host.stopping import STOPPED, mark_of_stop
 
 
-class LocalServer:
-    """This user's server, whoever started it.
+def find_server(paths: Paths, flags: Mapping[str, object]) -> Endpoint:
+    """Where this user's server listens, whoever started it.
 
     Args:
         paths: this user's folders.
-        flags: options of ``mcp start`` for one that is started here; ``None`` is not named.
+        flags: options of ``mcp start`` for one that has to be started; ``None`` is not named.
+
+    Raises:
+        ServerFailed: it hangs, was stopped, or does not come up.
     """
+    info = process.running(paths) or _brought_up(paths, flags)
+    process.require_answer(info)
+    return info.endpoint
 
-    def __init__(self, paths: Paths, flags: Mapping[str, object]) -> None:
-        self._paths = paths
-        self._flags = {name: value for name, value in flags.items() if value is not None}
-        # A client that begins to ask after a stop wants a server.
-        self._stopped_before = stop_mark(paths)
 
-    def endpoint(self) -> Endpoint:
-        """Where it listens.
-
-        Raises:
-            ServerFailed: it hangs, was stopped meanwhile, or does not come up.
-        """
-        info = process.running(self._paths) or self._brought_up()
-        process.require_answer(info)
-        return info.endpoint
-
-    def _brought_up(self) -> ServerInfo:
-        mark = stop_mark(self._paths)
-        if mark is not None and mark == self._stopped_before:
-            forget_mark(self._paths)
-            mark = None
-        if mark is None:
-            options = {**process.options_of_last(self._paths), **self._flags, "unless_stopped": True}
-            try:
-                return process.start_background(self._paths, options)[0]
-            except ServerFailed:
-                mark = stop_mark(self._paths)
-                if mark is None:
-                    raise
-        info = process.wait_running(self._paths, process.START_SECONDS) if mark.restarting else None
-        if info is None:
-            raise ServerFailed(STOPPED)
-        return info
+def _brought_up(paths: Paths, flags: Mapping[str, object]) -> ServerInfo:
+    mark = mark_of_stop(paths)
+    if mark is None:
+        try:
+            last = read_server_file(paths)  # of one that was killed
+            options = {**flags, "unless_stopped": True}
+            if last is not None and flags.get("db") is None:
+                options["db"] = last.database
+            return process.start_background(paths, options, process.settings_of_last(paths))[0]
+        except ServerFailed:
+            mark = mark_of_stop(paths)
+            if mark is None:
+                raise
+    info = process.wait_running(paths, process.START_SECONDS) if mark == "restart" else None
+    if info is None:
+        raise ServerFailed(STOPPED)
+    return info

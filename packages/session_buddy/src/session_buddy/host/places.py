@@ -4,15 +4,9 @@ import os
 from pathlib import Path
 from typing import Final
 
-from oneiric.paths import Paths
 from session_buddy.errors import ConfigurationError
 
 APP: Final = "session-buddy"
-
-
-def default_database(paths: Paths) -> Path:
-    """The history of whoever names no other."""
-    return paths.data / APP / "sessions.duckdb"
 
 
 def file_of(url: str) -> Path:

@@ -12,14 +12,14 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, Final, Literal
+from typing import IO, Final, Literal
 
 from oneiric.descriptors import make_folder
 from oneiric.paths import Paths
 from oneiric.transport import ServerInfo, read_server_file, require_own
 from session_buddy.errors import AlreadyRunning, ConfigurationError, ServerFailed
 
-START_SECONDS: Final = 30.0
+START_SECONDS: Final = 60.0
 HANG_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.02
 _ANSWER_SECONDS: Final = 2.0
@@ -40,7 +40,7 @@ def only_one(paths: Paths, purpose: Purpose) -> Iterator[None]:
     path = lock_file(paths)
     try:
         make_folder(path.parent)
-        lock = path.open("a")
+        lock = path.open("ab", buffering=0)
     except OSError as error:
         raise ConfigurationError(f"state folder {path.parent}: {error.strerror}") from None
     with lock:
@@ -52,8 +52,7 @@ def only_one(paths: Paths, purpose: Purpose) -> Iterator[None]:
             raise AlreadyRunning(info and info.pid, info and info.url) from None
         with suppress(OSError):  # a full disk: it counts as a server
             lock.truncate(0)
-            lock.write(purpose)
-            lock.flush()
+            lock.write(purpose.encode())
         yield
 
 
@@ -101,12 +100,15 @@ def wait_running(paths: Paths, seconds: float) -> ServerInfo | None:
     return info
 
 
-def start_background(paths: Paths, flags: Mapping[str, object]) -> tuple[ServerInfo, bool]:
-    """Start a server that outlives this process; returns once its ``/health`` answers.
+def start_background(
+    paths: Paths, flags: Mapping[str, object], settings: Mapping[str, str] | None = None
+) -> tuple[ServerInfo, bool]:
+    """Start a server that outlives this process; returns once it answers.
 
     Args:
         paths: this user's folders.
         flags: options of ``mcp start`` by name, ``{"port": 9000}``; those that are ``None`` are left out.
+        settings: variables for it, instead of those of this process that have the same names.
 
     Returns:
         The server, and whether it is the new one: another process may have started one meanwhile.
@@ -115,13 +117,13 @@ def start_background(paths: Paths, flags: Mapping[str, object]) -> tuple[ServerI
         ServerFailed: it did not come up; the text is its own last line.
     """
     with tempfile.TemporaryFile() as said:
-        child = _spawn(flags, said)
+        child = _spawn(flags, {**os.environ, **(settings or {})}, said)
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             gone = child.poll() is not None
             info = running(paths)
             is_new = info is not None and info.pid == child.pid
-            if info is not None and (gone or is_new) and healthy(info.url):
+            if info is not None and (gone or is_new):
                 return info, is_new
             if gone:
                 raise ServerFailed(
@@ -136,29 +138,16 @@ def start_background(paths: Paths, flags: Mapping[str, object]) -> tuple[ServerI
     )
 
 
-def options_of_last(paths: Paths) -> dict[str, Any]:
-    """The options of ``mcp start`` for such a server as runs, or ran until it was killed; else none."""
+def settings_of_last(paths: Paths) -> dict[str, str]:
+    """The settings, as variables, of the server that runs, or ran until it was killed; none if none did.
+
+    Not its secret, which no file holds that its user did not write.
+    """
     if read_server_file(paths) is None:
         return {}
     with suppress(OSError, ValueError):
-        return dict(json.loads(paths.server_file.read_bytes()).get("options", {}))
+        return dict(json.loads(paths.server_file.read_bytes()).get("settings", {}))
     return {}
-
-
-def healthy(url: str) -> bool:
-    """Whether the server behind ``url`` answers ``/health`` over TCP."""
-    import http.client  # 60 ms that only starting a server needs
-    from urllib.parse import urlsplit
-
-    address = urlsplit(url)
-    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=_ANSWER_SECONDS)
-    try:
-        connection.request("GET", "/health")
-        return connection.getresponse().status == http.client.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 def lock_file(paths: Paths) -> Path:
@@ -194,13 +183,15 @@ def listener(info: ServerInfo) -> int | None:
     return int(struct.unpack("3i", peer)[0])
 
 
-def _spawn(flags: Mapping[str, object], said: IO[bytes]) -> subprocess.Popen[bytes]:
+def _spawn(
+    flags: Mapping[str, object], environ: Mapping[str, str], said: IO[bytes]
+) -> subprocess.Popen[bytes]:
     given = {f"--{name.replace('_', '-')}": value for name, value in flags.items() if value is not None}
     options = [name if value is True else f"{name}={value}" for name, value in given.items()]
     # -P: a folder named session_buddy where the user stands must not be taken for the package.
     command = [sys.executable, "-P", "-m", "session_buddy", "mcp", "start", *options]
     return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
+        command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environ, start_new_session=True
     )
 
 

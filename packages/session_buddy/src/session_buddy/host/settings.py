@@ -17,14 +17,15 @@ from typing import Annotated, Any, Final, Literal
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.sources import EnvSettingsSource
 
 from oneiric.contract import DEFAULT_HEARTBEAT_SECONDS, DEFAULT_LEASE_SECONDS, LEASE_BEATS
 from oneiric.paths import Paths, user_paths
 from session_buddy.errors import ConfigurationError
-from session_buddy.host.places import APP, default_database, is_ours, working_folder
-from session_buddy.host.variables import OTHERS, PREFIX
+from session_buddy.host.histories import own
+from session_buddy.host.places import APP, is_ours, working_folder
+from session_buddy.host.variables import PREFIX, require_known
 
 FOLDER_KEYS: Final = frozenset({"port", "log_level"})
 DATABASE_KEYS: Final = frozenset({"storage_url", "db_path"})
@@ -122,8 +123,17 @@ class Settings(BaseSettings):
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - shown, not bound
         return f"http://[{host}]:{port}/mcp" if ":" in host else f"http://{host}:{port}/mcp"
 
+    def variables(self, port: int) -> dict[str, str]:
+        """These settings as variables, for a server that got ``port``; not its secret, nor its database."""
+        said = self.model_dump(exclude={"secret", "storage_url", "db_path"}) | {"port": port}
+        said |= {f"backup__{name}": value for name, value in said.pop("backup").items()}
+        return {
+            f"{PREFIX}{name.upper()}": ",".join(value) if isinstance(value, list) else str(value)
+            for name, value in said.items()
+        }
+
     def database_url(self, paths: Paths | None = None) -> str:
-        """The database as a URL, whichever way it was named; a file by its absolute path.
+        """The database as a URL: as it was named, a file by its absolute path; else this user's own.
 
         Raises:
             ConfigurationError: a path begins with the home of a user who does not exist.
@@ -131,15 +141,17 @@ class Settings(BaseSettings):
         scheme, separator, path = (self.storage_url or "").partition(":///")
         if self.storage_url is not None and not (scheme == "duckdb" and separator and path):
             return self.storage_url
-        default = default_database(paths or user_paths())
-        return f"duckdb:///{_absolute(Path(path) if path else self.db_path or default)}"
+        named = Path(path) if path else self.db_path
+        return f"duckdb:///{_absolute(named)}" if named else own(paths or user_paths())
 
 
 def _absolute(path: Path) -> Path:
     try:
-        return path.expanduser().absolute()
+        path = path.expanduser().absolute()
     except RuntimeError as error:
         raise ConfigurationError(f"database {path}: {error}") from None
+    # Behind a link, the database's library would take .. for the folder that holds the link.
+    return Path(os.path.realpath(path.parent), path.name) if ".." in path.parts else path
 
 
 @dataclass(frozen=True)
@@ -207,22 +219,8 @@ def _over(below: object, above: object) -> object:
 
 
 def _environment() -> _Layer:
-    for name in os.environ:
-        key, _, _ = name.removeprefix(PREFIX).lower().partition("__")
-        if name.startswith(PREFIX) and name not in OTHERS and key not in Settings.model_fields:
-            guess = difflib.get_close_matches(key, Settings.model_fields, n=1, cutoff=0.75)
-            hint = f" (did you mean {_variables(guess[0])}?)" if guess else ""
-            allowed = ", ".join(map(_variables, Settings.model_fields))
-            raise ConfigurationError(f"{name}: unknown setting{hint}; allowed: {allowed}")
-    try:
-        values = EnvSettingsSource(Settings)()
-    except SettingsError:
-        raise ConfigurationError(_not_a_section()) from None
-    return _Layer("environment", values, {})
-
-
-def _not_a_section() -> str:
-    return f"{PREFIX}BACKUP: names a section; {_variables('backup')} are allowed"
+    require_known(os.environ)
+    return _Layer("environment", EnvSettingsSource(Settings)(), {})
 
 
 def _variables(key: str) -> str:
@@ -310,8 +308,6 @@ def _complaint(error: ValidationError, layers: list[_Layer]) -> ConfigurationErr
         )
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "model_type":
-        if name.startswith(PREFIX):
-            return ConfigurationError(_not_a_section())
         message = f"a section with {' and '.join(BackupSettings.model_fields)} is allowed"
     shown = "" if key == "secret" else f": {first['input']!r} is not valid"
     return ConfigurationError(f"{name}{shown}: {message}")

@@ -3,16 +3,15 @@
 import os
 import select
 import signal
-import sys
 import time
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from oneiric.descriptors import make_folder
 from oneiric.paths import Paths
 from oneiric.transport import read_server_file
-from session_buddy.errors import AlreadyRunning, ConfigurationError, ServerFailed
+from session_buddy.errors import AlreadyRunning, ConfigurationError, ServerFailed, SessionBuddyError
 from session_buddy.host.process import END_IT, HANG_SECONDS, hanging, held_lock, listener, lock_file, running
 
 STOP_SECONDS: Final = 15.0
@@ -20,23 +19,11 @@ STOPPED: Final = "it was stopped with `session-buddy mcp stop`; to have it again
 _POLL_SECONDS: Final = 0.02
 
 
-class StopMark(NamedTuple):
-    """What the latest ``mcp stop`` or ``mcp restart`` left behind, until a server starts.
-
-    Attributes:
-        written_ns: when.
-        restarting: whether a server is about to start.
-    """
-
-    written_ns: int
-    restarting: bool
-
-
 def stop(paths: Paths, *, force: bool = False, restarting: bool = False) -> int | None:
     """End this user's server, and wait until its process is gone.
 
-    What is signalled is who listens on the server's socket, or holds its lock, as the kernel tells it. Until
-    a server starts, a mark says that none is to be started by the way, or that one is about to be.
+    What is signalled is who listens on the server's socket, or holds its lock, as the kernel tells it. From
+    here on a mark says that bridges shall start none, until somebody starts one.
 
     Args:
         paths: this user's folders.
@@ -50,25 +37,30 @@ def stop(paths: Paths, *, force: bool = False, restarting: bool = False) -> int 
         ServerFailed: it hangs, or does not end, or runs where it cannot be seen from here.
         AlreadyRunning: a restore of a backup is at work.
     """
-    mark = _stop_mark_file(paths)
+    pid = _server_pid(paths)
+    file = _mark_file(paths)
     with suppress(OSError):
-        make_folder(mark.parent)
-        mark.touch(mode=0o600)
-        mark.write_text("restart" if restarting else "stop")
-    while (pid := _server_pid(paths)) is not None:
-        with suppress(ProcessLookupError), closing(_Process(pid)) as process:
-            # From here on the number cannot become another process's.
-            if _server_pid(paths) == pid:
-                _end(process, paths, force=force)
-                return pid
+        make_folder(file.parent)
+        file.touch(mode=0o600)
+        file.write_text("restart" if restarting else "stop")
+    try:
+        while pid is not None:
+            with suppress(ProcessLookupError), closing(_Process(pid)) as process:
+                # From here on the number cannot become another process's.
+                if _server_pid(paths) == pid:
+                    _end(process, paths, force=force)
+                    return pid
+            pid = _server_pid(paths)
+    except SessionBuddyError:
+        forget_mark(paths)
+        raise
     return None
 
 
-def stop_mark(paths: Paths) -> StopMark | None:
-    """What the latest ``mcp stop`` left behind, ``None`` if a server has started since."""
-    file = _stop_mark_file(paths)
+def mark_of_stop(paths: Paths) -> str | None:
+    """``stop`` or ``restart``, if that was the last that was done to the server; ``None`` once one starts."""
     try:
-        return StopMark(file.stat().st_mtime_ns, file.read_text() == "restart")
+        return _mark_file(paths).read_text()
     except OSError:
         return None
 
@@ -79,7 +71,7 @@ def forget_mark(paths: Paths) -> None:
     Raises:
         ConfigurationError: the mark cannot be removed.
     """
-    remove(_stop_mark_file(paths))
+    remove(_mark_file(paths))
 
 
 def remove(path: Path) -> None:
@@ -100,7 +92,10 @@ class _Process:
     def __init__(self, pid: int) -> None:
         """Raises ProcessLookupError if it is gone."""
         self.pid = pid
-        self._handle = os.pidfd_open(pid) if sys.platform == "linux" else None
+        self._handle = None
+        # macOS has none, and a system may forbid it.
+        with suppress(AttributeError, PermissionError):
+            self._handle = os.pidfd_open(pid)
 
     def signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
@@ -116,9 +111,12 @@ class _Process:
         import psutil
 
         deadline = time.monotonic() + seconds
-        while psutil.pid_exists(self.pid) and time.monotonic() < deadline:
-            time.sleep(_POLL_SECONDS)
-        return not psutil.pid_exists(self.pid)
+        with suppress(psutil.NoSuchProcess):
+            while psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE:
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(_POLL_SECONDS)
+        return True
 
     def close(self) -> None:
         if self._handle is not None:
@@ -146,7 +144,7 @@ def _server_pid(paths: Paths) -> int | None:
     info = read_server_file(paths)
     pid = info and listener(info)
     if pid is None and (lock := held_lock(paths)) is not None:
-        if lock == "restore":
+        if lock != "server":
             raise AlreadyRunning
         from session_buddy.host.holders import lock_holder  # 30 ms of psutil
 
@@ -159,5 +157,5 @@ def _server_pid(paths: Paths) -> int | None:
     return pid
 
 
-def _stop_mark_file(paths: Paths) -> Path:
+def _mark_file(paths: Paths) -> Path:
     return paths.server_file.with_name("stopped")

@@ -1,5 +1,6 @@
 """Putting a backup in the database's place, and what has come since on top of it."""
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -20,8 +21,10 @@ from session_buddy.errors import (
     StoreUnavailable,
 )
 from session_buddy.history.query import Query
+from session_buddy.host.histories import is_own, own
 from session_buddy.host.places import file_of
 from session_buddy.host.process import only_one, running
+from session_buddy.host.turn import turn
 from session_buddy.keep import losses
 from session_buddy.keep.backups import Backup, Backups
 from session_buddy.keep.losses import Losses
@@ -29,8 +32,9 @@ from session_buddy.store import Gap, open_store
 from session_buddy.store.duckdb.copies import copy_whole, renew, sessions_in
 from session_buddy.store.duckdb.exchange import exchange
 from session_buddy.store.duckdb.wal import is_unclean, log_of
-from session_buddy.store.known import is_own, open_known
-from session_buddy.store.turn import turn_at
+from session_buddy.store.known import open_known
+
+log = logging.getLogger("session_buddy.keep.restore")
 
 
 class Restored(NamedTuple):
@@ -77,11 +81,12 @@ def restore(url: str, name: str, paths: Paths, now: datetime) -> Restored:
     backup = Backups(database).find(name, now)
     with _alone(url, paths):
         ours = is_own(url, paths)
+        if not ours:
+            log.warning("Nothing is taken in from the journals: your own history is %s.", file_of(own(paths)))
         sessions = _sessions_in(backup)
         before, named, unknown = _held(url, database)
         aside = _put_in_place(backup, database)
         try:
-            # Another's history takes nothing in, until a server of this user keeps it.
             with closing(open_known(url, paths) if ours else open_store(url)) as store:
                 if ours:
                     losses.make_up(store, store.ingest, paths, now)
@@ -103,7 +108,7 @@ def _alone(url: str, paths: Paths) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             stack.enter_context(only_one(paths, "restore"))
-            stack.enter_context(turn_at(url))
+            stack.enter_context(turn(paths))
         except AlreadyRunning as error:
             if error.pid is None:
                 raise RestoreRefused(f"{error}; wait for it, or stop it: session-buddy mcp stop") from None

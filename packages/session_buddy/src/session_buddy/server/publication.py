@@ -3,14 +3,14 @@
 import json
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import structlog
 
 from oneiric.descriptors import identity, make_folder
 from oneiric.paths import user_paths
-from oneiric.transport import ServerInfo
+from oneiric.transport import ServerInfo, read_server_file
 from session_buddy.errors import ConfigurationError, SessionBuddyError
 from session_buddy.server.listeners import open_unix
 
@@ -25,13 +25,13 @@ class Publication:
     Args:
         listener: the Unix socket that is open.
         info: what the file says.
-        options: those of ``mcp start`` that would start such a server again.
+        settings: as variables, with which such a server can be started again.
     """
 
-    def __init__(self, listener: socket.socket, info: ServerInfo, options: Mapping[str, Any]) -> None:
+    def __init__(self, listener: socket.socket, info: ServerInfo, settings: Mapping[str, str]) -> None:
         self._listener = listener
         self._info = info
-        self._options = options
+        self._settings = settings
         self._file = user_paths().server_file
         self._socket_file = identity(info.socket)
         self._failure = ""
@@ -44,14 +44,15 @@ class Publication:
             ConfigurationError: it cannot be written.
         """
         draft = self._file.with_name(f".server.{self._info.pid}.json")
-        said = {**self._info._asdict(), "socket": str(self._info.socket), "options": self._options}
+        said = {**self._info._asdict(), "socket": str(self._info.socket), "settings": self._settings}
         try:
             make_folder(self._file.parent)
             draft.write_text(json.dumps(said), encoding="utf-8")
             draft.chmod(0o600)
             draft.replace(self._file)
         except OSError as error:
-            draft.unlink(missing_ok=True)
+            with suppress(OSError):
+                draft.unlink()
             raise ConfigurationError(f"{self._file} cannot be written: {error.strerror}") from None
         self._written = identity(self._file)
 
@@ -62,9 +63,9 @@ class Publication:
             if identity(self._info.socket) != self._socket_file:
                 opened = self._reopen(user_paths().socket)
             # A file that is another's is no more ours to write.
-            if opened is not None or not self._file.exists():
+            if opened is not None or read_server_file(user_paths()) is None:
                 self.publish()
-                log.warning("found under a new address", socket=str(self._info.socket), file=str(self._file))
+                log.warning("made again", socket=str(self._info.socket), file=str(self._file))
         except SessionBuddyError as problem:
             if str(problem) != self._failure:
                 self._failure = str(problem)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 import structlog
@@ -23,11 +23,13 @@ from oneiric.sweep import sweep
 from oneiric.transport import ServerInfo, call_tool
 from session_buddy import __version__
 from session_buddy.errors import ServerFailed, SessionBuddyError
+from session_buddy.host.histories import make_own
 from session_buddy.host.log import log_file, set_up_logging
 from session_buddy.host.places import file_of
 from session_buddy.host.process import only_one
 from session_buddy.host.settings import Settings
-from session_buddy.host.stopping import STOPPED, forget_mark, remove, stop_mark
+from session_buddy.host.stopping import STOPPED, forget_mark, mark_of_stop, remove
+from session_buddy.host.turn import turn
 from session_buddy.keep.backups import Backup, Backups
 from session_buddy.keep.keeper import Keeper
 
@@ -43,6 +45,7 @@ COLLECT_AFTER: Final = 50_000
 _MANY_FILES: Final = 65_536
 _GRACE_SECONDS: Final = 3
 _FIRST_CALL_SECONDS: Final = 30
+_TURN_SECONDS: Final = 20
 
 log = structlog.stdlib.get_logger("session_buddy.server.wiring")
 
@@ -68,11 +71,10 @@ def serve(
     paths = user_paths()
     with ExitStack() as stack:
         stack.enter_context(only_one(paths, "server"))
-        if unless_stopped and stop_mark(paths):
+        if not unless_stopped:
+            forget_mark(paths)
+        elif mark_of_stop(paths):
             raise ServerFailed(STOPPED)
-        forget_mark(paths)
-        # Of a killed server: beside our socket, it would pass its pid off as ours.
-        remove(paths.server_file)
         file = log_file(paths)
         set_up_logging(file, settings.log_level)
         try:
@@ -131,8 +133,7 @@ def _run(
     from session_buddy.server.listeners import open_tcp, open_unix
     from session_buddy.server.publication import Publication
     from session_buddy.server.register import Register
-    from session_buddy.store.known import make_own, open_known
-    from session_buddy.store.turn import turn_at
+    from session_buddy.store.known import open_known
 
     authenticator = Authenticator(accepted_secrets(settings, paths))
     tcp = stack.enter_context(open_tcp(settings.host, settings.port))
@@ -140,10 +141,9 @@ def _run(
     # The folder where it was started may be on a disk that somebody wants to unmount.
     os.chdir("/")
     # Until it can be asked, commands that want to open the database wait.
-    turn = stack.enter_context(ExitStack())
-    turn.enter_context(turn_at(url))
+    ours = stack.enter_context(ExitStack())
+    ours.enter_context(turn(paths, _TURN_SECONDS))
     store = stack.enter_context(closing(open_known(url, paths)))
-    make_own(url, paths)
     presence = Presence(settings.heartbeat_seconds, settings.lease_seconds)
     presence.learn(store.live(), monotonic())
     writer = stack.enter_context(Writer(store, presence))
@@ -158,21 +158,27 @@ def _run(
     stack.enter_context(closing(keeper))
     register = Register(store, writer, presence)
     app, tools = build_app(register, authenticator, settings.allowed_hosts, make_backup)
+    # Of a killed server: beside our socket, its address and database would pass for ours.
+    remove(paths.server_file)
     unix = open_unix(paths.socket)
     info = _describe(settings, paths, store, tcp, file)
-    publication = stack.enter_context(closing(Publication(unix, info, _options(settings, store))))
+    said = settings.variables(tcp.getsockname()[1])
+    publication = stack.enter_context(closing(Publication(unix, info, said)))
 
     def ready() -> None:
         # A whole call, socket to database: what is announced has been seen to work, and the first caller
         # does not wait for what the libraries load on their first call.
         call_tool(info.endpoint, "health_check", {}, _FIRST_CALL_SECONDS)
         publication.publish()
-        turn.close()
+        make_own(url, paths)
+        ours.close()
         watch.start()
         log.info("server started", url=info.url, socket=str(info.socket), database=info.database, tools=tools)
         for line in _greeting(info, tools, tcp):
             announce(line)
 
+    # Whoever wants the database waits until it is closed.
+    stack.callback(lambda: ours.enter_context(turn(paths, 0)))
     stack.callback(_ignore_signals)
     anyio.run(_serve, Gate(app, authenticator.local_token), [unix, tcp], ready, publication.renew)
 
@@ -221,7 +227,14 @@ async def _serve(
             await super().startup(sockets)
             await anyio.to_thread.run_sync(ready)
 
+        looking: asyncio.Task[None] | None = None
+
         async def look(self) -> None:
+            # Not awaited: a folder on a network that hangs must not keep a signal from being heard.
+            if self.looking is None or self.looking.done():
+                self.looking = asyncio.create_task(self.look_again())
+
+        async def look_again(self) -> None:
             listener = await anyio.to_thread.run_sync(renew)
             if listener is not None:
                 serving = asyncio.get_running_loop().create_server(self.protocol, sock=listener)
@@ -237,8 +250,9 @@ async def _serve(
                 signal.signal(number, self.stop)
             yield
 
-        def stop(self, *_: object) -> None:
-            self.force_exit = self.should_exit
+        def stop(self, number: int, _: object) -> None:
+            # A terminal that is closed may say so twice.
+            self.force_exit = self.should_exit and number != signal.SIGHUP
             self.should_exit = True
 
     config = uvicorn.Config(
@@ -257,16 +271,6 @@ async def _serve(
     server = Server(config)
     config.callback_notify = server.look
     await server.serve(sockets=listeners)
-
-
-def _options(settings: Settings, store: "Store") -> dict[str, Any]:
-    """The options of ``mcp start`` that would start this server again."""
-    return {
-        "host": settings.host,
-        "port": settings.port,
-        "db": store.url,
-        "log_level": settings.log_level,
-    }
 
 
 def _describe(settings: Settings, paths: Paths, store: "Store", tcp: socket.socket, file: Path) -> ServerInfo:

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from session_buddy.host.places import file_of
 from session_buddy.store.protocol import Gap, Store
@@ -32,12 +34,11 @@ def open_store(url: str, *, wait_seconds: float = 5.0, known: bool = False) -> S
 
 
 @contextmanager
-def looked_at(url: str, *, wait_seconds: float = 5.0) -> Iterator[Store]:
+def looked_at(url: str) -> Iterator[Store]:
     """Open a copy of a database, so that nothing changes in it whatever is done: not its schema, nor its log.
 
     Args:
         url: the database.
-        wait_seconds: how long to wait for another process to let go of it.
 
     Raises:
         ConfigurationError: no store goes by this URL.
@@ -46,9 +47,9 @@ def looked_at(url: str, *, wait_seconds: float = 5.0) -> Iterator[Store]:
     path = file_of(url)
     # Not at the top, like the store.
     from session_buddy.store.duckdb.copies import copied
-    from session_buddy.store.duckdb.opening import look_at
 
-    if path.exists():
-        look_at(path)
-    with copied(path, wait_seconds) as copy, closing(open_store(f"duckdb:///{copy}")) as store:
+    with (
+        TemporaryDirectory() as folder,
+        closing(open_store(f"duckdb:///{copied(path, Path(folder))}")) as store,
+    ):
         yield store

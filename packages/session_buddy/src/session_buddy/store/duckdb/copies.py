@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 from typing import BinaryIO, Final
 
@@ -28,6 +27,7 @@ from session_buddy.store.protocol import Gap
 
 _CHUNK_BYTES: Final = 1024 * 1024
 _RETRY_SECONDS: Final = 0.1
+_WAIT_SECONDS: Final = 5.0
 # Reading a large file whole must not make a server large.
 _CHECKING: Final = {**CONFIG, "memory_limit": "128MB"}
 
@@ -46,34 +46,30 @@ def copy_whole(source: int, target: Path) -> None:
         shutil.copyfileobj(reader, writer, _CHUNK_BYTES)
 
 
-@contextmanager
-def copied(path: Path, wait_seconds: float) -> Iterator[Path]:
-    """A copy of a database, and of its log, for a while: what is done with it leaves the database as it is.
-
-    Args:
-        path: the database.
-        wait_seconds: how long to wait for another process to let go of it.
+def copied(path: Path, folder: Path) -> Path:
+    """Copy a database, and its log, to a folder; returns where the copy is.
 
     Raises:
+        NotADatabase: the file is something else.
         StoreLocked: another process holds it.
         StoreUnavailable: it is not there, or cannot be read or copied.
     """
+    look_at(path)
+    copy = folder / path.name
     try:
-        with TemporaryDirectory() as folder:
-            copy = Path(folder) / path.name
-            with path.open("rb") as source:
-                _share(source, path, wait_seconds)
-                copy_whole(source.fileno(), copy)
-                with suppress(FileNotFoundError), log_of(path).open("rb") as log:
-                    copy_whole(log.fileno(), log_of(copy))
-            yield copy
+        with path.open("rb") as source:
+            _share(source, path)
+            copy_whole(source.fileno(), copy)
+            with suppress(FileNotFoundError), log_of(path).open("rb") as log:
+                copy_whole(log.fileno(), log_of(copy))
     except OSError as error:
-        raise StoreUnavailable(f"database {path} cannot be read: {error.strerror}") from None
+        raise StoreUnavailable(f"database {path} cannot be copied to {folder}: {error.strerror}") from None
+    return copy
 
 
-def _share(source: BinaryIO, path: Path, wait_seconds: float) -> None:
+def _share(source: BinaryIO, path: Path) -> None:
     """Take the lock with which the library reads, so that nobody writes meanwhile."""
-    deadline = monotonic() + wait_seconds
+    deadline = monotonic() + _WAIT_SECONDS
     while not _try_share(source):
         if monotonic() >= deadline:
             pid = lock_holder(path, "POSIX")

@@ -14,7 +14,7 @@ from typing import Final
 import duckdb
 
 from oneiric.descriptors import make_folder
-from session_buddy.errors import NewerDatabase, NotADatabase, StoreLocked, StoreUnavailable
+from session_buddy.errors import USE_ANOTHER, NewerDatabase, NotADatabase, StoreLocked, StoreUnavailable
 from session_buddy.host.holders import program_of
 from session_buddy.store.duckdb.schema import LATEST, MIGRATIONS
 from session_buddy.store.duckdb.statements import Cursor, gap_of, mark, one, rows_of, transaction
@@ -121,8 +121,7 @@ def _connect_without_log(path: Path, wait_seconds: float) -> Cursor:
 def _beyond_help(path: Path, error: Exception) -> StoreUnavailable:
     return StoreUnavailable(
         f"database {path} cannot be opened: its write-ahead log cannot be replayed, nor be done without:"
-        f" {line_of(error)}; restore a backup (session-buddy backup list), or name another database with"
-        " SESSION_BUDDY_DB_PATH"
+        f" {line_of(error)}; restore a backup (session-buddy backup list), or {USE_ANOTHER}"
     )
 
 

@@ -1,0 +1,78 @@
+"""Which databases this user has opened, and which of them is the user's own history.
+
+What shells report goes into one history: the database of the latest server, or else the first that was used.
+That is also the one that is meant where nobody names any. Another one, a backup that somebody looks at or an
+archive, takes nothing in; and one that was here before and is gone is no new one.
+"""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from oneiric.descriptors import make_folder
+from oneiric.paths import Paths
+from session_buddy.host.places import APP, file_of
+from session_buddy.host.process import running
+
+_KEPT: Final = 100
+
+
+def own(paths: Paths) -> str:
+    """This user's own history, by its URL."""
+    server = running(paths)
+    known = databases(paths)
+    first = f"duckdb:///{paths.data / APP / 'sessions.duckdb'}"
+    return server.database if server else known[0] if known else first
+
+
+def is_own(url: str, paths: Paths) -> bool:
+    """Whether a database is this user's own history.
+
+    While there is none yet, it is the one that somebody names, unless that is there already.
+    """
+    if same(url, own(paths)):
+        return True
+    return not databases(paths) and running(paths) is None and not file_of(url).exists()
+
+
+def same(one: str, other: str) -> bool:
+    """Whether two URLs mean one database."""
+    return os.path.realpath(file_of(one)) == os.path.realpath(file_of(other))
+
+
+def make_own(url: str, paths: Paths) -> None:
+    """Have what this user's shells report go into this database from now on."""
+    known = databases(paths)
+    if known[:1] != [url]:
+        _write(paths, [url, *(other for other in known if other != url)])
+
+
+def remember(url: str, paths: Paths) -> None:
+    """A database is there; the first is the user's own."""
+    known = databases(paths)
+    if url not in known:
+        _write(paths, [*known[:1], url, *known[1:]])
+
+
+def databases(paths: Paths) -> list[str]:
+    """All that were here, the user's own first; none where that cannot be read."""
+    try:
+        return _file(paths).read_text(encoding="utf-8", errors="surrogateescape").split("\n")[:-1]
+    except OSError:
+        return []
+
+
+def _write(paths: Paths, urls: list[str]) -> None:
+    file = _file(paths)
+    draft = file.with_name(f".databases.{os.getpid()}")
+    with suppress(OSError):
+        make_folder(file.parent)
+        draft.touch(mode=0o600)
+        content = "".join(f"{url}\n" for url in urls[:_KEPT])
+        draft.write_text(content, encoding="utf-8", errors="surrogateescape")
+        draft.replace(file)
+
+
+def _file(paths: Paths) -> Path:
+    return paths.state / APP / "databases"
