@@ -73,23 +73,36 @@ def cli(home: Path) -> Cli:
 
 
 @pytest.fixture
-def server(paths: Paths, port: int) -> Iterator[ServerInfo]:
-    """A server as ``mcp start --background`` makes it; gone when the test is over."""
-    with TemporaryFile("w+") as said:
-        child = forkserver.popen(
-            [*forkserver.COMMAND, "mcp", "start"],
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
-        )
-        while (info := process.running(paths)) is None and child.poll() is None:
-            time.sleep(0.01)
-        said.seek(0)
-        assert info is not None, said.read()
-    yield info
+def start(paths: Paths, port: int) -> Iterator[Callable[..., ServerInfo]]:
+    """Start a server as ``mcp start --background`` makes it, with options; gone when the test is over."""
+    children = []
+
+    def start(*options: str) -> ServerInfo:
+        with TemporaryFile("w+") as said:
+            child = forkserver.popen(
+                [*forkserver.COMMAND, "mcp", "start", *options],
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+            )
+            children.append(child)
+            while (info := process.running(paths)) is None and child.poll() is None:
+                time.sleep(0.01)
+            said.seek(0)
+            assert info is not None, said.read()
+        return info
+
+    yield start
     stopping.stop(paths)
-    child.wait()
+    for child in children:
+        child.wait()
+
+
+@pytest.fixture
+def server(start: Callable[..., ServerInfo]) -> ServerInfo:
+    """A server."""
+    return start()
 
 
 @pytest.fixture

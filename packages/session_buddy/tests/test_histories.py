@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -210,10 +211,10 @@ def test_a_database_that_is_not_there_is_made_only_where_somebody_is_told(
 
 
 def test_who_names_no_database_means_the_own_history(
-    cli: Cli, shell: Shell, paths: Paths, home: Path, port: int
+    cli: Cli, shell: Shell, paths: Paths, home: Path, start: Callable[..., ServerInfo]
 ) -> None:
     mine = home / "mine.duckdb"
-    assert cli("mcp", "start", "--background", "--db", str(mine)).returncode == 0
+    start("--db", str(mine))
     assert cli("mcp", "stop").returncode == 0
     session = shell()
     listed = cli("list-sessions")
@@ -288,6 +289,13 @@ def test_of_a_user_without_a_history_the_one_that_is_named_is_made_with_a_word(
     assert second.stderr == ""
 
 
+def eventually_gone(pid: int) -> None:
+    """Wait for the end of a process that was killed."""
+    handle = os.pidfd_open(pid)
+    assert select.select([handle], [], [], 60)[0]
+    os.close(handle)
+
+
 # --- an agent's bridge
 
 
@@ -328,16 +336,15 @@ def bridged(**environ: str) -> Iterator[Callable[..., dict[str, Any]]]:
 
 
 def test_a_killed_server_is_brought_back_as_it_was(
-    cli: Cli, paths: Paths, home: Path, port: int, monkeypatch: pytest.MonkeyPatch
+    paths: Paths, home: Path, port: int, start: Callable[..., ServerInfo], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = home / "other.duckdb"
     monkeypatch.delenv("SESSION_BUDDY_PORT")
-    options = ("--db", str(other), "--port", str(port), "--log-level", "debug")
-    named = {"SESSION_BUDDY_ALLOWED_HOSTS": "buddy.example,b.example"}
-    assert cli("mcp", "start", "--background", *options, env={**os.environ, **named}).returncode == 0
-    first = process.running(paths)
-    assert first is not None
+    monkeypatch.setenv("SESSION_BUDDY_ALLOWED_HOSTS", "buddy.example,b.example")
+    first = start("--db", str(other), "--port", str(port), "--log-level", "debug")
+    monkeypatch.delenv("SESSION_BUDDY_ALLOWED_HOSTS")
     os.kill(first.pid, signal.SIGKILL)
+    eventually_gone(first.pid)
     with bridged() as call:
         assert call("health_check")["database"] == f"duckdb:///{other}"
     second = process.running(paths)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from oneiric.paths import Paths
-from oneiric.transport import CallRefused, Endpoint, ServerInfo, call_tool, read_server_file
+from oneiric.transport import CallRefused, Endpoint, ServerInfo, call_tool
 from session_buddy.access.callers import RIGHTS
 from session_buddy.access.secret import own_secret
 from session_buddy.access.tokens import issue
@@ -263,22 +263,15 @@ def test_an_ipv6_address_is_shown_in_brackets(launch: Launch, port: int) -> None
 def test_at_debug_the_log_tells_of_each_call_and_each_commit(
     cli: Any,
     shell: Any,
-    paths: Paths,
-    port: int,
+    start: Callable[..., ServerInfo],
     level: str,
     tells: bool,  # noqa: FBT001
 ) -> None:
-    assert cli("mcp", "start", "--background", "--log-level", level).returncode == 0
-    session, info = shell(), read_server_file(paths)
+    info = start("--log-level", level)
+    session = shell()
     assert session in cli("list-sessions").stdout
-    assert info is not None
     log = Path(info.log).read_text()
-    cli("mcp", "stop")
-    for said in (
-        "event=call tool=track_events subject=local:",
-        "event=call tool=list_sessions",
-        "event=written",
-    ):
+    for said in ("event=call tool=track_events subject=local:", "tool=list_sessions", "event=written"):
         assert (said in log) is tells, log
 
 
