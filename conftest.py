@@ -10,12 +10,7 @@ from typing import Any, Final
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Files whose tests take seconds each.
-_LONG: Final = (
-    *("test_faults.py", "test_plan.py", "test_packaging.py", "test_shared_home.py", "test_truth_table.py"),
-    *("test_publication.py", "test_histories.py", "test_cli_mcp.py", "test_bridge.py", "test_backups.py"),
-    *("test_live.py", "test_clients.py", "test_server.py", "test_cli_sessions.py", "test_shell_core.py"),
-)
+_LONGEST: Final = "test_faults.py"
 
 # Under nohup, or in the background of a script, children would inherit that they ignore these two: a closed
 # terminal would end nobody, and Ctrl-C interrupt nobody.
@@ -57,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The longest first: begun last, they would be waited for alone. Of sampled tables, a sample."""
-    items.sort(key=lambda item: _LONG.index(item.path.name) if item.path.name in _LONG else len(_LONG))
+    items.sort(key=lambda item: item.path.name != _LONGEST)
     if not config.getoption("--all"):
         left_out = _left_out([item for item in items if item.get_closest_marker("sampled")])
         config.hook.pytest_deselected(items=left_out)

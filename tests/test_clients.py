@@ -19,9 +19,6 @@ from mcp import MCPError
 from oneiric.testing import start_event
 from tests.world import PROGRAMS, World
 
-# One process has the one server.
-pytestmark = pytest.mark.xdist_group("clients")
-
 TOOLS = {
     "track_session_start",
     "track_session_end",

@@ -31,10 +31,6 @@ from tests.serverprocess import ServerProcess
 SECRET = "tests-only-" + uuid.uuid4().hex
 
 
-# One process has the one server.
-pytestmark = pytest.mark.xdist_group("tools")
-
-
 @pytest.fixture(scope="module")
 def info(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerInfo]:
     home = tmp_path_factory.mktemp("home")
