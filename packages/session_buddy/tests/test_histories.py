@@ -339,7 +339,7 @@ def test_a_killed_server_is_brought_back_as_it_was(
     paths: Paths, home: Path, port: int, start: Callable[..., ServerInfo], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = home / "other.duckdb"
-    monkeypatch.delenv("SESSION_BUDDY_PORT")
+    monkeypatch.setenv("SESSION_BUDDY_PORT", "0")
     monkeypatch.setenv("SESSION_BUDDY_ALLOWED_HOSTS", "buddy.example,b.example")
     first = start("--db", str(other), "--port", str(port), "--log-level", "debug")
     monkeypatch.delenv("SESSION_BUDDY_ALLOWED_HOSTS")
