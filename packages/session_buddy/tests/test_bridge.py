@@ -5,6 +5,7 @@ import os
 import select
 import shlex
 import signal
+import socket
 import socketserver
 import subprocess
 import sys
@@ -368,6 +369,41 @@ def _say(sink: int, words: list[bytes], source: int) -> None:
             pipe.write(word)
 
 
+def test_who_does_not_answer_is_asked_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge, "_CALL_SECONDS", 0.2)
+    with socket.socket(socket.AF_UNIX) as hole:
+        hole.bind(str(home / "s"))
+        hole.listen()
+        [answer] = _answers(lambda: home / "s", _line(id=1, method="ping"))
+        hole.settimeout(60)
+        hole.accept()[0].close()
+        hole.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            hole.accept()
+    assert "timed out" in answer["error"]["message"]
+
+
+def test_an_output_that_takes_nothing_is_one_line(server: ServerInfo) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, *BRIDGE],
+            input=_line(id=1, method="ping"),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr == b"Error: standard output cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("number", [b"1e999", b"NaN", b"-Infinity"])
+def test_a_number_that_json_does_not_have_is_no_id(home: Path, number: bytes) -> None:
+    [answer] = _answers(lambda: home / "nowhere", b'{"jsonrpc":"2.0","method":"ping","id":' + number + b"}")
+    assert answer["id"] is None
+    assert "Session-Buddy cannot be asked" in answer["error"]["message"]
+
+
 CLIENT = """
 import subprocess, sys, time
 bridge = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -460,7 +496,9 @@ def test_a_stop_is_not_undone_by_who_asks_five_times_a_second(
 def test_a_server_that_hangs_is_told_to_its_client(server: ServerInfo) -> None:
     os.kill(server.pid, signal.SIGSTOP)
     try:
-        answers = _bridged(_line(id=1, method="ping"))
+        # Together: one after another they would take half a minute.
+        answers = _bridged(*[_line(id=number, method="ping") for number in range(6)])
     finally:
         os.kill(server.pid, signal.SIGCONT)
-    assert "session-buddy mcp stop --force" in answers[1]["error"]["message"]
+    assert len(answers) == 6
+    assert all("session-buddy mcp stop --force" in one["error"]["message"] for one in answers.values())

@@ -380,6 +380,20 @@ def test_with_bad_settings_restart_leaves_alone_what_runs(
     assert process.running(paths) == server
 
 
+def test_a_restart_that_fails_leaves_a_server_as_it_was(
+    cli: Cli, server: ServerInfo, paths: Paths, home: Path
+) -> None:
+    letter = home / "letter.txt"
+    letter.write_text("Dear Ada, " * 100)
+    failed = cli("mcp", "restart", "--db", str(letter))
+    assert failed.returncode == 1
+    assert failed.stderr.count("\n") == 1
+    assert failed.stderr.endswith("; the server runs again as it did\n")
+    again = process.running(paths)
+    assert again is not None
+    assert (again.url, again.database) == (server.url, server.database)
+
+
 @contextmanager
 def _full(command: list[str]) -> Iterator["subprocess.Popen[str]"]:
     """A process whose output takes nothing."""

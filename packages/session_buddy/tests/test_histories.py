@@ -95,6 +95,40 @@ def test_while_there_is_no_history_yet_a_database_that_somebody_names_is_another
     assert waiting(paths) == {late}
 
 
+def test_while_the_default_history_is_there_no_other_is_made(
+    cli: Cli, shell: Shell, paths: Paths, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = shell()
+    assert ids(cli("list-sessions")) == {first}
+    shutil.rmtree(paths.state / "session-buddy")
+    late = shell()
+    monkeypatch.setenv("SESSION_BUDDY_DB_PATH", str(home / "typo.duckdb"))
+    assert cli("list-sessions").returncode == 1
+    assert waiting(paths) == {late}
+    assert not (home / "typo.duckdb").exists()
+
+
+@pytest.mark.parametrize("option", ["", "a\nb.duckdb"])
+def test_what_is_no_name_of_a_database_is_refused(cli: Cli, home: Path, option: str) -> None:
+    for command in (["mcp", "start"], ["backup", "create"]):
+        failed = cli(*command, "--db", option)
+        assert (failed.returncode, failed.stderr.count("\n")) == (1, 1)
+        assert failed.stderr.startswith("Error: ")
+    assert list(home.glob("*.duckdb")) == []
+
+
+def test_an_empty_variable_names_nothing(cli: Cli, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = shell()
+    monkeypatch.setenv("SESSION_BUDDY_DB_PATH", "")
+    assert ids(cli("list-sessions")) == {session}
+
+
+def test_the_backups_of_a_database_that_is_not_there(cli: Cli, home: Path) -> None:
+    failed = cli("backup", "list", "--db", "typo.duckdb")
+    assert failed.returncode == 1
+    assert failed.stderr == f"Error: database {home}/typo.duckdb is not there, nor a backup of it\n"
+
+
 def test_a_log_that_was_left_beside_another_database_is_read_and_left(
     cli: Cli, archive: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,17 @@ def test_what_somebody_removes_comes_back(
     assert cli("mcp", "stop").stdout == f"Session-Buddy (pid {server.pid}) is stopped.\n"
 
 
+def test_just_after_a_logout_commands_wait_for_their_own_server(
+    cli: Cli, shell: Shell, server: ServerInfo
+) -> None:
+    session = shell()
+    assert session in cli("list-sessions").stdout
+    shutil.rmtree(server.socket.parent)
+    listed, made = cli("list-sessions"), cli("backup", "create")
+    assert (listed.returncode, listed.stderr, made.returncode) == (0, "", 0)
+    assert session in listed.stdout
+
+
 def test_before_it_can_be_found_again_it_can_be_stopped(cli: Cli, server: ServerInfo, paths: Paths) -> None:
     # Stopped, it makes nothing again.
     os.kill(server.pid, signal.SIGSTOP)

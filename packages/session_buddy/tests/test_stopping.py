@@ -119,3 +119,17 @@ def test_from_another_container_nobody_is_signalled(server: ServerInfo, paths: P
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "runs where it cannot be seen from here" in done.stderr
     assert process.running(paths) is not None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_lock_that_may_not_be_looked_at_is_not_a_free_one(paths: Paths) -> None:
+    folder = paths.server_file.parent
+    folder.mkdir(parents=True)
+    folder.chmod(0)
+    code = (
+        "import os; from oneiric.paths import user_paths; from session_buddy.host import stopping\n"
+        "paths = user_paths(); os.seteuid(54321); stopping.stop(paths)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    folder.chmod(0o700)
+    assert "cannot be looked at: Permission denied" in done.stderr

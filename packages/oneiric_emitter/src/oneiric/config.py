@@ -49,8 +49,10 @@ def named_endpoint(environ: Mapping[str, str]) -> Endpoint | None:
 
 
 def _token(environ: Mapping[str, str]) -> str | None:
-    if token := environ.get("SESSION_BUDDY_TOKEN"):
-        return token.strip()
+    if token := environ.get("SESSION_BUDDY_TOKEN", "").strip():
+        if not token.isascii() or not token.isprintable():
+            raise InvalidEndpoint("SESSION_BUDDY_TOKEN is no token: one line of ASCII is allowed")
+        return token
     path = environ.get("SESSION_BUDDY_TOKEN_FILE")
     if not path:
         return None

@@ -1,6 +1,5 @@
 """``backup create|list|restore``: copies of the history, and the way back to one."""
 
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -48,10 +47,9 @@ Examples:
 def create(db: Database = None) -> None:
     """Make a backup now, with a server running or not."""
     facts.tell_named(_LOCAL_ONLY)
-    named = _named(db)
-    server = ask.local_server(named)
-    with nullcontext(server) if server else ask.at_the_file(named) as server:
-        path = ask.post(server, "/api/backup")["path"] if server else _make(db).path
+    path = ask.either(
+        lambda server: ask.post(server, "/api/backup")["path"], lambda: _make(db).path, _named(db)
+    )
     edge.say(f"Backup {path}")
 
 
@@ -61,6 +59,8 @@ def list_backups(form: FormatOption = None, db: Database = None) -> None:
     facts.tell_named(_LOCAL_ONLY)
     backups = _backups(db)
     rows = [_row(backup) for backup in backups.listed()]
+    if not rows and db is not None and not backups.database.exists():
+        edge.fail(f"database {backups.database} is not there, nor a backup of it")
     if not rows and form is None and edge.on_terminal():
         edge.tell(f"No backups in {backups.folder}; `session-buddy backup create` makes one.")
         return

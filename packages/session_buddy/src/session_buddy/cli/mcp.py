@@ -103,19 +103,24 @@ def stop(
 def restart(host: Host = None, port: Port = None, db: Database = None, log_level: LogLevel = None) -> None:
     """Stop the server, start it in the background.
 
-    It starts with the settings as they are now, also if none ran; if those are not valid, the one that
-    runs is left alone.
+    It starts with the settings as they are now, also if none ran. If it cannot, the one that ran runs on,
+    or again.
     """
     from session_buddy.host.settings import load_settings  # 0.3 s
 
     flags: dict[str, Any] = {"host": host, "port": port, "db": db, "log_level": log_level}
     file_of(load_settings(**flags).database_url())
+    paths = user_paths()
+    ran, settings = process.running(paths), process.settings_of_last(paths)
     _stop(restarting=True)
     try:
         _start_background(flags)
-    except SessionBuddyError:
-        stopping.forget_mark(user_paths())
-        raise
+    except SessionBuddyError as error:
+        if ran is None:
+            stopping.forget_mark(paths)
+            raise
+        process.start_background(paths, {"db": ran.database}, settings)
+        raise ServerFailed(f"{error}; the server runs again as it did") from None
 
 
 def _stop(*, force: bool = False, restarting: bool = False) -> None:

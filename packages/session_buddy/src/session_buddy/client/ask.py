@@ -5,11 +5,11 @@ Only what a running server needs is imported here; :mod:`session_buddy.client.of
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from oneiric.config import InvalidEndpoint, named_endpoint
 from oneiric.paths import user_paths
@@ -26,6 +26,7 @@ from session_buddy.errors import (
     ConfigurationError,
     ServerFailed,
     SessionBuddyError,
+    StoreLocked,
     UnknownSession,
 )
 from session_buddy.host import process
@@ -38,6 +39,9 @@ from session_buddy.intake.outbox import hand_over
 IF_REFUSED: Final = "put one that `session-buddy token create` made there into SESSION_BUDDY_TOKEN"
 _CALL_SECONDS: Final = 30.0
 _POST_SECONDS: Final = 600.0
+
+
+T = TypeVar("T")
 
 
 class _HungUp(ServerFailed):
@@ -95,28 +99,40 @@ def answer(tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     named = named_server()
     if named is not None:
         return call(named, tool, arguments)
-    with suppress(_HungUp):  # it is about to leave, and lets go of the file
-        if server := local_server():
-            return _ask(server, tool, arguments)
-    # Not at the top: 0.6 s of libraries that a running server saves.
-    from session_buddy.client import offline
-    from session_buddy.host.settings import load_settings
 
-    with at_the_file() as server:
-        if server:
-            return _ask(server, tool, arguments)
+    def at_the_file() -> dict[str, Any]:
+        from session_buddy.client import offline
+        from session_buddy.host.settings import load_settings
+
         return offline.answer(tool, arguments, load_settings().database_url())
 
+    return either(lambda server: _ask(server, tool, arguments), at_the_file)
 
-@contextmanager
-def at_the_file(database: str | None = None) -> Iterator[ServerInfo | None]:
-    """Wait for our turn to open a database; gives the server, where one has started meanwhile.
+
+def either(ask: Callable[[ServerInfo], T], at_the_file: Callable[[], T], database: str | None = None) -> T:
+    """Ask this user's server; where none keeps the database, do it at the file, when it is our turn.
 
     Args:
+        ask: given the server.
+        at_the_file: opens the file.
         database: as of :func:`local_server`.
     """
+    with suppress(_HungUp):  # it is about to leave, and lets go of the file
+        if server := local_server(database):
+            return ask(server)
+    # Not at the top: 0.6 s of libraries that a running server saves. Nor while others wait.
+    import session_buddy.client.offline  # noqa: F401
+
     with turn(user_paths()):
-        yield local_server(database)
+        if server := local_server(database):
+            return ask(server)
+        try:
+            return at_the_file()
+        except StoreLocked:
+            # Whose socket or server.json somebody removed makes them again within a second.
+            if server := local_server(database):
+                return ask(server)
+            raise
 
 
 def _ask(server: ServerInfo, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:

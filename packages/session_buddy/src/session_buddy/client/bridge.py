@@ -9,6 +9,7 @@ brings no answer of its own is answered with an error.
 import base64
 import http.client
 import json
+import math
 import os
 import select
 import socket
@@ -28,7 +29,7 @@ _INTERNAL_ERROR: Final = -32603
 _PROTOCOL_KEY: Final = "io.modelcontextprotocol/protocolVersion"
 _AT_ONCE: Final = 16
 _CALL_SECONDS: Final = 60.0
-_LAST_ANSWERS_SECONDS: Final = 10.0
+_LAST_ANSWERS_SECONDS: Final = _CALL_SECONDS + 10
 _LOOK_MILLISECONDS: Final = 1000
 _CHUNK_BYTES: Final = 65536
 
@@ -72,7 +73,7 @@ class Message:
         params = _object(message.get("params"))
         return cls(
             body=line.strip(),
-            request_id=message.get("id"),
+            request_id=_identifier(message.get("id")),
             waits="id" in message,
             method=str(message.get("method", "")),
             name=_text(params.get("name", params.get("uri"))),
@@ -139,15 +140,21 @@ class Bridge:
     def __init__(self, find_server: Callable[[], Endpoint], output: BinaryIO) -> None:
         self._find_server = find_server
         self._output = output
-        self._finding = threading.Lock()
+        self._unwritable: OSError | None = None
         self._writing = threading.Lock()
         self._places = threading.BoundedSemaphore(_AT_ONCE)
         self._agreed_version: str | None = None
 
     def run(self, messages: Iterable[bytes]) -> None:
-        """Serve until the messages end, then wait a moment for the last answers."""
+        """Serve until the messages end, then wait for the last answers.
+
+        Raises:
+            OSError: they cannot be written.
+        """
         threads: list[threading.Thread] = []
         for line in messages:
+            if self._unwritable is not None:
+                break
             if line.strip():
                 self._places.acquire()
                 threads = [old for old in threads if old.is_alive()]
@@ -156,13 +163,15 @@ class Bridge:
         deadline = time.monotonic() + _LAST_ANSWERS_SECONDS
         for thread in threads:
             thread.join(max(deadline - time.monotonic(), 0))
+        if self._unwritable is not None:
+            raise self._unwritable
 
     def _serve(self, line: bytes) -> None:
         try:
             for answer in self._answers(line):
                 self._write(answer)
-        except BrokenPipeError:
-            pass  # the client has left, which ends the messages too
+        except OSError as error:
+            self._unwritable = error
         finally:
             self._places.release()
 
@@ -206,14 +215,11 @@ class Bridge:
         """
         headers = message.headers(self._agreed_version)
         try:
-            return _request(self._server(), headers, message.body)
+            return _request(self._find_server(), headers, message.body)
+        except TimeoutError:
+            raise
         except (OSError, http.client.HTTPException):
-            return _request(self._server(), headers, message.body)
-
-    def _server(self) -> Endpoint:
-        # One at a time: each of several first messages would start a server of its own.
-        with self._finding:
-            return self._find_server()
+            return _request(self._find_server(), headers, message.body)
 
     def _write(self, answer: bytes) -> None:
         with self._writing:
@@ -280,6 +286,11 @@ def _event_data(line: bytes) -> bytes:
 
 def _object(value: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value
     return value if isinstance(value, dict) else {}
+
+
+def _identifier(value: object) -> object:
+    """An id that JSON can carry back."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _text(value: object) -> str | None:

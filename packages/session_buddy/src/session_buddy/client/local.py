@@ -1,12 +1,16 @@
 """This user's server for a bridge: found, or brought back as it was; never against ``mcp stop``."""
 
 from collections.abc import Mapping
+from threading import Lock
+from typing import Final
 
 from oneiric.paths import Paths
 from oneiric.transport import Endpoint, ServerInfo, read_server_file
 from session_buddy.errors import ServerFailed
 from session_buddy.host import process
 from session_buddy.host.stopping import STOPPED, mark_of_stop
+
+_STARTING: Final = Lock()
 
 
 def find_server(paths: Paths, flags: Mapping[str, object]) -> Endpoint:
@@ -19,7 +23,10 @@ def find_server(paths: Paths, flags: Mapping[str, object]) -> Endpoint:
     Raises:
         ServerFailed: it hangs, was stopped, or does not come up.
     """
-    info = process.running(paths) or _brought_up(paths, flags)
+    info = process.running(paths)
+    if info is None:
+        with _STARTING:  # each of several first messages would start one
+            info = process.running(paths) or _brought_up(paths, flags)
     process.require_answer(info)
     return info.endpoint
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from oneiric.descriptors import make_folder
 from oneiric.paths import Paths
+from session_buddy.errors import ConfigurationError
 from session_buddy.host.places import APP, file_of
 from session_buddy.host.process import running
 
@@ -22,8 +23,7 @@ def own(paths: Paths) -> str:
     """This user's own history, by its URL."""
     server = running(paths)
     known = databases(paths)
-    first = f"duckdb:///{paths.data / APP / 'sessions.duckdb'}"
-    return server.database if server else known[0] if known else first
+    return server.database if server else known[0] if known else _first(paths)
 
 
 def is_own(url: str, paths: Paths) -> bool:
@@ -33,7 +33,8 @@ def is_own(url: str, paths: Paths) -> bool:
     """
     if same(url, own(paths)):
         return True
-    return not databases(paths) and running(paths) is None and not file_of(url).exists()
+    has_none = not databases(paths) and running(paths) is None and not file_of(_first(paths)).exists()
+    return has_none and not file_of(url).exists()
 
 
 def same(one: str, other: str) -> bool:
@@ -56,11 +57,21 @@ def remember(url: str, paths: Paths) -> None:
 
 
 def databases(paths: Paths) -> list[str]:
-    """All that were here, the user's own first; none where that cannot be read."""
+    """All that were here, the user's own first.
+
+    Raises:
+        ConfigurationError: the file may not be read; that is not to know of none.
+    """
     try:
         return _file(paths).read_text(encoding="utf-8", errors="surrogateescape").split("\n")[:-1]
+    except PermissionError as error:
+        raise ConfigurationError(f"{_file(paths)} cannot be read: {error.strerror}") from None
     except OSError:
         return []
+
+
+def _first(paths: Paths) -> str:
+    return f"duckdb:///{paths.data / APP / 'sessions.duckdb'}"
 
 
 def _write(paths: Paths, urls: list[str]) -> None:

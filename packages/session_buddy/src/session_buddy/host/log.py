@@ -1,5 +1,6 @@
 """The log: one rotating file for all that the server and its libraries say; nothing to the terminal."""
 
+import errno
 import logging
 import os
 from io import TextIOWrapper
@@ -66,9 +67,8 @@ def set_up_logging(path: Path, level: str) -> None:
         make_folder(path.parent)
         handler = _File(path, maxBytes=MAX_BYTES, backupCount=KEPT, encoding="utf-8")
     except OSError as error:
-        problem = (
-            "is a link, and would be followed anywhere; remove it" if path.is_symlink() else error.strerror
-        )
+        is_link = error.errno == errno.ELOOP
+        problem = "is a link, and would be followed anywhere; remove it" if is_link else error.strerror
         raise ConfigurationError(f"log {path}: {problem}") from None
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,

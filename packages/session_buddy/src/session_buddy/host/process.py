@@ -163,8 +163,10 @@ def held_lock(paths: Paths) -> str | None:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return lock.read()
-    except OSError:
+    except FileNotFoundError:
         pass
+    except OSError as error:
+        raise ConfigurationError(f"{lock_file(paths)} cannot be looked at: {error.strerror}") from None
     return None
 
 

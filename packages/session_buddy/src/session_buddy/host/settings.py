@@ -103,7 +103,7 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix=PREFIX, env_nested_delimiter="__", env_ignore_empty=True, extra="forbid", frozen=True
     )
 
     host: str = "127.0.0.1"
@@ -150,6 +150,8 @@ def _absolute(path: Path) -> Path:
         path = path.expanduser().absolute()
     except RuntimeError as error:
         raise ConfigurationError(f"database {path}: {error}") from None
+    if "\n" in str(path):
+        raise ConfigurationError(f"database {str(path)!r}: a name of one line is allowed")
     # Behind a link, the database's library would take .. for the folder that holds the link.
     return Path(os.path.realpath(path.parent), path.name) if ".." in path.parts else path
 
@@ -179,6 +181,8 @@ def load_settings(folder: Path | None = None, *, db: str | None = None, **flags:
         ConfigurationError: file, line or key, and what is allowed there.
     """
     named = {key: value for key, value in flags.items() if value is not None}
+    if db == "":
+        raise ConfigurationError("--db: '' names no database: a path or a URL is allowed")
     if db is not None:
         named["storage_url" if "://" in db else "db_path"] = db
     layers = [*_file_layers(folder or working_folder()), _environment(), _Layer("command line", named, {})]

@@ -50,6 +50,7 @@ class Backups:
     """
 
     def __init__(self, database: Path) -> None:
+        self.database: Final = database
         self.folder: Final = database.parent / "backups"
         self._stem = database.name.removesuffix(_SUFFIX)
         self._suffix = database.name[len(self._stem) :]
