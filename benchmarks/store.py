@@ -4,6 +4,7 @@ import asyncio
 import gc
 import inspect
 import json
+import logging
 import statistics
 import time
 import uuid
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import structlog
 from fastmcp import FastMCP
 
 from benchmarks.measure import Effort, Row, pairs
@@ -39,6 +41,9 @@ from tests.world import World
 BATCH = 500
 LEAST = 0.5
 MOST = 1.5
+# As a server has it, which is not told to say more.
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
+
 SOCKET = Path("/benchmark.sock")
 META = {
     "io.modelcontextprotocol/protocolVersion": PROTOCOL_VERSION,

@@ -63,12 +63,14 @@ class Kind(NamedTuple):
     """What an interpreter has loaded.
 
     Args:
+        libraries: of others, by what of ours needs them; loaded first, so that they are not measured.
         packages: of ours, with all their modules.
         left_out: modules of those that it has not loaded.
         late: what is loaded while a command works, not at the top of a module. A name that a library has
             given up costs time only.
     """
 
+    libraries: tuple[str, ...]
     packages: tuple[str, ...]
     left_out: tuple[str, ...]
     late: tuple[str, ...]
@@ -76,6 +78,7 @@ class Kind(NamedTuple):
 
 # One that has loaded less ends sooner.
 _COMMAND: Final = Kind(
+    libraries=("duckdb", "psutil", "pydantic_settings", "structlog", "typer", "yaml", "joserfc.jwt"),
     packages=("session_buddy",),
     left_out=("session_buddy.__main__", "session_buddy.server"),
     late=(
@@ -92,6 +95,7 @@ _COMMAND: Final = Kind(
     ),
 )
 _SERVER: Final = Kind(
+    libraries=(*_COMMAND.libraries, "fastmcp", "uvicorn"),
     packages=("session_buddy",),
     left_out=("session_buddy.__main__",),
     late=(
@@ -111,6 +115,7 @@ _SERVER: Final = Kind(
 )
 # Not our own shell, which is a guest like any other; nor what of IPython looks at its terminal when loaded.
 _SHELL: Final = Kind(
+    libraries=(),
     packages=(),
     left_out=(),
     late=(
@@ -291,6 +296,8 @@ class Request(NamedTuple):
 
 def load(kind: Kind) -> None:
     """Load everything that a command loads, now or later."""
+    for name in kind.libraries:
+        importlib.import_module(name)
     with measured():
         for package in map(importlib.import_module, kind.packages):
             for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
