@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import shlex
 import shutil
 import socket
@@ -226,3 +227,12 @@ def eventually(look: Callable[[], Any], seconds: float = PATIENCE) -> Any:
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds} s in vain")
         time.sleep(0.05)
+
+
+def wait_for_end(pid: int) -> None:
+    """Wait until a process is gone, whosever child it is."""
+    handle = os.pidfd_open(pid)
+    try:
+        assert select.select([handle], [], [], PATIENCE)[0], "it still runs"
+    finally:
+        os.close(handle)

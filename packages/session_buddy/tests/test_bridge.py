@@ -2,7 +2,6 @@ import asyncio
 import io
 import json
 import os
-import select
 import shlex
 import signal
 import socket
@@ -29,6 +28,7 @@ from oneiric.transport import Endpoint, ServerInfo
 from session_buddy.client import bridge
 from session_buddy.client.bridge import Bridge, Message
 from session_buddy.host import process
+from tests.world import wait_for_end
 
 BRIDGE = ["-P", "-m", "session_buddy", "mcp", "start", "--transport", "stdio"]
 META = {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}
@@ -417,20 +417,13 @@ time.sleep(600)
 """
 
 
-def _ends(pid: int) -> None:
-    """Wait for the end of a process that is nobody's child here."""
-    handle = os.pidfd_open(pid)
-    assert select.select([handle], [], [], 60)[0], "it still runs"
-    os.close(handle)
-
-
 def test_the_bridge_ends_with_its_client_whoever_has_the_pipe(server: ServerInfo) -> None:
     command = [sys.executable, "-c", CLIENT, sys.executable, *BRIDGE]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
         assert client.stdout is not None
         bridge, heir = map(int, client.stdout.readline().split())
         client.kill()
-        _ends(bridge)
+        wait_for_end(bridge)
         os.kill(heir, signal.SIGKILL)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import select
 import shutil
 import signal
 import socket
@@ -23,6 +22,7 @@ from session_buddy.host.histories import own
 from session_buddy.host.places import file_of
 from tests import forkserver
 from tests.samples import session_id_of, start_event
+from tests.world import wait_for_end
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 Shell = Callable[..., str]
@@ -323,13 +323,6 @@ def test_of_a_user_without_a_history_the_one_that_is_named_is_made_with_a_word(
     assert second.stderr == ""
 
 
-def eventually_gone(pid: int) -> None:
-    """Wait for the end of a process that was killed."""
-    handle = os.pidfd_open(pid)
-    assert select.select([handle], [], [], 60)[0]
-    os.close(handle)
-
-
 # --- an agent's bridge
 
 
@@ -378,7 +371,7 @@ def test_a_killed_server_is_brought_back_as_it_was(
     first = start("--db", str(other), "--port", str(port), "--log-level", "debug")
     monkeypatch.delenv("SESSION_BUDDY_ALLOWED_HOSTS")
     os.kill(first.pid, signal.SIGKILL)
-    eventually_gone(first.pid)
+    wait_for_end(first.pid)
     with bridged() as call:
         assert call("health_check")["database"] == f"duckdb:///{other}"
     second = process.running(paths)

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,10 @@ import pytest
 from oneiric.paths import Paths
 from oneiric.transport import ServerInfo, read_server_file
 from session_buddy.host import process, stopping
+from tests.world import eventually
 
 Cli = Callable[..., Any]
 Shell = Callable[..., str]
-
-
-def eventually(look: Callable[[], Any]) -> Any:
-    """Look again until something is seen, for a minute at most."""
-    deadline = time.monotonic() + 60
-    while not (seen := look()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-    return seen
 
 
 def moved(paths: Paths, server: ServerInfo) -> ServerInfo | None:

@@ -12,10 +12,13 @@ import stat
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oneiric.digests import sha256
 from oneiric.paths import Paths
+
+if TYPE_CHECKING:
+    import http.client
 
 PROTOCOL_VERSION = "2026-07-28"
 _UNAUTHORIZED = frozenset({401, 403})
@@ -149,6 +152,17 @@ def prepare(url: str | None) -> None:
         import urllib.parse  # noqa: F401
 
 
+def connection_to(url: str, timeout: float) -> "tuple[http.client.HTTPConnection, str]":
+    """A connection to the server at an address, not opened yet, and what to ask for there."""
+    import http.client
+    import urllib.parse
+
+    parts = urllib.parse.urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    target = (parts.path or "/mcp") + (f"?{parts.query}" if parts.query else "")
+    return kind(parts.hostname or "", parts.port, timeout=timeout), target
+
+
 def require_own(path: Path) -> None:
     """Refuse what cannot be this user's server: anything but a socket that this user owns.
 
@@ -217,15 +231,11 @@ def _receive(connection: socket.socket, deadline: float) -> bytes:
 
 def _post_url(endpoint: Endpoint, headers: dict[str, str], body: bytes, timeout: float) -> tuple[int, bytes]:
     import http.client
-    import urllib.parse
 
-    url = urllib.parse.urlsplit(endpoint.url or "")
-    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    connection = kind(url.hostname or "", url.port, timeout=timeout)
+    connection, target = connection_to(endpoint.url or "", timeout)
     if endpoint.token:
         headers = {**headers, "Authorization": f"Bearer {endpoint.token}"}
     try:
-        target = (url.path or "/mcp") + (f"?{url.query}" if url.query else "")
         connection.request("POST", target, body, headers)
         response = connection.getresponse()
         return response.status, response.read()

@@ -47,9 +47,8 @@ Examples:
 def create(db: Database = None) -> None:
     """Make a backup now, with a server running or not."""
     facts.tell_named(_LOCAL_ONLY)
-    path = ask.either(
-        lambda server: ask.post(server, "/api/backup")["path"], lambda: _make(db).path, _named(db)
-    )
+    named = None if db is None else _url(db)
+    path = ask.either(lambda server: ask.post(server, "/api/backup")["path"], lambda: _make(db).path, named)
     edge.say(f"Backup {path}")
 
 
@@ -130,15 +129,8 @@ def _url(db: str | None) -> str:
     return load_settings(db=db).database_url()
 
 
-def _named(db: str | None) -> str | None:
-    return _url(db) if db is not None else None
-
-
 def _backups(db: str | None) -> Backups:
-    """Those of the database that is named, else of the server's, else of the one that the settings name."""
-    named = _named(db)
-    server = ask.local_server() if named is None else None
-    return Backups(file_of(server.database if server is not None else named or _url(None)))
+    return Backups(file_of(_url(db)))
 
 
 def _make(db: str | None) -> Backup:

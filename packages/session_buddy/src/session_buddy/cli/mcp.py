@@ -116,8 +116,8 @@ def restart(host: Host = None, port: Port = None, db: Database = None, log_level
     try:
         _start_background(flags)
     except SessionBuddyError as error:
+        stopping.forget_mark(paths)
         if ran is None:
-            stopping.forget_mark(paths)
             raise
         process.start_background(paths, {"db": ran.database}, settings)
         raise ServerFailed(f"{error}; the server runs again as it did") from None

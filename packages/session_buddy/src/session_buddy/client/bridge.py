@@ -15,13 +15,13 @@ import select
 import socket
 import threading
 import time
-import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from oneiric.transport import Endpoint, require_own
+from oneiric.transport import Endpoint, connection_to, require_own
 
 _PARSE_ERROR: Final = -32700
 _INVALID_REQUEST: Final = -32600
@@ -243,31 +243,20 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 def _request(server: Endpoint, headers: dict[str, str], body: bytes) -> http.client.HTTPResponse:
-    connection, target = _connection(server)
+    if server.socket is None:
+        connection, target = connection_to(server.url or "", _CALL_SECONDS)
+    else:
+        connection, target = UnixConnection(server.socket, _CALL_SECONDS), "/mcp"
     if server.token:
         headers = {**headers, "Authorization": f"Bearer {server.token}"}
     try:
-        connection.request("POST", target, body, {**headers, "Connection": "close"})
-    except (BrokenPipeError, ConnectionResetError):
-        pass  # a body that is too long is refused before it is read: the answer may be there
-    except BaseException:
-        connection.close()
-        raise
-    try:
+        # A body that is too long is refused before it is read whole: the answer is there all the same.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            connection.request("POST", target, body, {**headers, "Connection": "close"})
         return connection.getresponse()
     except BaseException:
         connection.close()
         raise
-
-
-def _connection(server: Endpoint) -> tuple[http.client.HTTPConnection, str]:
-    """A connection to a server, and what to ask for there."""
-    if server.socket is not None:
-        return UnixConnection(server.socket, _CALL_SECONDS), "/mcp"
-    url = urllib.parse.urlsplit(server.url or "")
-    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    target = (url.path or "/mcp") + (f"?{url.query}" if url.query else "")
-    return kind(url.hostname or "", url.port, timeout=_CALL_SECONDS), target
 
 
 def _messages(response: http.client.HTTPResponse) -> Iterator[bytes]:

@@ -50,7 +50,7 @@ def only_one(paths: Paths, purpose: Purpose) -> Iterator[None]:
             # A file that a killed server left names nobody.
             info = running(paths)
             raise AlreadyRunning(info and info.pid, info and info.url) from None
-        with suppress(OSError):  # a full disk: it counts as a server
+        with suppress(OSError):  # a full disk: who has not said counts as a restore, which nobody ends
             lock.truncate(0)
             lock.write(purpose.encode())
         yield

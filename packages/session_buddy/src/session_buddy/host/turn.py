@@ -24,7 +24,7 @@ def turn(paths: Paths, longest: float = LONGEST_SECONDS) -> Iterator[None]:
         paths: this user's folders.
         longest: how many seconds one turn of another may last.
     """
-    file = paths.state / "session-buddy" / "turn.lock"
+    file = paths.server_file.with_name("turn.lock")
     descriptor = None
     with suppress(OSError):
         make_folder(file.parent)
