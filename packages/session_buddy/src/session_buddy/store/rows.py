@@ -34,11 +34,11 @@ _EMPTY_END: Final[dict[str, Any]] = {
 
 def row_values(row: SessionRow, columns: Sequence[str] = COLUMNS) -> dict[str, Any]:
     """The row as column values: naive UTC times, JSON as text."""
-    found = row if columns is COLUMNS else [getattr(row, name) for name in columns]
-    return {
-        name: value if value is None or name not in _TO_VALUE else _TO_VALUE[name](value)
-        for name, value in zip(columns, found, strict=True)
-    }
+    values = row._asdict()
+    for name, form in _TO_VALUE.items():
+        if values[name] is not None:
+            values[name] = form(values[name])
+    return values if columns is COLUMNS else {name: values[name] for name in columns}
 
 
 def row_from(fetched: Sequence[Any]) -> SessionRow:
