@@ -2,6 +2,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -38,6 +39,21 @@ def test_a_server_runs_if_somebody_listens_at_its_socket(listener: ServerInfo, p
     paths.socket.unlink()
     assert process.running(paths) is None
     assert process.wait_running(paths, 0.0) is None
+
+
+def test_a_killed_servers_file_is_not_believed_of_its_successor(listener: ServerInfo, paths: Paths) -> None:
+    now = paths.server_file.read_bytes()
+    then = now.replace(b'"database": ""', b'"database": "of the killed one"')
+    while_it_is_read = paths.server_file.with_name("fifo")
+    paths.server_file.rename(new := paths.server_file.with_name("new"))
+    os.mkfifo(while_it_is_read, 0o600)
+    while_it_is_read.rename(paths.server_file)
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(process.running, paths)
+        with paths.server_file.open("wb", buffering=0) as being_read:
+            new.rename(paths.server_file)
+            being_read.write(then)
+        assert found.result() == listener
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's socket")

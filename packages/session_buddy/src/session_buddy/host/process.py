@@ -62,9 +62,12 @@ def running(paths: Paths) -> ServerInfo | None:
     The pid is the listener's, as the kernel tells it; where that is a process of another container, it is
     what the file says.
     """
-    info = read_server_file(paths)
-    pid = info and listener(info)
-    return None if info is None or pid is None else info._replace(pid=pid or info.pid)
+    while (info := read_server_file(paths)) is not None:
+        pid = listener(info)
+        # A server removes a killed one's file before it listens itself: what was read before may be that.
+        if read_server_file(paths) == info:
+            return None if pid is None else info._replace(pid=pid or info.pid)
+    return None
 
 
 def require_answer(info: ServerInfo) -> None:
