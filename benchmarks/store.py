@@ -4,7 +4,6 @@ import asyncio
 import gc
 import inspect
 import json
-import logging
 import statistics
 import time
 import uuid
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import structlog
 from fastmcp import FastMCP
 
 from benchmarks.measure import Effort, Row, pairs
@@ -41,8 +39,6 @@ from tests.world import World
 BATCH = 500
 LEAST = 0.5
 MOST = 1.5
-# As a server has it, which is not told to say more.
-structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
 
 SOCKET = Path("/benchmark.sock")
 META = {

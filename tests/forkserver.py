@@ -12,7 +12,8 @@ ends.
 Shared is what was loaded before: the code of the libraries and of ``session_buddy``, and Python's own start.
 What is decided there cannot be tested here: what a command imports, options of the interpreter, which program
 is found on ``PATH``, what is said after the last ``atexit``. :func:`popen` starts a process of the ordinary
-kind where a command or its environment asks for what only a start of Python gives.
+kind where a command or its environment asks for what only a start of Python gives. A command that starts a
+server in the background is given one that is forked as well.
 
 This file is also what such an interpreter runs.
 """
@@ -142,16 +143,14 @@ _KINDS: Final = {"command": _COMMAND, "server": _SERVER, "shell": _SHELL}
 # --- for tests
 
 
-def popen(command: Sequence[str], **options: Any) -> "subprocess.Popen[str]":
-    """Start a process as :class:`subprocess.Popen` does, with text streams: forked, where that is the same.
+def popen(command: Sequence[str], *, text: bool = True, **options: Any) -> "subprocess.Popen[Any]":
+    """Start a process as :class:`subprocess.Popen` does: forked, where that is the same.
 
     That is so for this Python with a module of ours or with some code, where no variable that only a start of
     Python reads has another value than in the whole run of the tests.
     """
-    options["text"] = True
-    if can_fork(command, options.get("env")):
-        return _Forked(list(command), **options)
-    return subprocess.Popen(command, **options)
+    kind: type[subprocess.Popen[Any]] = _Forked if can_fork(command, options.get("env")) else subprocess.Popen
+    return kind(list(command), text=text, **options)
 
 
 def run(
@@ -190,10 +189,11 @@ def _kind_of(words: Sequence[str]) -> str:
     """Which interpreter has what a command needs."""
     if "mahavishnu" in words or any("oneiric.shell" in word for word in words):
         return "shell"
-    return "server" if any(word == "start" or "session_buddy.server" in word for word in words) else "command"
+    is_server = any(word in ("start", "restart") or "session_buddy.server" in word for word in words)
+    return "server" if is_server else "command"
 
 
-class _Forked(subprocess.Popen[str]):
+class _Forked(subprocess.Popen[Any]):
     """A process that the loaded interpreter forks: that one's child, so that one waits for it and tells."""
 
     _report: socket.socket
@@ -217,7 +217,8 @@ class _Forked(subprocess.Popen[str]):
             stack.enter_context(theirs)
             folder = os.open(asked["cwd"] or os.curdir, os.O_PATH | os.O_DIRECTORY)
             stack.callback(os.close, folder)
-            _interpreter(_kind_of(request.words)).ask(request, [*streams, folder, theirs.fileno()])
+            files = [*streams, folder, theirs.fileno()]
+            socket.send_fds(_control(_kind_of(request.words)), [json.dumps(request).encode()], files)
         self.pid = self._heard()
         self._child_created = True
         self._close_pipe_fds(*(asked[name] for name in _PIPES))  # type: ignore[attr-defined]  # Popen's own
@@ -249,37 +250,32 @@ class _Forked(subprocess.Popen[str]):
         return int(heard)
 
 
-class _Interpreter:
-    """An interpreter that others fork from; it ends with the process that started it."""
-
-    def __init__(self, kind: str) -> None:
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # Longer than any environment: a request is one datagram, and so whole, whoever asks at the same time.
-        self._control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LONGEST)
-        environ = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        environ |= _OF_A_SERVER | MEASURED
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", __file__, str(theirs.fileno()), kind],
-                env=environ,
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-            )
-        atexit.register(self.close)
-
-    def ask(self, request: "Request", files: list[int]) -> None:
-        """Have a child forked that has these files: its three streams, its folder, where it is reported."""
-        socket.send_fds(self._control, [json.dumps(request).encode()], files)
-
-    def close(self) -> None:
-        """End it."""
-        self._control.close()
-        self._process.wait()
-
-
 @functools.cache
-def _interpreter(kind: str) -> _Interpreter:
-    return _Interpreter(kind)
+def _control(kind: str) -> socket.socket:
+    """Where to ask an interpreter to fork; it ends with the process that started it.
+
+    With a request go the child's files: its three streams, its folder, where it is reported.
+    """
+    control, theirs = _socketpair()
+    environ = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    environ |= _OF_A_SERVER | MEASURED
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-P", __file__, str(theirs.fileno()), kind],
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+        )
+    atexit.register(process.wait)  # called last
+    atexit.register(control.close)
+    return control
+
+
+def _socketpair() -> tuple[socket.socket, socket.socket]:
+    control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    # Longer than any environment: a request is one datagram, and so whole, whoever asks at the same time.
+    control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LONGEST)
+    return control, theirs
 
 
 # --- what the interpreter runs
@@ -391,6 +387,7 @@ def become(request: Request, files: list[int]) -> None:
         os.setsid()
         if os.isatty(0):
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    _OF_THE_RUN.update(request.environ)
     os.environ.clear()
     os.environ.update(request.environ)
     time.tzset()
@@ -406,6 +403,36 @@ def become(request: Request, files: list[int]) -> None:
         coverage.process_startup(force=True)
         # Not what it starts.
         del os.environ["COVERAGE_PROCESS_CONFIG"]
+
+
+def start_forked(request: Request) -> Request | None:
+    """Have the servers that a command starts forked, too: by a child of it that is as it is now.
+
+    Returns:
+        What this process is to be: the command, a server that it starts, or nothing any more.
+    """
+    control, theirs = _socketpair()
+    if os.fork():
+        theirs.close()
+        _control.cache_clear()
+        globals()["_control"] = lambda _kind: control
+        ordinary, measured = subprocess.Popen, MEASURED.keys() & request.environ.keys()
+
+        def popen(command: Sequence[str], **options: Any) -> "subprocess.Popen[Any]":
+            if not can_fork(command, options.get("env")):
+                return ordinary(command, **options)
+            environ = dict(options.pop("env", None) or os.environ)
+            return _Forked(command, env=environ | {name: MEASURED[name] for name in measured}, **options)
+
+        subprocess.Popen = popen  # type: ignore[assignment,misc]  # for what this command starts
+        return request
+    control.close()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(nothing, stream)
+    os.close(nothing)
+    return fork_on_request(theirs)
 
 
 def say_no_more() -> None:
@@ -468,6 +495,8 @@ if __name__ == "__main__":
     load(_KINDS[sys.argv[2]])
     # A child has left the loop before it begins, and so ends where the interpreter ends.
     child = fork_on_request(socket.socket(fileno=int(sys.argv[1])))
+    if child and not {"--background", "restart", "stdio"}.isdisjoint(child.words):
+        child = start_forked(child)
     if child and "session_buddy" in child.words[1:3]:
         end(code_of(child.words))
     elif child:

@@ -65,7 +65,8 @@ class ServerProcess:
 
     def refusal(self) -> str:
         """Wait until it ends by itself; returns what it said on the error stream."""
-        return self.process.communicate()[1]
+        _, complaint = self.process.communicate()
+        return str(complaint)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send it a signal and wait; returns its exit status."""

@@ -67,7 +67,7 @@ def test_a_forked_process_is_as_a_started_one(
 )
 def test_it_ends_as_a_started_one(code: str, status: int) -> None:
     code = f"import atexit; atexit.register(print, 'at exit')\n{code}"
-    ways = [forkserver.popen, started]
+    ways: list[Popen] = [forkserver.popen, started]
     ends = []
     for popen in ways:
         with popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

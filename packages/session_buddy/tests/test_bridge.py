@@ -28,6 +28,7 @@ from oneiric.transport import Endpoint, ServerInfo
 from session_buddy.client import bridge
 from session_buddy.client.bridge import Bridge, Message
 from session_buddy.host import process
+from tests import forkserver
 from tests.world import wait_for_end
 
 BRIDGE = ["-P", "-m", "session_buddy", "mcp", "start", "--transport", "stdio"]
@@ -257,7 +258,7 @@ def test_two_agents_are_served_at_once_while_the_command_line_works(server: Serv
 def _bridged(*lines: bytes) -> dict[Any, dict[str, Any]]:
     """What a bridge answers, by id; its input ends only then: it waits for the last answers a moment."""
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen([sys.executable, *BRIDGE], **pipes) as bridge:
+    with forkserver.popen([sys.executable, *BRIDGE], text=False, **pipes) as bridge:
         assert bridge.stdin is not None
         assert bridge.stdout is not None
         bridge.stdin.write(b"".join(lines))
@@ -428,9 +429,8 @@ def test_the_bridge_ends_with_its_client_whoever_has_the_pipe(server: ServerInfo
 
 
 def test_the_bridge_ends_when_nobody_reads_any_more(server: ServerInfo) -> None:
-    with subprocess.Popen(
-        [sys.executable, *BRIDGE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as bridge:
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with forkserver.popen([sys.executable, *BRIDGE], text=False, **pipes) as bridge:
         assert bridge.stdin is not None
         assert bridge.stdout is not None
         assert bridge.stderr is not None
@@ -449,7 +449,8 @@ def test_a_stop_is_not_undone_by_who_asks_five_times_a_second(
     answers: list[dict[str, Any]] = []
     assert session in cli("list-sessions").stdout
     backup = cli("backup", "create")
-    with subprocess.Popen([sys.executable, *BRIDGE], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as bridge:
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
+    with forkserver.popen([sys.executable, *BRIDGE], text=False, **pipes) as bridge:
         assert bridge.stdin is not None
         assert bridge.stdout is not None
         wanted = threading.Event()
