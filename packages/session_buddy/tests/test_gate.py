@@ -55,7 +55,7 @@ def pass_through(
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "server": server, "client": client, "headers": headers}
+    scope = {"type": "http", "server": server, "client": client, "headers": headers, "path": "/mcp"}
     anyio.run(Gate(application, "local-token"), scope, receive, send)
     return application, sent
 
@@ -175,7 +175,7 @@ def test_a_body_that_grows_too_large_is_told_so() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "headers": [], "server": ("127.0.0.1", 1)}
+    scope = {"type": "http", "headers": [], "server": ("127.0.0.1", 1), "path": "/mcp"}
     doors: Any = Gate(app, "t")
     anyio.run(doors, scope, receive, send)
     assert sent[0]["status"] == 413

@@ -130,7 +130,7 @@ def test_a_section_that_a_working_folder_may_not_set_is_set_by_variables(home: P
         ),
         ("host: [\n", r"session-buddy.yaml, line 2: not valid YAML"),
         ("a: b: c\n", r"session-buddy.yaml, line 1: not valid YAML"),
-        ("- port\n", r"session-buddy.yaml: lines like `port: 8678` are allowed, not a list"),
+        ("- port\n", r"session-buddy.yaml: lines like `key: value` are allowed, not a list"),
         ("secret: short\n", r"line 1: secret: a secret has at least 32 characters; make one with python -c"),
         ("host: \xff\n", r"cannot be read"),
     ],
@@ -271,6 +271,39 @@ def test_hosts_are_a_comma_separated_variable(home: Path, monkeypatch: pytest.Mo
     assert load_settings().allowed_hosts == ["a.example", "b.example"]
 
 
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ("http://buddy.example", "buddy.example"),
+        ("https://Buddy.Example.:8678/", "buddy.example"),
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("*.example", "*.example"),
+        ("[::1]:80", "[::1]"),
+        ("vm", "vm"),
+    ],
+)
+def test_hosts_are_taken_as_people_write_them(home: Path, written: str, name: str) -> None:
+    assert load_settings(allowed_hosts=written).host_names == [name, f"{name}."]
+
+
+@pytest.mark.parametrize(
+    "written", ["http://a/mcp", "a b", "user@a.example", "ftp://a", "a?x", "x" * 64, "::1"]
+)
+def test_what_is_no_host_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    monkeypatch.setenv("SESSION_BUDDY_ALLOWED_HOSTS", written)
+    with pytest.raises(ConfigurationError, match=r"SESSION_BUDDY_ALLOWED_HOSTS: .* is no host: names like"):
+        load_settings()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::", "::ffff:127.0.0.1", "fe80::1%lo"])  # noqa: S104
+def test_an_address_is_no_name(host: str) -> None:
+    assert Settings(host=host).host_names == []
+
+
+def test_its_own_name_is_a_host(home: Path) -> None:
+    assert Settings(host="vm").host_names == ["vm", "vm."]
+
+
 def test_other_variables_of_the_product_are_no_settings(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SESSION_BUDDY_MCP_ENDPOINT", "http://x/mcp")
     assert load_settings() == Settings()
@@ -320,11 +353,46 @@ def test_an_unknown_flag_is_refused(home: Path) -> None:
         load_settings(colour="red")
 
 
+def _laughs() -> str:
+    """A thousand million values in 461 bytes."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 8)}]" for n in range(1, 10)]
+    return "\n".join(lines)
+
+
 @pytest.mark.parametrize(
-    "text", ["port: 2026-99-99\n", "port: !!float x\n", "port: !!timestamp x\n", "[" * 1000]
+    "text",
+    [
+        "port: 2026-99-99\n",
+        "port: !!float x\n",
+        "port: !!timestamp x\n",
+        "[" * 60_000,
+        _laughs(),
+        "port: &x 1\nhost: *x\n",
+    ],
 )
 def test_yaml_of_any_nonsense_is_one_line(home: Path, text: str) -> None:
     user_file(home, text)
     with pytest.raises(ConfigurationError, match="not valid YAML") as caught:
         load_settings()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+@pytest.mark.parametrize("where", ["settings/local.yaml", ".config/session-buddy/session-buddy.yaml"])
+def test_what_is_no_file_is_named_and_not_waited_for(home: Path, where: str, make: Any) -> None:
+    path = home / where
+    path.parent.mkdir(parents=True)
+    make(path)
+    with pytest.raises(
+        ConfigurationError, match=rf"^{path} cannot be read: (it is no regular file|Is a dir)"
+    ):
+        load_settings()
+
+
+def test_a_settings_file_has_a_size(home: Path) -> None:
+    user_file(home, "#" * 65536)
+    load_settings()
+    user_file(home, "#" * 65537)
+    with pytest.raises(ConfigurationError, match=r"65536 bytes are allowed$"):
+        load_settings()

@@ -1,5 +1,6 @@
 """The tools, asked at both doors of one server; each test has a component, or a subject, of its own."""
 
+import base64
 import json
 import os
 import socket
@@ -40,7 +41,7 @@ def info(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerInfo]:
     settings = {
         "SESSION_BUDDY_PORT": "0",
         "SESSION_BUDDY_SECRET": SECRET,
-        "SESSION_BUDDY_ALLOWED_HOSTS": "buddy.example",
+        "SESSION_BUDDY_ALLOWED_HOSTS": "http://Buddy.example.:8678/",
     }
     environ = {"HOME": str(home), "XDG_RUNTIME_DIR": str(run)} | folders | settings
     assert user_paths(environ).socket.is_relative_to(run)
@@ -66,9 +67,9 @@ def remote(info: ServerInfo, *scopes: Scope, subject: str = "ann") -> Endpoint:
     return Endpoint(url=info.url, token=issue(SECRET, subject, scopes, 600))
 
 
-def status_of(info: ServerInfo, **headers: str) -> int:
-    """What ``/health`` answers."""
-    request = urllib.request.Request(info.url.replace("/mcp", "/health"), headers=headers)
+def status_of(info: ServerInfo, path: str = "/health", **headers: str) -> int:
+    """What a page answers."""
+    request = urllib.request.Request(info.url.replace("/mcp", path), headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return int(answer.status)
@@ -114,7 +115,7 @@ def test_an_end_without_a_start_is_not_found_and_kept(local: Callable[..., Any],
     raw = start_event(component_name=component)
     session = session_id_of(raw)
     answer = local("track_session_end", session_id=session, timestamp=end_event(session)["timestamp"])
-    assert (answer["status"], "kept" in answer["error"]) == ("not_found", True)
+    assert (answer["session_id"], answer["status"], answer["error"]) == (session, "not_found", None)
     assert local("list_sessions", component=component)["sessions"] == []
     local("track_session_start", **raw)
     assert local("get_session", session_id=session)["session"]["status"] == "ended"
@@ -177,7 +178,15 @@ def test_a_killed_process_of_this_host_is_seen(local: Callable[..., Any]) -> Non
         ("list_sessions", {"since": "ago"}, "since: 'ago' is not valid: a time like 30m"),
         ("list_sessions", {"limit": 0}, "limit: 0 is not valid"),
         ("get_session", {"session_id": "nothing"}, "no session 'nothing'"),
-        ("drop_tables", {}, "Unknown tool"),
+        ("get_session", {"session_id": ""}, "session_id: '' is not valid: an id, its last 8 digits, or"),
+        ("drop\x1b[31m", {}, r"no tool 'drop\\x1b\[31m'; there are track_session_start, .*health_check$"),
+        ("list_sessions", {"user": "x"}, "user: 'x' is not valid: list_sessions takes session_type, compo"),
+        (
+            "get_session",
+            {"session_id": "x", "\x1b[2J\U000e0041": 1},
+            r"^\\x1b\[2J\\U000e0041: 1 is not valid",
+        ),
+        ("track_session_start", start_event(user={"username": "x", "home": 7}), "user.home: 7 is not valid"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -187,6 +196,18 @@ def test_bad_input_is_one_line_that_names_it(
     with pytest.raises(CallRefused, match=complaint) as caught:
         local(tool, **arguments)
     assert "\n" not in str(caught.value)
+
+
+def test_an_empty_filter_is_none(local: Callable[..., Any], component: str) -> None:
+    local("track_session_start", **start_event(component_name=component))
+    filters = dict.fromkeys(("session_type", "username", "status", "since"), "")
+    assert len(local("list_sessions", component=component, **filters)["sessions"]) == 1
+
+
+def test_a_token_among_the_arguments_is_passed_over(local: Callable[..., Any], component: str) -> None:
+    raw = start_event(component_name=component)
+    assert local("track_session_start", **raw, token="anything")["status"] == "tracked"
+    assert local("track_session_end", **end_event(session_id_of(raw)), token=None)["status"] == "ended"
 
 
 def test_of_a_bad_event_nothing_is_stored(local: Callable[..., Any], component: str) -> None:
@@ -218,6 +239,33 @@ def test_a_token_that_nobody_signed_is_refused(info: ServerInfo) -> None:
         call(Endpoint(url=info.url, token=unsigned), "health_check", {})
 
 
+def _coded(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", '"x"', "[1]", "null", "1e999", "[" * 5000, "{}"],
+    ids=lambda text: text[:9],
+)
+@pytest.mark.parametrize("path", ["/mcp", "/mcp/", "/api/backup"])
+def test_a_401_says_how_to_get_a_token(info: ServerInfo, header: str, path: str) -> None:
+    known = {"Authorization": f"Bearer {_coded(header)}.e30.e30"}
+    request = urllib.request.Request(info.url.replace("/mcp", path), b"{}", known)
+    with pytest.raises(urllib.error.HTTPError) as refused, urllib.request.urlopen(request, timeout=30):
+        pass
+    with refused.value as answer:
+        assert (answer.code, answer.headers["WWW-Authenticate"]) == (HTTPStatus.UNAUTHORIZED, "Bearer")
+        assert "session-buddy token show" in json.load(answer)["error"]
+    assert "Traceback" not in Path(info.log).read_text()
+
+
+def test_one_address_however_written(info: ServerInfo) -> None:
+    known = remote(info, "read")
+    assert call(known._replace(url=f"{info.url}/"), "health_check", {})["status"] == "ok"
+    assert status_of(info, path="/health/") == HTTPStatus.OK
+
+
 def test_a_caller_who_hangs_up_at_once_is_not_taken_for_local(
     info: ServerInfo, local: Callable[..., Any], component: str
 ) -> None:
@@ -242,6 +290,8 @@ def test_a_foreign_origin_is_turned_away_and_an_allowed_host_is_not(info: Server
     known = {"Authorization": f"Bearer {remote(info, 'admin').token}"}
     assert status_of(info, Origin="http://evil.example", **known) == HTTPStatus.FORBIDDEN
     assert status_of(info, Host="buddy.example:8678", **known) == HTTPStatus.OK
+    assert status_of(info, Host="BUDDY.example.", **known) == HTTPStatus.OK
+    assert status_of(info, Host="evil.example", **known) == HTTPStatus.MISDIRECTED_REQUEST
 
 
 def test_an_endless_body_is_not_taken(info: ServerInfo) -> None:
@@ -285,6 +335,7 @@ def test_a_client_sees_what_each_tool_does_and_may_do(info: ServerInfo) -> None:
 
     tools = anyio.run(use)
     assert {tool.name for tool in tools} == set(RIGHTS)
+    assert "$ref" not in str([(tool.input_schema, tool.output_schema) for tool in tools])
     for tool in tools:
         assert tool.title
         assert tool.description

@@ -4,7 +4,7 @@ The two files in the working folder count only where this user owns them; nothin
 token or a secret, which a folder must never be able to set. ``settings/local.yaml`` is shared with other
 components: sections that are not ours are theirs.
 
-Every setting is a switch in a section. Standard library and YAML alone: models that could do the same cost
+Every setting is a switch in a section. No models here: those that could do the same cost
 each start of the shell 0.13 s (pydantic) or 0.23 s (pydantic-settings) of the 0.3 s that IPython takes, and
 could not say which line a wrong value stands in.
 """
@@ -14,12 +14,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from reprlib import repr  # noqa: A004 - a line for a person holds no whole file
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from mahavishnu.errors import SettingsError
-
-if TYPE_CHECKING:
-    import yaml
 
 PREFIX: Final = "MAHAVISHNU_"
 PROJECT_FILE: Final = Path("settings/mahavishnu.yaml")
@@ -138,7 +135,7 @@ def load(
         SettingsError: a file cannot be read or is no YAML, or a key or value is not allowed.
     """
     layers = [Layer(Place("--no-tracking"), flags or {}), _from_environment(environ)]
-    layers += [_from_file(path, name) for path, name in _files(folder, config)]
+    layers += [_from_file(path, name, own=own) for path, name, own in _files(folder, config)]
     values = {key: value for layer in reversed(layers) for key, value in layer.values.items()}
     sections = {name: cls(**_of_section(values, name)) for name, cls in SECTIONS.items()}
     return Settings(**sections, layers=tuple(layer for layer in layers if layer.values))
@@ -148,31 +145,12 @@ def _of_section(values: Mapping[Key, bool], name: str) -> dict[str, bool]:
     return {key: value for (section, key), value in values.items() if section == name}
 
 
-def _files(folder: Path, config: Path) -> Iterator[tuple[Path, str]]:
-    """Settings files, the strongest first, and what errors call them."""
+def _files(folder: Path, config: Path) -> Iterator[tuple[Path, str, bool]]:
+    """Settings files, the strongest first; what errors call them; whether this user must own them."""
+    yield folder / LOCAL_FILE, str(LOCAL_FILE), True
     user_file = config / "mahavishnu" / "mahavishnu.yaml"
-    if _is_own(folder / LOCAL_FILE):
-        yield folder / LOCAL_FILE, str(LOCAL_FILE)
-    if _is_there(user_file):
-        yield user_file, str(user_file)
-    if _is_own(folder / PROJECT_FILE):
-        yield folder / PROJECT_FILE, str(PROJECT_FILE)
-
-
-def _is_own(path: Path) -> bool:
-    try:
-        return path.stat().st_uid == os.geteuid()
-    except OSError:
-        return False
-
-
-def _is_there(path: Path) -> bool:
-    """Also where that cannot be known: reading the file will say why."""
-    try:
-        path.stat()
-    except OSError as error:
-        return not isinstance(error, FileNotFoundError | NotADirectoryError)
-    return True
+    yield user_file, str(user_file), False
+    yield folder / PROJECT_FILE, str(PROJECT_FILE), True
 
 
 def _from_environment(environ: Mapping[str, str]) -> Layer:
@@ -196,36 +174,19 @@ def _from_environment(environ: Mapping[str, str]) -> Layer:
     return Layer(place, dict(_switches(place, raw)))
 
 
-def _from_file(path: Path, name: str) -> Layer:
-    content, place = _read(path, name)
-    if name == str(LOCAL_FILE):
-        content = {section: values for section, values in content.items() if section in SECTIONS}
-    return Layer(place, dict(_switches(place, content)))
-
-
-def _read(path: Path, name: str) -> tuple[dict[str, Any], Place]:
-    import yaml  # 0.02 s that a shell without a settings file need not pay
+def _from_file(path: Path, name: str, *, own: bool) -> Layer:
+    if not os.path.lexists(path):
+        return Layer(Place(name), {})
+    from oneiric import settings_file  # its YAML takes 0.02 s that a shell without a file need not pay
 
     try:
-        text = path.read_text(encoding="utf-8")
-        node, content = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-        where = f"{name}, line {mark.line + 1}" if mark else name
-        raise SettingsError(f"{where}: no valid YAML: {problem or error}") from None
-    if not isinstance(content, dict | None):
-        raise SettingsError(f"{name}: {repr(content)} is no section; allowed: {', '.join(SECTIONS)}")
-    return content or {}, Place(name, dict(_lines(node)))
-
-
-def _lines(node: "yaml.Node | None", above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:
-    for key, value in getattr(node, "value", ()) if getattr(node, "id", "") == "mapping" else ():
-        path = (*above, str(key.value))
-        yield path, key.start_mark.line + 1
-        if not above:  # a section; what is deeper is no setting, and may contain itself
-            yield from _lines(value, path)
+        content = settings_file.read(path, name, own=own) or settings_file.Content({}, {})
+    except settings_file.InvalidFile as error:
+        raise SettingsError(str(error)) from None
+    place = Place(name, content.lines)
+    shared = name == str(LOCAL_FILE)
+    ours = {key: value for key, value in content.values.items() if key in SECTIONS or not shared}
+    return Layer(place, dict(_switches(place, ours)))
 
 
 def _switches(place: Place, raw: Mapping[str, Any]) -> Iterator[tuple[Key, bool]]:

@@ -29,8 +29,8 @@ def off_reason(environ: Mapping[str, str], paths: Paths) -> str | None:
 
 
 def named_url(environ: Mapping[str, str]) -> str | None:
-    """The address of the server that ``environ`` names, as it stands there; ``None``: the local server."""
-    return environ.get(ENDPOINT) or None
+    """The address of the server that ``environ`` names, in one spelling; ``None``: the local server."""
+    return environ.get(ENDPOINT, "").strip().rstrip("/") or None
 
 
 def named_endpoint(environ: Mapping[str, str]) -> Endpoint | None:

@@ -26,6 +26,9 @@ from pydantic.functional_validators import AfterValidator
 
 from oneiric import contract
 from oneiric.contract import Actor, Detector, EndStatus, ExitReason
+from oneiric.visible import visible
+
+_MOST: Final = 80  # characters of a field or a value in one line of an error
 
 
 class InvalidEvent(ValueError):  # noqa: N818 - reads as the fact it states
@@ -41,9 +44,9 @@ class InvalidEvent(ValueError):  # noqa: N818 - reads as the fact it states
         self.field = field
         self.value = value
         self.allowed = allowed
-        shown = repr(value)
-        shown = shown if len(shown) <= 80 else f"{shown[:79]}…"  # noqa: PLR2004 - one line of a terminal
-        super().__init__(f"{field or 'event'}: {shown} is not valid: {allowed}")
+        shown, name = repr(value), visible(field)[:_MOST]
+        shown = shown if len(shown) <= _MOST else f"{shown[: _MOST - 1]}…"
+        super().__init__(f"{name or 'event'}: {shown} is not valid: {allowed}")
 
 
 def _iso_text(value: object) -> object:

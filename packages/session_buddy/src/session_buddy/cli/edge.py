@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn, TextIO
 import typer
 
 from oneiric.transport import TransportError
-from session_buddy.cli.text import visible
+from oneiric.visible import visible
 from session_buddy.errors import SessionBuddyError
 
 DEBUG_VARIABLE: Final = "SESSION_BUDDY_DEBUG"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from oneiric.config import named_url
 from oneiric.transport import CallRefused, ServerInfo
 from session_buddy.cli import edge
-from session_buddy.cli.text import hanging, human_duration, local_time, visible
+from session_buddy.cli.text import hanging, human_duration, local_time, shown
 from session_buddy.client import ask
 from session_buddy.errors import ServerFailed, SessionBuddyError
 from session_buddy.host.places import file_of
@@ -101,6 +101,6 @@ def in_words(told: Mapping[str, Any]) -> str:
     lines = [f"Session-Buddy {told['version']} is running (pid {told['pid']})."]
     for name, (label, text) in _LINES.items():
         if told.get(name, []) != []:
-            value = "\n".join(hanging(visible(text(told[name])), _INDENT, width))
+            value = "\n".join(hanging(shown(text(told[name])), _INDENT, width))
             lines.append(f"  {label + ':':<{_INDENT - 2}}{value}")
     return "\n".join(lines)

@@ -5,7 +5,8 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal, TextIO
 
-from session_buddy.cli.text import Record, as_json, flatten, visible
+from oneiric.visible import visible
+from session_buddy.cli.text import Record, as_json, flatten, shown
 from session_buddy.history.record import SessionRecord
 
 Format = Literal["table", "json", "csv", "ndjson"]
@@ -57,7 +58,7 @@ def write_record(record: Record, form: Format | None, stream: TextIO) -> None:
 
         table.write_record(record, stream)
     elif form is None:
-        stream.write("".join(f"{visible(key)}\t{visible(value)}\n" for key, value in flatten(record)))
+        stream.write("".join(f"{shown(key)}\t{shown(value)}\n" for key, value in flatten(record)))
     elif form == "json":
         stream.write(as_json(record, indent=2) + "\n")
     else:
@@ -66,7 +67,7 @@ def write_record(record: Record, form: Format | None, stream: TextIO) -> None:
 
 def _table(records: Sequence[Record], fields: Sequence[str]) -> Iterator[str]:
     titles = [name.replace("_", " ") for name in fields]
-    lines = [titles, *([visible(record.get(name)) for name in fields] for record in records)]
+    lines = [titles, *([shown(record.get(name)) for name in fields] for record in records)]
     widths = [max(map(len, column)) + _GAP for column in zip(*lines, strict=True)]
     for line in lines:
         yield "".join(map(str.ljust, line, widths)).rstrip() + "\n"
@@ -80,8 +81,8 @@ def _lines(records: Sequence[Record], form: Format | None, fields: Sequence[str]
     elif form == "csv":
         yield _csv(records, fields or list(SessionRecord.__annotations__))
     else:
-        shown = fields or ROW_FIELDS
-        yield from ("\t".join(visible(record.get(name)) for name in shown) + "\n" for record in records)
+        columns = fields or ROW_FIELDS
+        yield from ("\t".join(shown(record.get(name)) for name in columns) + "\n" for record in records)
 
 
 def _csv(records: Sequence[Record], fields: Sequence[str]) -> str:
@@ -95,4 +96,4 @@ def _csv(records: Sequence[Record], fields: Sequence[str]) -> str:
 def _csv_cell(value: object) -> str:
     if value is None:
         return ""
-    return visible(as_json(value) if isinstance(value, Mapping | list) else value)
+    return visible(as_json(value) if isinstance(value, Mapping | list) else str(value))

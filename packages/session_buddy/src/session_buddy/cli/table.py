@@ -16,7 +16,7 @@ from session_buddy.cli.text import (
     human_duration,
     local,
     local_time,
-    visible,
+    shown,
 )
 
 _GAP: Final = 2
@@ -59,7 +59,7 @@ def write_rows(records: Sequence[Record], stream: TextIO) -> None:
 
 def write_record(record: Record, stream: TextIO) -> None:
     """Write one session, a field a line; long values go on below, but no word of theirs, no id, is cut."""
-    fields = [(visible(key), _shown(key, value)) for key, value in flatten(record)]
+    fields = [(shown(key), _told(key, value)) for key, value in flatten(record)]
     console = _console(stream)
     indent = max(cell_len(key) for key, _ in fields) + _GAP
     for key, value in fields:
@@ -93,11 +93,11 @@ def _line(cells: Sequence[tuple[str, int, str]]) -> Text:
 
 def _row(record: Record, now: datetime) -> Row:
     return {
-        "session id": visible(record["session_id"]),
-        "component": visible(record["component"]),
-        "user@host": f"{visible(record.get('username'))}@{visible(record.get('hostname'))}",
-        "type": visible(record.get("session_type")),
-        "status": "unreachable" if record.get("unreachable") else visible(record["status"]),
+        "session id": shown(record["session_id"]),
+        "component": shown(record["component"]),
+        "user@host": f"{shown(record.get('username'))}@{shown(record.get('hostname'))}",
+        "type": shown(record.get("session_type")),
+        "status": "unreachable" if record.get("unreachable") else shown(record["status"]),
         "started": _started(record["start_time"], now),
         "duration": human_duration(record.get("duration_seconds") or 0.0),
         "idle": _idle(record, now),
@@ -107,7 +107,7 @@ def _row(record: Record, now: datetime) -> Row:
 def _with_reason(record: Record) -> str:
     reason = record.get("exit_reason")
     detail = "unreachable" if record.get("unreachable") else _REASONS.get(reason or "", reason)
-    return f"{visible(record['status'])} ({visible(detail)})" if detail else visible(record["status"])
+    return f"{shown(record['status'])} ({shown(detail)})" if detail else shown(record["status"])
 
 
 def _started(iso: str, now: datetime) -> str:
@@ -141,19 +141,19 @@ def _needed(widths: Mapping[str, int]) -> int:
 
 def _fit(widths: Mapping[str, int], width: int) -> tuple[list[str], list[str]]:
     """The titles that fit into ``width`` cells, and those that had to leave."""
-    shown = dict(widths)
+    left = dict(widths)
     hidden = []
     for title in _LEAVING:
-        if _needed(shown) <= width:
+        if _needed(left) <= width:
             break
-        del shown[title]
+        del left[title]
         hidden.append(title)
-    return list(shown), hidden
+    return list(left), hidden
 
 
-def _shown(key: str, value: object) -> str:
+def _told(key: str, value: object) -> str:
     if key in _TIMES and isinstance(value, str):
         return local_time(value)
     if key == "duration_seconds" and isinstance(value, int | float):
         return f"{value:.3f} ({human_duration(value)})"
-    return visible(value)
+    return shown(value)

@@ -4,33 +4,26 @@ Values come from other people's machines, so no control character of theirs reac
 """
 
 import json
-import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
+
+from oneiric.visible import INVISIBLE, visible
 
 Record = Mapping[str, Any]
 
 MISSING: Final = "-"
 _MIN_WRAP: Final = 20
 
-# Control and invisible characters, line separators, the marks that turn the direction of writing, surrogates.
-_UNPRINTABLE: Final = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]",
-)
 
+def shown(value: object) -> str:
+    """``value`` as people are shown it, on one line.
 
-def visible(value: object) -> str:
-    r"""``value`` as one line in which nothing acts on the terminal.
-
-    >>> visible("red\x1b[31m\talert")
-    'red\\x1b[31m\\talert'
-    >>> visible(None)
-    '-'
+    >>> [shown(value) for value in (None, "", 7, ["a", "b"])]
+    ['-', '-', '7', 'a, b']
     """
-    text = MISSING if value is None or value == "" else value if isinstance(value, str) else _plain(value)
-    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    return visible(MISSING if value is None or value == "" else _plain(value))
 
 
 def human_duration(seconds: float) -> str:
@@ -107,4 +100,4 @@ def as_json(value: object, indent: int | None = None) -> str:
     """``value`` as JSON in which nothing acts on a terminal."""
     text = json.dumps(value, ensure_ascii=False, indent=indent)
     # Line feeds that are left stand between values; inside a string JSON has escaped them already.
-    return _UNPRINTABLE.sub(lambda match: match[0] if match[0] == "\n" else f"\\u{ord(match[0]):04x}", text)
+    return INVISIBLE.sub(lambda match: match[0] if match[0] == "\n" else json.dumps(match[0])[1:-1], text)

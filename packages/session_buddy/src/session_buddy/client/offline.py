@@ -12,7 +12,7 @@ from typing import Any
 
 from oneiric.paths import user_paths
 from session_buddy.errors import StoreUnavailable
-from session_buddy.history.query import Query
+from session_buddy.history.query import Query, parse_ref
 from session_buddy.history.record import to_record
 from session_buddy.host.histories import is_own, own, same
 from session_buddy.host.places import file_of
@@ -37,10 +37,12 @@ def answer(tool: str, arguments: Mapping[str, Any], url: str) -> dict[str, Any]:
         SessionBuddyError: an argument is not valid, no session fits, or the database cannot be used.
     """
     now = datetime.now(UTC)
-    query = Query.parse(now=now, **arguments) if tool == "list_sessions" else None
+    if tool == "get_session":
+        ref = parse_ref(arguments["session_id"])
+        with opened(url, now) as store:
+            return {"session": to_record(store.find(ref), now)}
+    query = Query.parse(now=now, **arguments)
     with opened(url, now) as store:
-        if query is None:
-            return {"session": to_record(store.find(arguments["session_id"]), now)}
         return {"sessions": [to_record(row, now) for row in store.select(query)]}
 
 

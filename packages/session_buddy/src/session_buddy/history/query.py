@@ -50,7 +50,7 @@ class Query:
         since: str | None = None,
         limit: int = DEFAULT_LIMIT,
     ) -> Self:
-        """Filters as users write them.
+        """Filters as users write them; an empty one is none, as agents fill in what they leave open.
 
         Raises:
             InvalidQuery: names the filter, its value and what is allowed.
@@ -58,11 +58,11 @@ class Query:
         if not 1 <= limit <= MAX_LIMIT:
             raise InvalidQuery("limit", limit, f"a number from 1 to {MAX_LIMIT}")
         return cls(
-            session_type=session_type,
-            component=component,
-            username=username,
-            status=_parse_status(status),
-            since=None if since is None else parse_since(since, now),
+            session_type=session_type or None,
+            component=component or None,
+            username=username or None,
+            status=_parse_status(status) if status else None,
+            since=parse_since(since, now) if since else None,
             limit=limit,
         )
 
@@ -70,12 +70,10 @@ class Query:
 STATUS_FILTERS: Final[tuple[StatusFilter, ...]] = (*get_args(Status), "unreachable")
 
 
-def _parse_status(text: str | None) -> StatusFilter | None:
+def _parse_status(text: str) -> StatusFilter:
     for known in STATUS_FILTERS:
         if text == known:
             return known
-    if text is None:
-        return None
     raise InvalidQuery("status", text, f"one of {', '.join(STATUS_FILTERS)}")
 
 
@@ -100,6 +98,17 @@ def parse_since(text: str, now: datetime) -> datetime:
         return datetime.fromisoformat(text.strip()).astimezone(UTC)
     except (ValueError, OverflowError):
         raise InvalidQuery("since", text, "a time like 30m, 2h, 7d, 2026-01-31 or 2026-01-31T09:30") from None
+
+
+def parse_ref(text: str) -> str:
+    """How a session is named: its id, the last eight digits, or a beginning of either.
+
+    Raises:
+        InvalidQuery: nothing is named.
+    """
+    if not text.strip():
+        raise InvalidQuery("session_id", text, "an id, its last 8 digits, or a beginning of either")
+    return text.strip()
 
 
 def nearest(ref: str, session_ids: Iterable[str], limit: int = 3) -> list[str]:

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 
 from oneiric.descriptors import make_folder
 from oneiric.paths import Paths
+from oneiric.visible import visible
 from session_buddy.errors import ConfigurationError
 from session_buddy.host.places import is_ours, working_folder
 
@@ -118,4 +119,5 @@ def _rendering() -> list[structlog.typing.Processor]:
         structlog.processors.LogfmtRenderer(
             key_order=["timestamp", "level", "logger", "event"], bool_as_flag=False
         ),
+        lambda _logger, _name, line: visible(str(line)),
     ]

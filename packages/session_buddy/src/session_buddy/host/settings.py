@@ -10,21 +10,23 @@ may set. ``settings/local.yaml`` is shared with other applications: their keys a
 
 import difflib
 import os
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pydantic_settings.sources import EnvSettingsSource
 
+from oneiric import settings_file
 from oneiric.contract import DEFAULT_HEARTBEAT_SECONDS, DEFAULT_LEASE_SECONDS, LEASE_BEATS
 from oneiric.paths import Paths, user_paths
 from session_buddy.errors import ConfigurationError
 from session_buddy.host.histories import own
-from session_buddy.host.places import APP, is_ours, working_folder
+from session_buddy.host.places import APP, working_folder
 from session_buddy.host.variables import PREFIX, require_known
 
 FOLDER_KEYS: Final = frozenset({"port", "log_level"})
@@ -33,6 +35,8 @@ OTHERS_KEYS: Final = frozenset({"backup"})
 MIN_SECRET: Final = 32
 MAKE_SECRET: Final = "python -c 'import secrets; print(secrets.token_urlsafe(32))'"  # noqa: S105 - how to make one
 DEFAULT_PORT: Final = 8678
+_HOST: Final = re.compile(r"(?:https?://)?(\[[0-9a-f:.]+\]|[^\s/:@?#\[\]]+?)\.?(?::\d+)?/?", re.IGNORECASE)
+_ADDRESS: Final = re.compile(r"[0-9.]+|[0-9a-f:.%]*:.*", re.IGNORECASE)
 
 # What public keys and certificates carry: everybody may know those, and the library that signs warns of them.
 _KEY_MARKS: Final = ("-----BEGIN ", "---- BEGIN ", "ssh-rsa ", "ssh-dss ", "ssh-ed25519 ", "ecdsa-sha2-")
@@ -57,6 +61,19 @@ def _good(secret: SecretStr | None) -> SecretStr | None:
 
 def _split(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _hosts(names: list[str]) -> list[str]:
+    """Names of hosts as people write them, as the Host header has them: no scheme, no port, no dot behind."""
+    return [_host(name) for name in names]
+
+
+def _host(written: str) -> str:
+    found = _HOST.fullmatch(written)
+    with suppress(UnicodeError):
+        if found:
+            return found[1].lower().encode("idna").decode()
+    raise ValueError(f"{written!r} is no host: names like buddy.example are allowed")
 
 
 def _lower(value: object) -> object:
@@ -111,12 +128,19 @@ class Settings(BaseSettings):
     storage_url: str | None = None
     db_path: Path | None = None
     secret: Annotated[SecretStr | None, AfterValidator(_good)] = None
-    allowed_hosts: Annotated[list[str], NoDecode, BeforeValidator(_split)] = []
+    allowed_hosts: Annotated[list[str], NoDecode, BeforeValidator(_split), AfterValidator(_hosts)] = []
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
     backup: BackupSettings = BackupSettings()
 
     heartbeat_seconds: Annotated[float, Field(ge=1, le=3600), _NUMBER] = DEFAULT_HEARTBEAT_SECONDS
     lease_seconds: Annotated[float, Field(ge=1, le=86_400 * 7), _NUMBER] = DEFAULT_LEASE_SECONDS
+
+    @property
+    def host_names(self) -> list[str]:
+        """Names that a request may carry as its host, beside the address that it came to."""
+        # Not an address: each that a request can come to is allowed by itself, and 0.0.0.0 is anybody's.
+        own = [] if _ADDRESS.fullmatch(self.host) else [self.host]
+        return [form for name in (*own, *self.allowed_hosts) for form in (name, f"{name}.")]
 
     def url(self, port: int) -> str:
         """How this machine itself reaches a server of these settings that listens on ``port``."""
@@ -162,10 +186,10 @@ class _Layer:
 
     name: str
     values: Mapping[str, Any]
-    lines: Mapping[str, int]
+    lines: Mapping[tuple[str, ...], int]
 
-    def where(self, key: str) -> str:
-        line = self.lines.get(key)
+    def where(self, *key: str) -> str:
+        line = self.lines.get(key) or self.lines.get(key[:1])
         return f"{self.name}, line {line}" if line else self.name
 
 
@@ -244,14 +268,12 @@ def _file_layers(folder: Path) -> list[_Layer]:
 def _read(path: Path, only: frozenset[str] | None = None, *, shared: bool = False) -> _Layer | None:
     """A settings file as a layer, ``None`` if there is none to read; ``shared`` with other applications."""
     try:
-        if only is not None and not is_ours(path):
-            return None
-        text = path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
+        content = settings_file.read(path, own=only is not None)
+    except settings_file.InvalidFile as error:
+        raise ConfigurationError(str(error)) from None
+    if content is None:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error}") from None
-    layer = _parse(path, text)
+    layer = _Layer(str(path), content.values, content.lines)
     known = {key: value for key, value in layer.values.items() if _is_known(layer, key, shared=shared)}
     for key in known:
         if only is not None and key not in only:
@@ -260,32 +282,6 @@ def _read(path: Path, only: frozenset[str] | None = None, *, shared: bool = Fals
                 f" {user_paths().config / APP / f'{APP}.yaml'}, or as {_variables(key)}"
             )
     return _Layer(layer.name, known, layer.lines)
-
-
-def _parse(path: Path, text: str) -> _Layer:
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "broken"
-        raise ConfigurationError(
-            f"{path}{line}: not valid YAML: {problem}; lines like `port: 8678` are allowed"
-        ) from None
-    if values is None:
-        return _Layer(str(path), {}, {})
-    if not isinstance(values, dict) or not isinstance(node, yaml.MappingNode):
-        raise ConfigurationError(
-            f"{path}: lines like `port: 8678` are allowed, not a {type(values).__name__}"
-        )
-    lines = {str(key.value): key.start_mark.line + 1 for key, _ in node.value}
-    return _Layer(str(path), {key: _named(value) for key, value in _named(values).items()}, lines)
-
-
-def _named(value: Any) -> Any:  # noqa: ANN401 - whatever a file holds
-    """A section with texts as its keys, which may be numbers in a file; anything else as it is."""
-    return {str(key): inner for key, inner in value.items()} if isinstance(value, dict) else value
 
 
 def _is_known(layer: _Layer, key: str, *, shared: bool) -> bool:
@@ -324,7 +320,7 @@ def _place(layers: Sequence[_Layer], key: str, *inner: str) -> str | None:
         return None
     if source.name == "environment":
         return "__".join([f"{PREFIX}{key}", *inner]).upper()
-    return f"{source.where(key)}: {'.'.join([key, *inner])}"
+    return f"{source.where(key, *inner)}: {'.'.join([key, *inner])}"
 
 
 def _names(layer: _Layer, key: str, inner: Sequence[str]) -> bool:

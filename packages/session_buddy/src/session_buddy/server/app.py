@@ -44,7 +44,7 @@ def build_app(
         version=__version__,
         auth=authenticator,
         mask_error_details=True,
-        # Inlining every definition again for each call costs three times the call.
+        # They are written without references once; to look for some in each call costs three times the call.
         dereference_schemas=False,
     )
     tools = add_tools(mcp, register)

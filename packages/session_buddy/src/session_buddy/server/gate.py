@@ -1,7 +1,9 @@
 """Who a request is from, and how large it may be: in front of the application, for both listeners."""
 
+import json
 import secrets
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Final
 
 from fastmcp.server.auth import AccessToken, TokenVerifier
@@ -12,6 +14,11 @@ from session_buddy.access import tokens
 from session_buddy.access.callers import Caller, local_caller
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
+TOO_LARGE: Final = f"a request carries at most {MAX_BODY_BYTES} bytes"
+UNAUTHORIZED: Final = (
+    "a valid token is needed in the header `Authorization: Bearer TOKEN`;"
+    " print one where the server runs, with: session-buddy token show"
+)
 
 
 class Authenticator(TokenVerifier):
@@ -69,11 +76,13 @@ class Gate:
         if (scope.get("server") or (None, 0))[1] is None:
             others = [(name, value) for name, value in scope["headers"] if name != b"authorization"]
             scope = {**scope, "headers": [*others, (b"authorization", self._token)]}
-        await self._bounded(scope, receive, send)
+        # One address, however written. A redirect would lose the token, and https behind a proxy.
+        path = scope["path"].rstrip("/") or "/"
+        await self._bounded({**scope, "path": path}, receive, _explaining(send))
 
     async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
         if _announced_size(scope) > MAX_BODY_BYTES:
-            await _refuse(send)
+            await _refuse(send, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE)
             return
         seen = 0
 
@@ -88,7 +97,22 @@ class Gate:
         try:
             await self._app(scope, counted, send)
         except BodyTooLarge:
-            await _refuse(send)
+            await _refuse(send, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE)
+
+
+def _explaining(send: Send) -> Send:
+    """Say in each refusal for want of a token how to get one; libraries would speak of registration."""
+    refused = False
+
+    async def explained(message: Message) -> None:
+        nonlocal refused
+        if message["type"] == "http.response.start" and message["status"] == HTTPStatus.UNAUTHORIZED:
+            refused = True
+            await _refuse(send, HTTPStatus.UNAUTHORIZED, UNAUTHORIZED)
+        elif not refused:
+            await send(message)
+
+    return explained
 
 
 def _announced_size(scope: Scope) -> int:
@@ -96,8 +120,13 @@ def _announced_size(scope: Scope) -> int:
     return max(map(int, sizes), default=0)
 
 
-async def _refuse(send: Send) -> None:
-    body = f"a request carries at most {MAX_BODY_BYTES} bytes\n".encode()
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
+async def _refuse(send: Send, status: int, error: str) -> None:
+    body = json.dumps({"error": error}).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+        (b"www-authenticate", b"Bearer"),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -19,7 +19,7 @@ from session_buddy.access.callers import RIGHTS, Caller
 from session_buddy.errors import EventRefused, Forbidden
 from session_buddy.history.fold import refreshed
 from session_buddy.history.model import Arrival, SessionRow, Taken
-from session_buddy.history.query import Query
+from session_buddy.history.query import Query, parse_ref
 from session_buddy.history.record import SessionRecord, to_record
 from session_buddy.intake.admission import EventResult, validate
 from session_buddy.intake.presence import Presence
@@ -138,14 +138,8 @@ class Register:
             StoreError: the database cannot be written.
         """
         result = await self._take_one(raw, caller)
-        known = result["status"] != "not_found"
-        error = None if known else "no such session so far; the end is kept until its start arrives"
-        return EndAnswer(
-            session_id=result["session_id"] or "",
-            status="ended" if known else "not_found",
-            error=error,
-            **self._paced(),
-        )
+        status: Literal["ended", "not_found"] = "not_found" if result["status"] == "not_found" else "ended"
+        return EndAnswer(session_id=result["session_id"] or "", status=status, error=None, **self._paced())
 
     async def sessions(self, query: Query) -> SessionsAnswer:
         """The sessions that fit, newest first."""
@@ -162,11 +156,12 @@ class Register:
         """One session, by id, 8-hex suffix or unique prefix.
 
         Raises:
+            InvalidQuery: nothing is named.
             UnknownSession: names the nearest ids.
             AmbiguousSession: lists those that fit.
         """
         (record,) = await to_thread.run_sync(
-            lambda: self._records([self._store.find(ref)]), limiter=self._reads
+            lambda: self._records([self._store.find(parse_ref(ref))]), limiter=self._reads
         )
         return SessionAnswer(session=record)
 

@@ -90,7 +90,10 @@ def serve(
 
 def _prepare_process() -> None:
     os.umask(0o077)
-    # The MCP library would colour the terminal with its own log, and read a .env of whatever folder this is.
+    # The MCP library would colour the terminal with its own log, read a .env of whatever folder this is, and
+    # do what the variables of this user's other servers say.
+    for name in [name for name in os.environ if name.upper().startswith("FASTMCP_")]:
+        del os.environ[name]
     os.environ.update(FASTMCP_LOG_ENABLED="false", FASTMCP_ENV_FILE=os.devnull)
     # Idle connections of strangers must not use up what the Unix socket's listener needs.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -157,7 +160,7 @@ def _run(
     # Closed before the watch, which starts it: no backup begins while the server goes down.
     stack.enter_context(closing(keeper))
     register = Register(store, writer, presence)
-    app, tools = build_app(register, authenticator, settings.allowed_hosts, make_backup)
+    app, tools = build_app(register, authenticator, settings.host_names, make_backup)
     # Of a killed server: beside our socket, its address and database would pass for ours.
     remove(paths.server_file)
     unix = open_unix(paths.socket)

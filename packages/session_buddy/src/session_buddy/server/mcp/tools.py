@@ -1,16 +1,18 @@
 """The MCP tools: what each takes and gives; the work is done by the register."""
 
+import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Annotated, Any, Final, Literal, ParamSpec, TypeVar
 
 import structlog
 from fastmcp import FastMCP
-from fastmcp.exceptions import ToolError, ValidationError
+from fastmcp.exceptions import NotFoundError, ToolError, ValidationError
 from fastmcp.server.dependencies import get_access_token
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
+from fastmcp.tools.function_tool import FunctionTool
 from mcp_types import ToolAnnotations
 from pydantic import UUID4, AfterValidator, Field, StringConstraints
 from pydantic import ValidationError as PydanticError
@@ -23,6 +25,7 @@ from oneiric.events import (
     Environment,
     EventVersion,
     Hostname,
+    InvalidEvent,
     Metadata,
     Origin,
     Pid,
@@ -35,6 +38,7 @@ from oneiric.events import (
     User,
     invalid_event,
 )
+from oneiric.visible import visible
 from session_buddy.access.callers import RIGHTS, SCOPES, Caller
 from session_buddy.errors import Forbidden, SessionBuddyError
 from session_buddy.history.query import DEFAULT_LIMIT, MAX_LIMIT, Query
@@ -51,10 +55,17 @@ from session_buddy.server.register import (
 log = structlog.stdlib.get_logger("session_buddy.server.mcp.tools")
 
 _MAX_WORDS: Final = 200
-# What somebody looks for; longer ones would only fill the log. JSON can carry what is no text.
-Words = Annotated[
-    str, StringConstraints(max_length=_MAX_WORDS), AfterValidator(lambda text: text.encode() and text)
-]
+
+
+def _text(words: str) -> str:
+    words.encode()  # JSON can carry half an emoji, which raises here, and nowhere later
+    return words
+
+
+# What somebody looks for; longer ones would only fill the log.
+Words = Annotated[str, StringConstraints(max_length=_MAX_WORDS), AfterValidator(_text)]
+
+Ignored = Annotated[Any, Field(description="not looked at: a caller is known by its Authorization header")]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -82,6 +93,7 @@ def current_caller() -> Caller:
 
 
 def _refusal(tool: str, reason: str) -> ToolError:
+    reason = visible(reason)
     log.info("call refused", tool=tool, reason=reason)
     return ToolError(reason, log_level=logging.INFO)
 
@@ -129,6 +141,7 @@ class Tools:
         reason: Reason | None = None,
         actor: Actor | None = None,
         origin: Origin | None = None,
+        token: Ignored = None,
     ) -> StartAnswer:
         """Report that a shell session started.
 
@@ -152,6 +165,7 @@ class Tools:
         signal: Annotated[int | None, Field(ge=1, le=64)] = None,
         detected_by: Detector = "emitter",
         activity: Activity | None = None,
+        token: Ignored = None,
     ) -> EndAnswer:
         """Report that a session ended, and how.
 
@@ -216,12 +230,35 @@ class OneLine(Middleware):
     """Arguments that do not fit a tool's schema are refused in one line that names the field."""
 
     async def on_call_tool(self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]) -> Any:  # noqa: ANN401, D102
+        tool = context.message.name
         try:
             return await call_next(context)
+        except NotFoundError:
+            raise _refusal(tool, f"no tool {tool!r}; there are {', '.join(RIGHTS)}") from None
         except ValidationError as error:
             cause = error.__cause__
-            text = str(invalid_event(cause)) if isinstance(cause, PydanticError) else str(error)
-            raise _refusal(context.message.name, text) from None
+            text = _complaint(cause, tool) if isinstance(cause, PydanticError) else str(error)
+            raise _refusal(tool, text) from None
+
+
+def _complaint(error: PydanticError, tool: str) -> str:
+    first = error.errors(include_url=False)[0]
+    if first["type"] != "unexpected_keyword_argument":
+        return str(invalid_event(error))
+    known = [name for name in inspect.signature(getattr(Tools, tool)).parameters if name != "self"]
+    return str(InvalidEvent(str(first["loc"][-1]), first["input"], f"{tool} takes {', '.join(known)}"))
+
+
+def inlined(schema: Any, definitions: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON
+    """A JSON schema without references, which many clients do not follow; no type of ours contains itself."""
+    if isinstance(schema, list):
+        return [inlined(one, definitions) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    definitions = schema.get("$defs", definitions or {})
+    rest = {name: inlined(one, definitions) for name, one in schema.items() if name not in ("$ref", "$defs")}
+    name = schema.get("$ref", "").rpartition("/")[2]
+    return {**inlined(definitions[name], definitions), **rest} if name else rest
 
 
 def add_tools(mcp: FastMCP[Any], register: Register) -> list[str]:
@@ -235,11 +272,16 @@ def add_tools(mcp: FastMCP[Any], register: Register) -> list[str]:
             idempotent_hint=True,
             open_world_hint=False,
         )
-        mcp.tool(getattr(tools, name), name=name, title=TITLES[name], annotations=annotations)
+        tool = FunctionTool.from_function(
+            getattr(tools, name), name=name, title=TITLES[name], annotations=annotations
+        )
+        tool.parameters, tool.output_schema = inlined(tool.parameters), inlined(tool.output_schema)
+        mcp.add_tool(tool)
     mcp.add_middleware(OneLine())
     return list(RIGHTS)
 
 
 def _event(arguments: dict[str, Any]) -> dict[str, Any]:
     """A tool's arguments as the event that they are."""
-    return {name: value for name, value in arguments.items() if value is not None and name != "self"}
+    left_out = ("self", "token")
+    return {name: value for name, value in arguments.items() if value is not None and name not in left_out}
