@@ -117,18 +117,22 @@ def test_a_live_session_is_active(cli: Cli, asked: str) -> None:
 
 
 def test_filters_narrow_the_list(cli: Cli, shell: Shell, server: ServerInfo) -> None:
-    shop, bank = shell("shop"), shell("bank", session_type="repl")
+    dotted, shop, bank = shell("-my.app"), shell("shop"), shell("bank", session_type="repl")
 
     def listed(*arguments: str) -> list[str]:
         return [row.split("\t")[0] for row in cli("list-sessions", *arguments).stdout.splitlines()]
 
     assert listed("--component", "shop") == [shop]
+    assert listed("--component=-my.app") == [dotted]
+    # Its name begins as an option does.
+    shown = json.loads(cli("show-session", dotted, "--format", "json").stdout)
+    assert (shown["session_id"], shown["component"]) == (dotted, "-my_app")
     assert listed("--type", "repl") == [bank]
     assert listed("--limit", "1") == [bank]
-    assert listed("--limit", str(MAX_LIMIT)) == [bank, shop]
+    assert listed("--limit", str(MAX_LIMIT)) == [bank, shop, dotted]
     assert listed("--since", "1h", "--user", "nobody-here") == []
     assert listed("--since", "2999-01-01") == []
-    assert listed("--status", "ended") == [bank, shop]
+    assert listed("--status", "ended") == [bank, shop, dotted]
 
 
 def test_every_format_holds_every_session(cli: Cli, shell: Shell) -> None:

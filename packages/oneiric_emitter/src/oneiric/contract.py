@@ -65,6 +65,16 @@ UNKNOWN: Final = "unknown"
 
 _URL_NAMESPACE = bytes.fromhex("6ba7b8119dad11d180b400c04fd430c8")
 _SESSION_ID = re.compile(SESSION_ID_PATTERN)
+_NOT_OF_A_COMPONENT = re.compile(r"[^A-Za-z0-9_-]")
+
+
+def component_for(name: object) -> str:
+    """A name as the contract allows a component's.
+
+    >>> component_for("my.app")
+    'my_app'
+    """
+    return _NOT_OF_A_COMPONENT.sub("_", str(name))[:MAX_COMPONENT] or UNKNOWN
 
 
 def session_id_for(component: str, started: datetime, event_id: str) -> str:

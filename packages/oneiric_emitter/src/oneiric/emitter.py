@@ -1,7 +1,6 @@
 """The emitter: what a shell holds on to. It records at once and never raises, prints or blocks."""
 
 import os
-import re
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -43,7 +42,7 @@ class SessionEventEmitter:
         environ: Mapping[str, str] | None = None,
     ) -> None:
         del session_buddy_path
-        self.component_name = _component(component_name)
+        self.component_name = contract.component_for(component_name)
         self.dropped = 0
         self.interactive = interactive
         self._environ = os.environ if environ is None else environ
@@ -243,8 +242,3 @@ def _explanation(error: Exception) -> str:
         where = f" {error.filename}" if error.filename else ""
         return f"the outbox{where} cannot be written: {error.strerror or error}"
     return str(error) or type(error).__name__
-
-
-def _component(name: object) -> str:
-    clean = re.sub(r"[^A-Za-z0-9_-]", "_", str(name))[: contract.MAX_COMPONENT]
-    return clean or contract.UNKNOWN

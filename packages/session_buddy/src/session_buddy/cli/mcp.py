@@ -143,7 +143,7 @@ def status(
     """
     told = facts.of_server(process.running(user_paths()))
     if form == "json":
-        edge.say(json.dumps(told, ensure_ascii=False))
+        edge.say(json.dumps(told))
     elif told["running"]:
         edge.say(facts.in_words(told))
     elif "error" in told:

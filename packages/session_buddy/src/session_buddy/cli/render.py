@@ -29,6 +29,13 @@ ROW_FIELDS: Final = (
 _GAP: Final = 2
 
 
+def _for_programs(form: Format | None, stream: TextIO) -> bool:
+    """Whether values go out as they are; JSON and CSV are UTF-8 then, whatever a terminal would show."""
+    if form in ("json", "ndjson", "csv") and isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(encoding="utf-8")
+    return form == "csv" and not stream.isatty()
+
+
 def write_rows(
     records: Sequence[Record], form: Format | None, stream: TextIO, fields: Sequence[str] = ()
 ) -> None:
@@ -48,7 +55,7 @@ def write_rows(
 
         table.write_rows(records, stream)
     else:
-        stream.write("".join(_lines(records, form, fields)))
+        stream.write("".join(_lines(records, form, fields, raw=_for_programs(form, stream))))
 
 
 def write_record(record: Record, form: Format | None, stream: TextIO) -> None:
@@ -57,12 +64,14 @@ def write_record(record: Record, form: Format | None, stream: TextIO) -> None:
         from session_buddy.cli import table  # Rich costs 50 ms that pipes need not pay
 
         table.write_record(record, stream)
-    elif form is None:
+        return
+    raw = _for_programs(form, stream)
+    if form is None:
         stream.write("".join(f"{shown(key)}\t{shown(value)}\n" for key, value in flatten(record)))
     elif form == "json":
         stream.write(as_json(record, indent=2) + "\n")
     else:
-        stream.write("".join(_lines([record], form)))
+        stream.write("".join(_lines([record], form, raw=raw)))
 
 
 def _table(records: Sequence[Record], fields: Sequence[str]) -> Iterator[str]:
@@ -73,27 +82,30 @@ def _table(records: Sequence[Record], fields: Sequence[str]) -> Iterator[str]:
         yield "".join(map(str.ljust, line, widths)).rstrip() + "\n"
 
 
-def _lines(records: Sequence[Record], form: Format | None, fields: Sequence[str] = ()) -> Iterator[str]:
+def _lines(
+    records: Sequence[Record], form: Format | None, fields: Sequence[str] = (), *, raw: bool
+) -> Iterator[str]:
     if form == "json":
         yield as_json(records, indent=2) + "\n"
     elif form == "ndjson":
         yield from (f"{as_json(record)}\n" for record in records)
     elif form == "csv":
-        yield _csv(records, fields or list(SessionRecord.__annotations__))
+        yield _csv(records, fields or list(SessionRecord.__annotations__), raw=raw)
     else:
         columns = fields or ROW_FIELDS
         yield from ("\t".join(shown(record.get(name)) for name in columns) + "\n" for record in records)
 
 
-def _csv(records: Sequence[Record], fields: Sequence[str]) -> str:
+def _csv(records: Sequence[Record], fields: Sequence[str], *, raw: bool) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(fields)
-    writer.writerows([_csv_cell(record.get(name)) for name in fields] for record in records)
+    rows = ([_csv_cell(record.get(name)) for name in fields] for record in records)
+    writer.writerows(rows if raw else ([visible(cell) for cell in row] for row in rows))
     return text.getvalue()
 
 
 def _csv_cell(value: object) -> str:
     if value is None:
         return ""
-    return visible(as_json(value) if isinstance(value, Mapping | list) else str(value))
+    return as_json(value) if isinstance(value, Mapping | list) else str(value)

@@ -80,14 +80,16 @@ def hanging(text: str, indent: int, width: int) -> list[str]:
 def flatten(record: Record, prefix: str = "") -> Iterator[tuple[str, object]]:
     """The fields of a record, those of nested objects under dotted names.
 
-    >>> list(flatten({"pid": 7, "metadata": {"adapters": ["a", "b"], "deep": {}}}))
-    [('pid', 7), ('metadata.adapters', ['a', 'b']), ('metadata.deep', None)]
+    >>> list(flatten({"pid": 7, "metadata": {"adapters": ["a", "b"], "deep": {}, "x.y": 1}}))
+    [('pid', 7), ('metadata.adapters', ['a', 'b']), ('metadata.deep', None), ('metadata."x.y"', 1)]
     """
     for key, value in record.items():
+        # A name with a dot in it is quoted: it would pass for a path.
+        path = prefix + (json.dumps(key, ensure_ascii=False) if not key or {".", '"'} & set(key) else key)
         if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{prefix}{key}.")
+            yield from flatten(value, f"{path}.")
         else:
-            yield f"{prefix}{key}", None if isinstance(value, Mapping) else value
+            yield path, None if isinstance(value, Mapping) else value
 
 
 def _plain(value: object) -> str:

@@ -1,10 +1,15 @@
 """Typing errors in words: which value was given, and what is allowed."""
 
+import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
+
+from oneiric.contract import SESSION_ID_PATTERN
+
+_SESSION_ID: Final = re.compile(SESSION_ID_PATTERN)
 
 
 class Commands(TyperGroup):
@@ -23,7 +28,10 @@ class Command(TyperCommand):
     """A command that takes an option once: of two values the library would pass over the first, silently."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - its class has no public name
-        """Parse what was typed."""
+        """Parse what was typed; a session's id may begin as an option does."""
+        ids = [word for word in args if word.startswith("-") and _SESSION_ID.fullmatch(word)]
+        if ids and "--" not in args:
+            args = [*(word for word in args if word not in ids), "--", *ids]
         if not ctx.resilient_parsing:
             *_, given = self.make_parser(ctx).parse_args(args=list(args))
             options = [one for one in given if isinstance(one, TyperOption)]

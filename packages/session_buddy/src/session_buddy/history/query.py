@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, Self, get_args
 
+from oneiric import contract
 from oneiric.contract import Status
 from session_buddy.errors import InvalidQuery
 
@@ -59,7 +60,7 @@ class Query:
             raise InvalidQuery("limit", limit, f"a number from 1 to {MAX_LIMIT}")
         return cls(
             session_type=session_type or None,
-            component=component or None,
+            component=contract.component_for(component) if component else None,
             username=username or None,
             status=_parse_status(status) if status else None,
             since=parse_since(since, now) if since else None,
