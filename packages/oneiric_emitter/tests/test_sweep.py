@@ -263,6 +263,19 @@ def test_done_journals_are_replayed_for_a_lost_database(folder: Path) -> None:
     assert len(replay(folder, receiver)) == len(receiver.events) == 2
 
 
+def test_of_journals_for_named_servers_those_are_replayed_that_the_database_held(folder: Path) -> None:
+    paths = [leave_orphan(folder, number) for number in range(3)]
+    mine, held, elsewhere = (path.stem for path in paths)
+    sweep(folder, Receiver(), now=NOW)
+    for session in (held, elsewhere):
+        outbox.path_for(folder / "done", session).rename(
+            outbox.path_for(folder / "done", session, "ca6afae1")
+        )
+    receiver = Receiver()
+    replay(folder, receiver, {held, mine})
+    assert {event["session_id"] for event in receiver.events if "session_id" in event} == {mine, held}
+
+
 @pytest.mark.parametrize("machine", ["", "othermachine"], ids=["this machine", "another machine"])
 def test_done_journals_are_kept_a_week(folder: Path, machine: str) -> None:
     folder.mkdir(parents=True)

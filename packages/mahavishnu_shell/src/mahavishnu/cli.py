@@ -59,7 +59,11 @@ def _options(
 def shell(
     reason: Annotated[  # a list, so that a second one is not taken silently for the first
         list[str],
-        typer.Option(callback=_check_reason, help="Why: a ticket or a sentence, stored with the session."),
+        typer.Option(
+            callback=_check_reason,
+            metavar="TEXT",
+            help="Why: a ticket or a sentence, stored with the session.",
+        ),
     ] = [],  # noqa: B006 - Typer's own default of a list
     no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Report no session.")] = False,  # noqa: FBT002
 ) -> None:

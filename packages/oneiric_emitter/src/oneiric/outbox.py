@@ -45,6 +45,11 @@ def destination_of(path: Path) -> str:
     return path.name.removesuffix(SUFFIX).partition(_TO)[2]
 
 
+def session_of(path: Path) -> str:
+    """The session whose journal it is."""
+    return path.name.removesuffix(SUFFIX).partition(_TO)[0]
+
+
 def journals(folder: Path, destination: str | None = "") -> list[Path]:
     """The journals in a folder for one destination (``None``: for any), in the order of their names."""
     found = sorted(folder.glob(f"*{SUFFIX}"))

@@ -4,7 +4,7 @@ Whoever comes next does it: another shell of this user, the server, the command 
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -48,9 +48,14 @@ def sweep(folder: Path, deliver: Deliver, *, now: datetime, destination: str = "
     return True
 
 
-def replay(folder: Path, deliver: Deliver) -> list[dict[str, Any]]:
-    """Deliver again what lies in ``done/``, for a lost or restored database; what became of each event."""
-    entries = [entry for path in outbox.journals(folder / "done") if (entry := journal.try_read(path))]
+def replay(folder: Path, deliver: Deliver, held: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Deliver again what lies in ``done/``, for a lost or restored database; what became of each event.
+
+    Of the journals for servers that were named, those of the sessions that the database ``held``.
+    """
+    paths = outbox.journals(folder / "done", None)
+    ours = [path for path in paths if not outbox.destination_of(path) or outbox.session_of(path) in held]
+    entries = [entry for path in ours if (entry := journal.try_read(path))]
     results = []
     for batch in compose.batches(entries, lambda entry: entry.events):
         results += deliver([event for entry in batch for event in entry.events])

@@ -63,16 +63,21 @@ def make_up(store: Store, ingest: Ingest, paths: Paths, now: datetime) -> None:
         paths: this user's folders.
         now: the time.
     """
+    bring_back(store, ingest, paths, now)
+    if store.gap and store.gap.sessions:
+        losses = count(store, store.gap.sessions, store.gap.beside)
+        log.log(logging.WARNING if losses.missing else logging.INFO, "%s: %s", store.gap.reason, losses)
+
+
+def bring_back(store: Store, ingest: Ingest, paths: Paths, now: datetime) -> None:
+    """Take in what this user's journals have, if the history has a gap; arguments as of :func:`make_up`."""
     if store.gap is None:
         return
     deliver = locally(ingest, now)
-    if results := replay(paths.outbox, deliver):
+    if results := replay(paths.outbox, deliver, set(store.gap.sessions)):
         back = sum(result["status"] == "stored" for result in results)
         log.info("%s: of %d events, %d were missing and are back", store.gap.reason, len(results), back)
     hand_over(paths.outbox, deliver, now)
-    if store.gap.sessions:
-        losses = count(store, store.gap.sessions, store.gap.beside)
-        log.log(logging.WARNING if losses.missing else logging.INFO, "%s: %s", store.gap.reason, losses)
 
 
 def count(

@@ -85,11 +85,11 @@ def restore(url: str, name: str, paths: Paths, now: datetime) -> Restored:
             log.warning("Nothing is taken in from the journals: your own history is %s.", file_of(own(paths)))
         sessions = _sessions_in(backup)
         before, named, unknown = _held(url, database)
-        aside = _put_in_place(backup, database)
+        aside = _put_in_place(backup, database, {**dict.fromkeys(named), **before})
         try:
             with closing(open_known(url, paths) if ours else open_store(url)) as store:
                 if ours:
-                    losses.make_up(store, store.ingest, paths, now)
+                    losses.bring_back(store, store.ingest, paths, now)
                 held = list({*before, *named})
                 lost = losses.count(store, held, aside, before) if aside and not unknown else None
                 back = len(store.statuses()) - sessions
@@ -151,8 +151,11 @@ def _held(url: str, database: Path) -> tuple[Mapping[str, Status], tuple[str, ..
         return {}, (), str(error)
 
 
-def _put_in_place(backup: Backup, database: Path) -> Path | None:
-    """Exchange the database for a copy of the backup; returns where it is now, if there was one."""
+def _put_in_place(backup: Backup, database: Path, held: Mapping[str, Status | None]) -> Path | None:
+    """Exchange the database for a copy of the backup; returns where it is now, if there was one.
+
+    The copy is marked with those sessions of the database, ``held``, that it has not, or in another state.
+    """
     # Of a link the file that it means: the link stays, and the file on its disk.
     file = Path(os.path.realpath(database))
     draft = file.with_name(f".{file.name}.restoring")
@@ -160,8 +163,9 @@ def _put_in_place(backup: Backup, database: Path) -> Path | None:
         _clear(draft)
         with backup.path.open("rb") as source:
             copy_whole(source.fileno(), draft)
-        renew(draft, Gap(f"restored from the backup of {backup.made_at:%Y-%m-%d %H:%M:%S} UTC"))
-        _try_out(draft, backup)
+        has = _tried_out(draft, backup)
+        lacking = tuple(one for one, status in held.items() if one not in has or has[one] != status)
+        renew(draft, Gap(f"restored from the backup of {backup.made_at:%Y-%m-%d %H:%M:%S} UTC", lacking))
         sync(draft)
         aside = exchange(draft, file, log_of(database))
         sync(file.parent)
@@ -173,11 +177,15 @@ def _put_in_place(backup: Backup, database: Path) -> Path | None:
     return aside
 
 
-def _try_out(draft: Path, backup: Backup) -> None:
-    """Do what every command will: what can be read whole may still lack a table's column, or a name."""
+def _tried_out(draft: Path, backup: Backup) -> dict[str, Status]:
+    """The status of each session in a copy.
+
+    Asked as every command will: what can be read whole may still lack a column, or a name.
+    """
     try:
         with closing(open_store(f"duckdb:///{draft}")) as store:
             store.select(Query(limit=1))
+            return store.statuses()
     except StoreError as error:
         raise RestoreRefused(
             f"{backup.path} is no history that can be used, nothing was changed: its copy, {error}"
