@@ -58,7 +58,7 @@ def copied(path: Path, folder: Path) -> Path:
     copy = folder / path.name
     try:
         with path.open("rb") as source:
-            _share(source, path)
+            lock(source, path, fcntl.LOCK_SH)
             copy_whole(source.fileno(), copy)
             with suppress(FileNotFoundError), log_of(path).open("rb") as log:
                 copy_whole(log.fileno(), log_of(copy))
@@ -67,22 +67,23 @@ def copied(path: Path, folder: Path) -> Path:
     return copy
 
 
-def _share(source: BinaryIO, path: Path) -> None:
-    """Take the lock with which the library reads, so that nobody writes meanwhile."""
+def lock(file: BinaryIO, path: Path, kind: int) -> None:
+    """Take DuckDB's lock on an open file: ``fcntl.LOCK_SH`` keeps writers out, ``fcntl.LOCK_EX`` everyone.
+
+    Raises:
+        StoreLocked: another process holds it, and still did after 5 s.
+    """
     deadline = monotonic() + _WAIT_SECONDS
-    while not _try_share(source):
-        if monotonic() >= deadline:
-            pid = lock_holder(path, "POSIX")
-            raise StoreLocked(str(path), pid, program_of(pid) if pid else None)
-        sleep(_RETRY_SECONDS)
-
-
-def _try_share(source: BinaryIO) -> bool:
-    try:
-        fcntl.lockf(source, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
+    while True:
+        try:
+            fcntl.lockf(file, kind | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            if monotonic() >= deadline:
+                pid = lock_holder(path, "POSIX")
+                raise StoreLocked(str(path), pid, program_of(pid) if pid else None) from None
+            sleep(_RETRY_SECONDS)
+        else:
+            return
 
 
 def sessions_in(path: Path) -> int:
