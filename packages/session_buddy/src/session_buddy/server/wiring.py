@@ -133,7 +133,7 @@ def _run(
     from session_buddy.server.listeners import open_tcp, open_unix
     from session_buddy.server.publication import Publication
     from session_buddy.server.register import Register
-    from session_buddy.store.known import open_known
+    from session_buddy.store import open_known
 
     authenticator = Authenticator(accepted_secrets(settings, paths))
     tcp = stack.enter_context(open_tcp(settings.host, settings.port))
