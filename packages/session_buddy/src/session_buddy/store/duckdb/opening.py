@@ -60,10 +60,22 @@ def open_file(path: Path, wait_seconds: float, *, known: bool = False) -> tuple[
     aside = None
     try:
         database = _connect(path, wait_seconds)
-    except UnreadableLog as error:
-        aside = _set_aside_log(path, error)
-        gap = Gap("its write-ahead log could not be replayed", gap.sessions if gap else (), aside)
-        database = _connect_without_log(path, wait_seconds)
+    except UnreadableLog as problem:
+        try:
+            aside = set_aside(log_of(path))
+            log.warning(
+                "database %s: its write-ahead log cannot be replayed; set aside: %s (%s)",
+                path,
+                aside,
+                problem,
+            )
+            gap = Gap("its write-ahead log could not be replayed", gap.sessions if gap else (), aside)
+            database = _connect(path, wait_seconds)
+        except (OSError, UnreadableLog) as error:
+            raise StoreUnavailable(
+                f"database {path} cannot be opened: its write-ahead log cannot be replayed, nor be done"
+                f" without: {line_of(error)}; restore a backup (session-buddy backup list), or {USE_ANOTHER}"
+            ) from None
     try:
         _migrate(database, path)
         return database, _marked(database, path, gap)
@@ -98,31 +110,6 @@ def _make(path: Path, gap: Gap | None) -> None:
     except (OSError, duckdb.Error) as error:
         why = getattr(error, "strerror", None) or line_of(error)
         raise StoreUnavailable(f"database {path} cannot be made: {why}") from None
-
-
-def _set_aside_log(path: Path, problem: UnreadableLog) -> Path:
-    try:
-        aside = set_aside(log_of(path))
-    except OSError as error:
-        raise _beyond_help(path, error) from None
-    log.warning(
-        "database %s: its write-ahead log cannot be replayed; set aside: %s (%s)", path, aside, problem
-    )
-    return aside
-
-
-def _connect_without_log(path: Path, wait_seconds: float) -> Cursor:
-    try:
-        return _connect(path, wait_seconds)
-    except UnreadableLog as error:
-        raise _beyond_help(path, error) from None
-
-
-def _beyond_help(path: Path, error: Exception) -> StoreUnavailable:
-    return StoreUnavailable(
-        f"database {path} cannot be opened: its write-ahead log cannot be replayed, nor be done without:"
-        f" {line_of(error)}; restore a backup (session-buddy backup list), or {USE_ANOTHER}"
-    )
 
 
 def _gap(path: Path, *, known: bool) -> Gap | None:
