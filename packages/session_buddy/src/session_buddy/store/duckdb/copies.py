@@ -17,11 +17,10 @@ from typing import BinaryIO, Final
 
 import duckdb
 
-from session_buddy.errors import NewerDatabase, NotADatabase, StoreLocked, StoreUnavailable
+from session_buddy.errors import NotADatabase, StoreLocked, StoreUnavailable
 from session_buddy.host.holders import lock_holder, program_of
 from session_buddy.store.duckdb import statements as sql
 from session_buddy.store.duckdb.opening import CONFIG, line_of, look_at, schema_of
-from session_buddy.store.duckdb.schema import LATEST
 from session_buddy.store.duckdb.wal import log_of
 from session_buddy.store.protocol import Gap
 
@@ -95,11 +94,8 @@ def sessions_in(path: Path) -> int:
         StoreUnavailable: it is damaged, or not there.
     """
     with _opened(path, read_only=True) as database:
-        found = schema_of(database, path)
-        if found == 0:
+        if schema_of(database, path) == 0:
             raise NotADatabase(f"{path} holds nothing")
-        if found > LATEST:
-            raise NewerDatabase(str(path), found, LATEST)
         for statement in sql.UNLIKELY_ROWS:
             sql.rows_of(database, statement)
         return int(sql.one(database, sql.COUNT_STARTED)[0])

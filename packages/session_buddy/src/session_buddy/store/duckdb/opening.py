@@ -159,17 +159,15 @@ def look_at(path: Path) -> None:
             if file.read(where.stop)[where] != magic:
                 raise NotADatabase(f"{path} is no DuckDB database")
     except FileNotFoundError:
-        _make_folder(path.parent)
+        try:
+            make_folder(path.parent)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"the database's folder {path.parent} cannot be made: {error.strerror}"
+            ) from None
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise StoreUnavailable(f"database {path} cannot be read: {why}") from None
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        make_folder(folder)
-    except OSError as error:
-        raise StoreUnavailable(f"the database's folder {folder} cannot be made: {error.strerror}") from None
 
 
 def _connect(path: Path, wait_seconds: float) -> Cursor:
@@ -196,13 +194,14 @@ def _locked(path: Path, message: str) -> StoreLocked:
 
 
 def _migrate(database: Cursor, path: Path) -> None:
-    found = schema_of(database, path)
-    if found > LATEST:
-        raise NewerDatabase(str(path), found, LATEST)
-    for number, statements in enumerate(MIGRATIONS[found:], start=found + 1):
+    seen = schema_of(database, path)
+    for number, statements in enumerate(MIGRATIONS[seen:], start=seen + 1):
         with _writing(database, path) as cursor:
             cursor.execute(statements)
-            _record_step(cursor, number)
+            if number == 1:
+                insert = "INSERT INTO meta VALUES ('instance', ?), ('schema_version', '1')"
+                cursor.execute(insert, [str(uuid.uuid4())])
+            cursor.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", [str(number)])
 
 
 def schema_of(database: Cursor, path: Path) -> int:
@@ -210,20 +209,17 @@ def schema_of(database: Cursor, path: Path) -> int:
 
     Raises:
         NotADatabase: it holds something else.
+        NewerDatabase: a later version wrote it.
     """
     try:
         if not rows_of(database, "SELECT 1 FROM duckdb_tables() LIMIT 1"):
             return 0
-        return int(one(database, "SELECT value FROM meta WHERE key = 'schema_version'")[0])
+        found = int(one(database, "SELECT value FROM meta WHERE key = 'schema_version'")[0])
     except (duckdb.Error, ValueError):
         raise NotADatabase(f"{path} is a DuckDB database of something else") from None
-
-
-def _record_step(cursor: Cursor, number: int) -> None:
-    if number == 1:
-        insert = "INSERT INTO meta VALUES ('instance', ?), ('schema_version', '1')"
-        cursor.execute(insert, [str(uuid.uuid4())])
-    cursor.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", [str(number)])
+    if found > LATEST:
+        raise NewerDatabase(str(path), found, LATEST)
+    return found
 
 
 def line_of(error: Exception) -> str:
