@@ -59,11 +59,11 @@ def only_one(paths: Paths, purpose: Purpose) -> Iterator[None]:
 def running(paths: Paths) -> ServerInfo | None:
     """What ``server.json`` says, if somebody listens on the socket of this user that it names.
 
-    The pid is the listener's, as the kernel tells it; where that is a process of another container, it is
-    what the file says.
+    The pid is the listener's, as the kernel tells it; where it does not, of a process in another container
+    or of one that takes no more connections, it is what the file says.
     """
     while (info := read_server_file(paths)) is not None:
-        pid = listener(info)
+        pid = listener(info.socket)
         # A server removes a killed one's file before it listens itself: what was read before may be that.
         if read_server_file(paths) == info:
             return None if pid is None else info._replace(pid=pid or info.pid)
@@ -82,7 +82,7 @@ def require_answer(info: ServerInfo) -> None:
             connection.connect(os.fspath(info.socket))
             connection.sendall(b"HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             connection.recv(1)
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             raise hanging(info) from None
         except OSError:
             return  # it leaves just now, which the caller's own request finds
@@ -173,16 +173,18 @@ def held_lock(paths: Paths) -> str | None:
     return None
 
 
-def listener(info: ServerInfo) -> int | None:
-    """The process that listens on a server's socket, 0 if it is not to be seen, ``None`` if none does."""
+def listener(path: Path) -> int | None:
+    """Who listens on a socket of this user's: the process, 0 if it is not to be seen, ``None`` if nobody."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_ANSWER_SECONDS)
         try:
-            require_own(info.socket)
-            connection.connect(os.fspath(info.socket))
+            require_own(path)
+            connection.connect(os.fspath(path))
             if sys.platform == "darwin":
                 return connection.getsockopt(0, _LOCAL_PEERPID)
             peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        except (TimeoutError, BlockingIOError):  # too many wait there to be accepted
+            return 0
         except OSError:
             return None
     return int(struct.unpack("3i", peer)[0])

@@ -142,8 +142,8 @@ def _end(process: _Process, paths: Paths, *, force: bool) -> None:
 def _server_pid(paths: Paths) -> int | None:
     """The server's process, as the kernel tells it: who listens on its socket, else who holds its lock."""
     info = read_server_file(paths)
-    pid = info and listener(info)
-    if pid is None and (lock := held_lock(paths)) is not None:
+    pid = info and listener(info.socket)
+    if not pid and (lock := held_lock(paths)) is not None:
         if lock != "server":
             raise AlreadyRunning
         from session_buddy.host.holders import lock_holder  # 30 ms of psutil
