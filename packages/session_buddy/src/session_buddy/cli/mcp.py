@@ -187,7 +187,12 @@ def _start_background(flags: dict[str, Any]) -> None:
     info, is_new = process.start_background(user_paths(), flags)
     if is_new:
         edge.say(f"Session-Buddy is running at {info.url} (pid {info.pid}, database {info.database}).")
-        _tell_if_open(info.pid)
+        from session_buddy.host.holders import addresses_of  # 30 ms of psutil
+
+        addresses = addresses_of(info.pid)
+        # The address names one way in.
+        if any(address.everywhere for address in addresses):
+            edge.say(f"Listens on: {', '.join(map(str, addresses))}")
         edge.tell_all(news)
     else:
         _tell_already(info, flags)
@@ -288,10 +293,3 @@ def _differing(info: ServerInfo, flags: dict[str, Any]) -> list[str]:
     if not same(settings.database_url(), info.database):
         differing.append(f"it keeps {file_of(info.database)}, not {file_of(settings.database_url())}")
     return differing
-
-
-def _tell_if_open(pid: int) -> None:
-    """The address names one way in; say where there are more."""
-    addresses = facts.addresses_of(pid)
-    if any(address.everywhere for address in addresses):
-        edge.say(f"Listens on: {', '.join(map(str, addresses))}")
