@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 from oneiric.config import InvalidEndpoint, named_endpoint
@@ -21,6 +22,7 @@ from oneiric.transport import (
     Unauthorized,
     Unreachable,
     call_tool,
+    post_unix,
 )
 from session_buddy.errors import (
     ConfigurationError,
@@ -197,26 +199,18 @@ def post(server: ServerInfo, path: str) -> dict[str, Any]:
     Raises:
         ServerFailed: it went away, knows no such thing, or its own complaint.
     """
-    import http.client  # 60 ms, and rarely needed
-
-    from session_buddy.client.bridge import UnixConnection
-
     process.require_answer(server)
-    connection = UnixConnection(server.socket, _POST_SECONDS)
     try:
-        connection.request("POST", path, headers={"Content-Length": "0"})
-        response = connection.getresponse()
-        if response.status == http.client.NOT_FOUND:
+        status, body = post_unix(server.socket, path, {}, b"", _POST_SECONDS)
+        if status == HTTPStatus.NOT_FOUND:
             raise ServerFailed(
                 f"the running server knows no {path} (version {server.version}): session-buddy mcp restart"
             )
-        answer: dict[str, Any] = json.loads(response.read())
-    except (OSError, http.client.HTTPException, ValueError) as error:
+        answer: dict[str, Any] = json.loads(body)
+    except (OSError, ValueError) as error:
         raise ServerFailed(f"Session-Buddy does not answer: {error}") from None
-    finally:
-        connection.close()
-    if response.status != http.client.CREATED:
-        raise ServerFailed(str(answer.get("error", f"Session-Buddy answered HTTP {response.status}")))
+    if status != HTTPStatus.CREATED:
+        raise ServerFailed(str(answer.get("error", f"Session-Buddy answered HTTP {status}")))
     return answer
 
 
