@@ -1,11 +1,10 @@
 """``mcp start|stop|restart|status|health``: the server as users handle it."""
 
-import itertools
 import json
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 import typer
@@ -207,7 +206,7 @@ def _serve(flags: dict[str, Any], *, unless_stopped: bool) -> None:
     deadline = time.monotonic() + process.START_SECONDS
     while True:
         try:
-            serve(settings, _announcer(news), unless_stopped=unless_stopped)
+            serve(settings, partial(_announce, news), unless_stopped=unless_stopped)
         except AlreadyRunning:
             # It may be coming up, and then it is the one; or going down, and then it is our turn.
             info = process.wait_running(user_paths(), _RIVAL_SECONDS)
@@ -223,21 +222,19 @@ def _serve(flags: dict[str, Any], *, unless_stopped: bool) -> None:
             return None
 
 
-def _announcer(news: list[str]) -> Callable[[str], None]:
-    """Prints the server's start-up lines; behind the first, what only the command line says."""
-    count = itertools.count()
-
-    def announce(line: str) -> None:
+def _announce(news: list[str], lines: list[str]) -> None:
+    """Print the server's start-up lines; behind the first, what only the command line says."""
+    first, *others = lines
+    if edge.on_terminal():
+        first += "\nCtrl-C stops it"
+    try:
         try:
-            edge.say(line)
-            if next(count) == 0:
-                if edge.on_terminal():
-                    edge.say("Ctrl-C stops it")
-                edge.tell_all(news)
-        except edge.Unprintable as problem:
-            edge.tell(f"Warning: {problem}; the server runs all the same, its log has what it says")
-
-    return announce
+            edge.say(first)
+        finally:
+            edge.tell_all(news)
+        edge.say("\n".join(others))
+    except edge.Unprintable as problem:
+        edge.tell(f"Warning: {problem}; the server runs all the same, its log has what it says")
 
 
 def _bridge(flags: dict[str, Any]) -> None:

@@ -50,14 +50,12 @@ _TURN_SECONDS: Final = 20
 log = structlog.stdlib.get_logger("session_buddy.server.wiring")
 
 
-def serve(
-    settings: Settings, announce: Callable[[str], None] = print, *, unless_stopped: bool = False
-) -> None:
+def serve(settings: Settings, announce: Callable[[list[str]], None], *, unless_stopped: bool = False) -> None:
     """Run the server in the foreground until SIGTERM, SIGINT or SIGHUP; returns when everything is closed.
 
     Args:
         settings: see :class:`Settings`.
-        announce: is given each start-up line, once the server answers.
+        announce: is given the start-up lines, once the server answers.
         unless_stopped: leave, if ``mcp stop`` came in between.
 
     Raises:
@@ -120,7 +118,7 @@ def _ignore_signals() -> None:
 
 
 def _run(
-    settings: Settings, paths: Paths, file: Path, announce: Callable[[str], None], stack: ExitStack
+    settings: Settings, paths: Paths, file: Path, announce: Callable[[list[str]], None], stack: ExitStack
 ) -> None:
     """Open everything, serve, and let ``stack`` close it in the opposite order."""
     # Not at the top: a command line that only wants to say "already running" does without these.
@@ -174,8 +172,7 @@ def _run(
         ours.close()
         watch.start()
         log.info("server started", url=info.url, socket=str(info.socket), database=info.database, tools=tools)
-        for line in _greeting(info, tools, tcp):
-            announce(line)
+        announce(_greeting(info, tools, tcp))
 
     # Whoever wants the database waits until it is closed.
     stack.callback(lambda: ours.enter_context(turn(paths, 0)))
