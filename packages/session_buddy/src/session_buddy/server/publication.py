@@ -4,7 +4,6 @@ import json
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 
 import structlog
 
@@ -61,7 +60,10 @@ class Publication:
         opened = None
         try:
             if identity(self._info.socket) != self._socket_file:
-                opened = self._reopen(user_paths().socket)
+                path = user_paths().socket
+                self._listener = opened = open_unix(path)
+                self._info = self._info._replace(socket=path)
+                self._socket_file = identity(path)
             # A file that is another's is no more ours to write.
             if opened is not None or read_server_file(user_paths()) is None:
                 self.publish()
@@ -78,9 +80,3 @@ class Publication:
         for path, ours in ((self._info.socket, self._socket_file), (self._file, self._written)):
             if identity(path) == ours:
                 path.unlink(missing_ok=True)
-
-    def _reopen(self, path: Path) -> socket.socket:
-        self._listener = open_unix(path)
-        self._info = self._info._replace(socket=path)
-        self._socket_file = identity(path)
-        return self._listener

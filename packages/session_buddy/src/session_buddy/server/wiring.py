@@ -159,9 +159,17 @@ def _run(
     # Of a killed server: beside our socket, its address and database would pass for ours.
     remove(paths.server_file)
     unix = open_unix(paths.socket)
-    info = _describe(settings, paths, store, tcp, file)
-    said = settings.variables(tcp.getsockname()[1])
-    publication = stack.enter_context(closing(Publication(unix, info, said)))
+    port = tcp.getsockname()[1]
+    info = ServerInfo(
+        socket=paths.socket,
+        url=settings.url(port),
+        pid=os.getpid(),
+        version=__version__,
+        database=store.url,
+        started_at=datetime.now(UTC).isoformat(),
+        log=str(file),
+    )
+    publication = stack.enter_context(closing(Publication(unix, info, settings.variables(port))))
 
     def ready() -> None:
         # A whole call, socket to database: what is announced has been seen to work, and the first caller
@@ -268,18 +276,6 @@ async def _serve(
     server = Server(config)
     config.callback_notify = server.look
     await server.serve(sockets=listeners)
-
-
-def _describe(settings: Settings, paths: Paths, store: "Store", tcp: socket.socket, file: Path) -> ServerInfo:
-    return ServerInfo(
-        socket=paths.socket,
-        url=settings.url(tcp.getsockname()[1]),
-        pid=os.getpid(),
-        version=__version__,
-        database=store.url,
-        started_at=datetime.now(UTC).isoformat(),
-        log=str(file),
-    )
 
 
 def _greeting(info: ServerInfo, tools: list[str], tcp: socket.socket) -> list[str]:
