@@ -102,38 +102,40 @@ def answer(tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     if named is not None:
         return call(named, tool, arguments)
 
-    def at_the_file() -> dict[str, Any]:
+    def open_file() -> dict[str, Any]:
         from session_buddy.client import offline
         from session_buddy.host.settings import load_settings
 
         return offline.answer(tool, arguments, load_settings().database_url())
 
-    return either(lambda server: _ask(server, tool, arguments), at_the_file)
+    return ask_or_open(lambda server: _ask(server, tool, arguments), open_file)
 
 
-def either(ask: Callable[[ServerInfo], T], at_the_file: Callable[[], T], database: str | None = None) -> T:
+def ask_or_open(
+    ask_server: Callable[[ServerInfo], T], open_file: Callable[[], T], database: str | None = None
+) -> T:
     """Ask this user's server; where none keeps the database, do it at the file, when it is our turn.
 
     Args:
-        ask: given the server.
-        at_the_file: opens the file.
+        ask_server: given the server.
+        open_file: opens the file.
         database: as of :func:`local_server`.
     """
     with suppress(_HungUp):  # it is about to leave, and lets go of the file
         if server := local_server(database):
-            return ask(server)
+            return ask_server(server)
     # Not at the top: 0.6 s of libraries that a running server saves. Nor while others wait.
     import session_buddy.client.offline  # noqa: F401
 
     with turn(user_paths()):
         if server := local_server(database):
-            return ask(server)
+            return ask_server(server)
         try:
-            return at_the_file()
+            return open_file()
         except StoreLocked:
             # Whose socket or server.json somebody removed makes them again within a second.
             if server := local_server(database):
-                return ask(server)
+                return ask_server(server)
             raise
 
 

@@ -106,7 +106,7 @@ def lines(source: int, sink: int) -> Iterator[bytes]:
     client = os.getppid()
     waiting = select.poll()
     waiting.register(source, select.POLLIN)
-    waiting.register(sink, 0)  # told is only that nobody reads any more
+    waiting.register(sink, 0)  # no events asked for: poll still reports a closed reader
     begun: list[bytes] = []
     closed = False
     while True:

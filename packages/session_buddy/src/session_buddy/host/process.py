@@ -50,7 +50,8 @@ def only_one(paths: Paths, purpose: Purpose) -> Iterator[None]:
             # A file that a killed server left names nobody.
             info = running(paths)
             raise AlreadyRunning(info and info.pid, info and info.url) from None
-        with suppress(OSError):  # a full disk: who has not said counts as a restore, which nobody ends
+        # A full disk: without a purpose in it the lock counts as a restore's, which mcp stop never signals.
+        with suppress(OSError):
             lock.truncate(0)
             lock.write(purpose.encode())
         yield
@@ -83,12 +84,12 @@ def require_answer(info: ServerInfo) -> None:
             connection.sendall(b"HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             connection.recv(1)
         except (TimeoutError, BlockingIOError):
-            raise hanging(info) from None
+            raise not_responding(info) from None
         except OSError:
             return  # it leaves just now, which the caller's own request finds
 
 
-def hanging(info: ServerInfo) -> ServerFailed:
+def not_responding(info: ServerInfo) -> ServerFailed:
     """What is wrong with a server that listens and does not answer."""
     return ServerFailed(
         f"Session-Buddy (pid {info.pid}) hangs, it has not answered for {HANG_SECONDS:.0f} s; {END_IT}"
@@ -141,7 +142,7 @@ def start_background(
     )
 
 
-def settings_of_last(paths: Paths) -> dict[str, str]:
+def last_settings(paths: Paths) -> dict[str, str]:
     """The settings, as variables, of the server that runs, or ran until it was killed; none if none did.
 
     Not its secret, which no file holds that its user did not write.

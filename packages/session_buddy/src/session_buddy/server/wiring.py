@@ -28,7 +28,7 @@ from session_buddy.host.log import log_file, set_up_logging
 from session_buddy.host.places import file_of
 from session_buddy.host.process import only_one
 from session_buddy.host.settings import Settings
-from session_buddy.host.stopping import STOPPED, forget_mark, mark_of_stop, remove
+from session_buddy.host.stopping import STOPPED, clear_stop_marker, read_stop_marker, remove
 from session_buddy.host.turn import turn
 from session_buddy.keep.backups import Backup, Backups
 from session_buddy.keep.keeper import Keeper
@@ -70,8 +70,8 @@ def serve(settings: Settings, announce: Callable[[list[str]], None], *, unless_s
     with ExitStack() as stack:
         stack.enter_context(only_one(paths, "server"))
         if not unless_stopped:
-            forget_mark(paths)
-        elif mark_of_stop(paths):
+            clear_stop_marker(paths)
+        elif read_stop_marker(paths):
             raise ServerFailed(STOPPED)
         file = log_file(paths)
         set_up_logging(file, settings.log_level)
@@ -139,8 +139,8 @@ def _run(
     # The folder where it was started may be on a disk that somebody wants to unmount.
     os.chdir("/")
     # Until it can be asked, commands that want to open the database wait.
-    ours = stack.enter_context(ExitStack())
-    ours.enter_context(turn(paths, _TURN_SECONDS))
+    our_turn = stack.enter_context(ExitStack())
+    our_turn.enter_context(turn(paths, _TURN_SECONDS))
     store = stack.enter_context(closing(open_known(url, paths)))
     presence = Presence(settings.heartbeat_seconds, settings.lease_seconds)
     presence.learn(store.live(), monotonic())
@@ -156,7 +156,7 @@ def _run(
     stack.enter_context(closing(keeper))
     register = Register(store, writer, presence)
     app, tools = build_app(register, authenticator, settings.allowed_hosts, make_backup)
-    # Of a killed server: beside our socket, its address and database would pass for ours.
+    # Left by a killed server: with our socket open, clients would read its address and database as ours.
     remove(paths.server_file)
     unix = open_unix(paths.socket)
     port = tcp.getsockname()[1]
@@ -177,13 +177,13 @@ def _run(
         call_tool(info.endpoint, "health_check", {}, _FIRST_CALL_SECONDS)
         publication.publish()
         make_own(url, paths)
-        ours.close()
+        our_turn.close()
         watch.start()
         log.info("server started", url=info.url, socket=str(info.socket), database=info.database, tools=tools)
         announce(_greeting(info, tools, tcp))
 
     # Whoever wants the database waits until it is closed.
-    stack.callback(lambda: ours.enter_context(turn(paths, 0)))
+    stack.callback(lambda: our_turn.enter_context(turn(paths, 0)))
     stack.callback(_ignore_signals)
     anyio.run(_serve, Gate(app, authenticator.local_token), [unix, tcp], ready, publication.renew)
 
@@ -232,14 +232,14 @@ async def _serve(
             await super().startup(sockets)
             await anyio.to_thread.run_sync(ready)
 
-        looking: asyncio.Task[None] | None = None
+        renewal: asyncio.Task[None] | None = None
 
-        async def look(self) -> None:
+        async def check_published(self) -> None:
             # Not awaited: a folder on a network that hangs must not keep a signal from being heard.
-            if self.looking is None or self.looking.done():
-                self.looking = asyncio.create_task(self.look_again())
+            if self.renewal is None or self.renewal.done():
+                self.renewal = asyncio.create_task(self.renew_published())
 
-        async def look_again(self) -> None:
+        async def renew_published(self) -> None:
             listener = await anyio.to_thread.run_sync(renew)
             if listener is not None:
                 serving = asyncio.get_running_loop().create_server(self.protocol, sock=listener)
@@ -256,7 +256,7 @@ async def _serve(
             yield
 
         def stop(self, number: int, _: object) -> None:
-            # A terminal that is closed may say so twice.
+            # A closing terminal may send SIGHUP twice.
             self.force_exit = self.should_exit and number != signal.SIGHUP
             self.should_exit = True
 
@@ -274,7 +274,7 @@ async def _serve(
         timeout_notify=1,
     )
     server = Server(config)
-    config.callback_notify = server.look
+    config.callback_notify = server.check_published
     await server.serve(sockets=listeners)
 
 
