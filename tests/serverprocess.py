@@ -17,7 +17,7 @@ from session_buddy.errors import SessionBuddyError
 from session_buddy.server.wiring import serve
 from session_buddy.host.settings import load_settings
 try:
-    serve(load_settings(), lambda line: print(line, flush=True))
+    serve(load_settings(), lambda lines: print(*lines, sep="\\n", flush=True))
 except SessionBuddyError as error:
     sys.exit(f"{type(error).__name__}: {error}")
 """

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import duckdb
@@ -17,7 +18,8 @@ from oneiric.paths import user_paths
 from oneiric.transport import call_tool, read_server_file
 from session_buddy.host.process import only_one
 from session_buddy.store import open_store
-from session_buddy.store.duckdb import exchange
+from session_buddy.store.duckdb.exchange import exchange
+from session_buddy.store.duckdb.wal import log_of
 from tests.faults import kill_server
 from tests.samples import arrival, end_event, session_id_of, start_event
 from tests.world import World, eventually
@@ -418,18 +420,19 @@ def test_a_copy_that_lies_elsewhere_is_restored_by_its_path(world: World) -> Non
 HOLD = "import duckdb, sys; d = duckdb.connect(sys.argv[1]); print('in', flush=True); sys.stdin.read()"
 
 
-def test_a_command_that_holds_the_database_for_a_moment_is_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    database = tmp_path / "x.duckdb"
+def test_a_command_that_holds_the_database_for_a_moment_is_waited_for(tmp_path: Path) -> None:
+    database, draft = tmp_path / "x.duckdb", tmp_path / "draft"
+    draft.write_bytes(b"restored")
     command = [sys.executable, "-c", HOLD, str(database)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdin is not None
         assert holder.stdout is not None
         assert holder.stdout.readline() == "in\n"
-        # It lets go while the restore waits.
-        monkeypatch.setattr(exchange, "sleep", lambda _: holder.communicate())
-        with exchange._locked(database):
-            assert holder.returncode == 0
+        Timer(0.3, holder.stdin.close).start()
+        aside = exchange(draft, database, log_of(database))
+    assert database.read_bytes() == b"restored"
+    assert aside is not None
+    assert aside.stat().st_size > 0
 
 
 def test_a_held_database_is_not_exchanged(world: World) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from oneiric import outbox
-from oneiric.journal import CorruptJournal, Journal, append_end, end_for_orphan, parse, read
+from oneiric.journal import CorruptJournal, Journal, append_end, end_for_orphan, read
 from oneiric.testing import start_event
 
 SESSION_ID = "shop-20260102-030405-1b9d6bcd"
@@ -124,9 +124,11 @@ def test_a_torn_pulse_is_ignored(journal: Journal) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"\n\n", b"{}\n", b'{"event_type":"session_start"', b"\xff\xfe\n[]\n"]
 )
-def test_a_journal_without_a_start_is_corrupt(content: bytes) -> None:
+def test_a_journal_without_a_start_is_corrupt(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(content)
     with pytest.raises(CorruptJournal):
-        parse(content)
+        read(path)
 
 
 def test_a_host_that_closes_every_descriptor_loses_no_end(journal: Journal, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -60,6 +61,25 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
         free: int = held.getsockname()[1]
         monkeypatch.setenv("SESSION_BUDDY_PORT", str(free))
         yield free
+
+
+@pytest.fixture
+def crowd(home: Path) -> Iterator[Callable[[Path], None]]:
+    """Listen at a path and accept nobody, with so many waiting that the kernel turns away who comes next."""
+    with ExitStack() as stack:
+
+        def crowd(path: Path) -> None:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+            listener.bind(os.fspath(path))
+            listener.listen(0)
+            with suppress(BlockingIOError):
+                while True:
+                    caller = stack.enter_context(socket.socket(socket.AF_UNIX))
+                    caller.settimeout(0)
+                    caller.connect(os.fspath(path))
+
+        yield crowd
 
 
 @pytest.fixture

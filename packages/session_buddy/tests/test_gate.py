@@ -142,6 +142,13 @@ def test_a_socket_that_nobody_answers_is_replaced_and_one_that_is_answered_is_no
         open_unix(path)
 
 
+def test_a_socket_at_which_too_many_wait_is_not_replaced(home: Path, crowd: Callable[[Path], None]) -> None:
+    crowd(path := home / "x.sock")
+    with pytest.raises(AlreadyRunning):
+        open_unix(path)
+    assert path.exists()
+
+
 def foreign(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 12345)
 

@@ -255,7 +255,7 @@ def test_who_names_no_database_means_the_own_history(
     assert (ids(listed), listed.stderr) == ({session}, "")
     assert cli("backup", "create").stdout.startswith(f"Backup {home}/backups/mine-")
     # A reboot later an agent opens its bridge.
-    stopping.forget_mark(paths)
+    stopping.clear_stop_marker(paths)
     with bridged() as call:
         (found,) = call("list_sessions")["sessions"]
         assert found["session_id"] == session
@@ -294,7 +294,7 @@ def test_a_start_that_fails_moves_no_history(
         assert f"port {port} is taken by" in said.stderr
         assert said.stderr.count("\n") == 1
     assert own(paths) == before
-    assert stopping.mark_of_stop(paths) is None, "a bridge may start it again"
+    assert stopping.read_stop_marker(paths) is None, "a bridge may start it again"
 
 
 def test_of_sixteen_first_commands_none_is_refused(
@@ -378,7 +378,7 @@ def test_a_killed_server_is_brought_back_as_it_was(
     assert second is not None
     assert (second.url, second.database) == (first.url, first.database)
     assert second.pid != first.pid
-    said = process.settings_of_last(paths)
+    said = process.last_settings(paths)
     assert said["SESSION_BUDDY_LOG_LEVEL"] == "debug"
     assert said["SESSION_BUDDY_ALLOWED_HOSTS"] == "buddy.example,b.example"
     stopping.stop(paths)

@@ -1,8 +1,9 @@
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +55,16 @@ def test_a_killed_servers_file_is_not_believed_of_its_successor(listener: Server
             new.rename(paths.server_file)
             being_read.write(then)
         assert found.result() == listener
+
+
+def test_a_server_that_takes_no_more_connections_runs_and_does_not_answer(
+    listener: ServerInfo, paths: Paths, crowd: Callable[[Path], None]
+) -> None:
+    paths.socket.unlink()
+    crowd(paths.socket)
+    assert process.running(paths) == listener
+    with pytest.raises(ServerFailed, match="mcp stop --force"):
+        process.require_answer(listener)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's socket")

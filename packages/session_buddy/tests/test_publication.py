@@ -87,11 +87,11 @@ def test_where_nothing_can_be_made_the_log_says_so_once(server: ServerInfo, path
     shutil.rmtree(server.socket.parent)
     server.socket.parent.symlink_to("/nonexistent")
     log = Path(server.log)
-    eventually(lambda: "not to be found" in log.read_text())
+    eventually(lambda: "cannot recreate socket or server.json" in log.read_text())
     assert read_server_file(paths) == server, f"{folder} is as it was"
     server.socket.parent.unlink()
     assert eventually(lambda: process.running(paths)) == server
-    assert log.read_text().count("not to be found") == 1
+    assert log.read_text().count("cannot recreate socket or server.json") == 1
 
 
 def test_its_folder_is_nobodys_disk(server: ServerInfo) -> None:
@@ -122,9 +122,9 @@ def test_what_hangs_is_ended_by_force(cli: Cli, server: ServerInfo, paths: Paths
 def test_after_a_stop_a_mark_says_so_until_a_server_starts(
     cli: Cli, server: ServerInfo, paths: Paths, port: int
 ) -> None:
-    assert stopping.mark_of_stop(paths) is None
+    assert stopping.read_stop_marker(paths) is None
     stopping.stop(paths)
-    assert stopping.mark_of_stop(paths) == "stop"
+    assert stopping.read_stop_marker(paths) == "stop"
     assert cli("mcp", "start", "--background").returncode == 0
-    assert stopping.mark_of_stop(paths) is None
+    assert stopping.read_stop_marker(paths) is None
     stopping.stop(paths)

@@ -6,8 +6,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 import pytest
@@ -87,6 +88,16 @@ def test_who_holds_the_lock_is_found_without_any_file(
         assert psutil.Process(holder.pid).status() == psutil.STATUS_ZOMBIE
         assert holder.wait() == -signal.SIGTERM
     assert innocent.poll() is None
+
+
+def test_a_server_that_takes_no_more_connections_is_found_by_its_lock(
+    paths: Paths, crowd: Callable[[Path], None]
+) -> None:
+    crowd(paths.socket)
+    with _running(HOLD) as holder:
+        name(paths, os.getpid())
+        assert stopping.stop(paths) == holder.pid
+        assert holder.wait() == -signal.SIGTERM
 
 
 def test_what_does_not_end_is_told_and_ended_by_force(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,9 +30,8 @@ from session_buddy.errors import (
 )
 from session_buddy.history.model import Beat
 from session_buddy.history.query import Query
-from session_buddy.store import Gap, Store, open_store
+from session_buddy.store import Gap, Store, open_known, open_store
 from session_buddy.store.duckdb import DuckDBStore, opening, statements, wal
-from session_buddy.store.known import open_known
 from tests import forkserver
 from tests.samples import MOMENT, arrival, end_event, heartbeat_event, session_id_of, start_event
 
@@ -94,7 +93,7 @@ FIRST_OPENING = """
 import os, signal, sys
 from oneiric.paths import user_paths
 from session_buddy.store.duckdb import opening
-from session_buddy.store.known import open_known
+from session_buddy.store import open_known
 def kill(*_): os.kill(os.getpid(), signal.SIGKILL)
 {patch} = kill
 open_known(sys.argv[1], user_paths())

@@ -19,6 +19,8 @@ class MahavishnuShell(AdminShell):
         reason: why this session is held, stored with it.
     """
 
+    magics_classes = (*AdminShell.magics_classes, MahavishnuMagics)
+
     def __init__(
         self, app: Settings, config: ShellConfig | None = None, *, reason: str | None = None
     ) -> None:
@@ -53,15 +55,6 @@ class MahavishnuShell(AdminShell):
             "run": asyncio.run,
             "logger": logging.getLogger("mahavishnu"),
         }
-
-    def _register_magics(self) -> None:
-        super()._register_magics()
-        if self.shell is None:
-            return
-        magics = MahavishnuMagics(self.shell)
-        magics.set_app(self.app)
-        magics.admin = self
-        self.shell.register_magics(magics)
 
     def get_status(self) -> dict[str, str]:
         """Labels and values of ``%status``: the shell's, the adapters', the settings' places."""

@@ -177,7 +177,7 @@ def open_own(path: Path, access: int) -> int:
 
 
 def read(path: Path) -> Entry:
-    """What a journal says.
+    """What a journal says; a torn last line is not there.
 
     Raises:
         CorruptJournal: it has no readable start.
@@ -187,15 +187,6 @@ def read(path: Path) -> Entry:
         content = file.read(_MAX_JOURNAL_BYTES + 1)
     if len(content) > _MAX_JOURNAL_BYTES:
         raise CorruptJournal(f"it is larger than {_MAX_JOURNAL_BYTES} bytes")
-    return parse(content)
-
-
-def parse(content: bytes) -> Entry:
-    """What the bytes of a journal say; a torn last line is not there.
-
-    Raises:
-        CorruptJournal: they hold no readable start.
-    """
     lines = content.split(b"\n")
     torn = bool(lines.pop())
     found = {event["event_type"]: event for line in lines if (event := _event(line)) is not None}

@@ -132,7 +132,7 @@ def call_tool(
     where = endpoint.socket or endpoint.url
     try:
         if endpoint.socket is not None:
-            status, answer = _post_unix(endpoint.socket, headers, body, timeout)
+            status, answer = post_unix(endpoint.socket, "/mcp", headers, body, timeout)
         else:
             status, answer = _post_url(endpoint, headers, body, timeout)
     except (OSError, ValueError) as error:
@@ -161,6 +161,41 @@ def connection_to(url: str, timeout: float) -> "tuple[http.client.HTTPConnection
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     target = (parts.path or "/mcp") + (f"?{parts.query}" if parts.query else "")
     return kind(parts.hostname or "", parts.port, timeout=timeout), target
+
+
+def post_unix(
+    path: Path, target: str, headers: Mapping[str, str], body: bytes, timeout: float
+) -> tuple[int, bytes]:
+    """One POST through a Unix socket of this user; returns the status and the answer's body.
+
+    Args:
+        path: the socket.
+        target: what is asked for, e.g. ``/mcp``.
+        headers: beside those that every request needs.
+        body: what is sent.
+        timeout: seconds for the whole of it.
+
+    Raises:
+        OSError: nobody answers, too late, or not in HTTP.
+    """
+    deadline = time.monotonic() + timeout
+    require_own(path)
+    head = [f"POST {target} HTTP/1.1", "Host: localhost", "Connection: close", f"Content-Length: {len(body)}"]
+    head += [f"{key}: {value}" for key, value in headers.items()]
+    with _Socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(timeout)
+        connection.connect(os.fspath(path))
+        connection.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + body)
+        received = bytearray()
+        while chunk := _receive(connection, deadline):
+            received += chunk
+    head_bytes, separator, answer = bytes(received).partition(b"\r\n\r\n")
+    if not separator:
+        raise ConnectionResetError("closed the connection without an answer")
+    status = head_bytes[9:12]
+    if not (head_bytes.startswith(b"HTTP/1.") and status.isdigit()):
+        raise ConnectionResetError("is no web server")
+    return int(status), answer
 
 
 def require_own(path: Path) -> None:
@@ -196,29 +231,6 @@ def _json_part(answer: bytes) -> bytes:
         return answer
     data = [line[5:] for line in answer.splitlines() if line.startswith(b"data:")]
     return data[-1] if data else answer
-
-
-def _post_unix(path: Path, headers: dict[str, str], body: bytes, timeout: float) -> tuple[int, bytes]:
-    deadline = time.monotonic() + timeout
-    require_own(path)
-    lines = [f"{key}: {value}" for key, value in headers.items()]
-    head = "\r\n".join(
-        ["POST /mcp HTTP/1.1", "Host: localhost", "Connection: close", f"Content-Length: {len(body)}", *lines]
-    )
-    with _Socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(timeout)
-        connection.connect(os.fspath(path))
-        connection.sendall(head.encode() + b"\r\n\r\n" + body)
-        received = bytearray()
-        while chunk := _receive(connection, deadline):
-            received += chunk
-    head_bytes, separator, answer = bytes(received).partition(b"\r\n\r\n")
-    if not separator:
-        raise ConnectionResetError("closed the connection without an answer")
-    status = head_bytes[9:12]
-    if not (head_bytes.startswith(b"HTTP/1.") and status.isdigit()):
-        raise ConnectionResetError("is no web server")
-    return int(status), answer
 
 
 def _receive(connection: socket.socket, deadline: float) -> bytes:

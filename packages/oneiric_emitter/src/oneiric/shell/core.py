@@ -40,7 +40,10 @@ class AdminShell:
         shell: the running prompt, ``None`` before :meth:`start`.
         session_tracker: the emitter; a subclass may put its own here before :meth:`start`.
         commands: what may be typed without a prefix.
+        magics_classes: the magic commands; a subclass names its own behind the base's.
     """
+
+    magics_classes: tuple[type[BaseMagics], ...] = (BaseMagics,)
 
     def __init__(self, app: object, config: ShellConfig | None = None) -> None:
         self.app: Any = app
@@ -192,10 +195,11 @@ class AdminShell:
     def _register_magics(self) -> None:
         if self.shell is None:
             return
-        magics = BaseMagics(self.shell)
-        magics.set_app(self.app)
-        magics.admin = self
-        self.shell.register_magics(magics)
+        for kind in self.magics_classes:
+            magics = kind(self.shell)
+            magics.set_app(self.app)
+            magics.admin = self
+            self.shell.register_magics(magics)
 
     async def _emit_session_start(self) -> None:
         if emitter := self._emitter:

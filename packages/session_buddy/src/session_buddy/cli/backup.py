@@ -48,7 +48,9 @@ def create(db: Database = None) -> None:
     """Make a backup now, with a server running or not."""
     facts.tell_named(_LOCAL_ONLY)
     named = None if db is None else _url(db)
-    path = ask.either(lambda server: ask.post(server, "/api/backup")["path"], lambda: _make(db).path, named)
+    path = ask.ask_or_open(
+        lambda server: ask.post(server, "/api/backup")["path"], lambda: _make(db).path, named
+    )
     edge.say(f"Backup {path}")
 
 

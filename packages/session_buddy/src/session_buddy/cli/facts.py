@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from oneiric.config import named_url
 from oneiric.transport import CallRefused, ServerInfo
@@ -14,9 +14,6 @@ from session_buddy.client import ask
 from session_buddy.errors import ServerFailed, SessionBuddyError
 from session_buddy.host.places import file_of
 from session_buddy.keep.backups import Backups
-
-if TYPE_CHECKING:
-    from session_buddy.host.holders import Address
 
 ANSWER_SECONDS: Final = 5.0
 _ANY: Final = 10_000
@@ -61,6 +58,8 @@ def of_server(info: ServerInfo | None) -> dict[str, Any]:
         health = ask.call(info.endpoint, "health_check", {}, timeout=ANSWER_SECONDS)
     except (ServerFailed, CallRefused) as error:
         return {"running": False, **known, "error": str(error)}
+    from session_buddy.host.holders import addresses_of  # 30 ms of psutil
+
     told = {name: health[name] for name in ("uptime_seconds", "database", "live_sessions", "tools")}
     return {
         "running": True,
@@ -86,13 +85,6 @@ def tell_named(this: str) -> None:
     address = named_url(os.environ)
     if address is not None:
         edge.tell(f"SESSION_BUDDY_MCP_ENDPOINT names another server, {address}; {this}.")
-
-
-def addresses_of(pid: int) -> list["Address"]:
-    """Where a server listens on TCP; nothing where the system does not tell."""
-    from session_buddy.host import holders  # 30 ms of psutil
-
-    return holders.addresses_of(pid)
 
 
 def in_words(told: Mapping[str, Any]) -> str:

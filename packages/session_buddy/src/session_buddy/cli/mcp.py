@@ -1,11 +1,10 @@
 """``mcp start|stop|restart|status|health``: the server as users handle it."""
 
-import itertools
 import json
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 import typer
@@ -111,12 +110,12 @@ def restart(host: Host = None, port: Port = None, db: Database = None, log_level
     flags: dict[str, Any] = {"host": host, "port": port, "db": db, "log_level": log_level}
     file_of(load_settings(**flags).database_url())
     paths = user_paths()
-    ran, settings = process.running(paths), process.settings_of_last(paths)
+    ran, settings = process.running(paths), process.last_settings(paths)
     _stop(restarting=True)
     try:
         _start_background(flags)
     except SessionBuddyError as error:
-        stopping.forget_mark(paths)
+        stopping.clear_stop_marker(paths)
         if ran is None:
             raise
         process.start_background(paths, {"db": ran.database}, settings)
@@ -183,12 +182,17 @@ def _over_tcp() -> Endpoint:
 
 def _start_background(flags: dict[str, Any]) -> None:
     facts.tell_named(_LOCAL_ONLY)
-    news = _of_the_history(flags)
+    notices = _database_notices(flags)
     info, is_new = process.start_background(user_paths(), flags)
     if is_new:
         edge.say(f"Session-Buddy is running at {info.url} (pid {info.pid}, database {info.database}).")
-        _tell_if_open(info.pid)
-        edge.tell_all(news)
+        from session_buddy.host.holders import addresses_of  # 30 ms of psutil
+
+        addresses = addresses_of(info.pid)
+        # The address names one way in.
+        if any(address.everywhere for address in addresses):
+            edge.say(f"Listens on: {', '.join(map(str, addresses))}")
+        edge.tell_all(notices)
     else:
         _tell_already(info, flags)
 
@@ -198,11 +202,11 @@ def _serve(flags: dict[str, Any], *, unless_stopped: bool) -> None:
     from session_buddy.server.wiring import serve  # 2 s that only the server needs
 
     facts.tell_named(_LOCAL_ONLY)
-    settings, news = load_settings(**flags), _of_the_history(flags)
+    settings, notices = load_settings(**flags), _database_notices(flags)
     deadline = time.monotonic() + process.START_SECONDS
     while True:
         try:
-            serve(settings, _announcer(news), unless_stopped=unless_stopped)
+            serve(settings, partial(_announce, notices), unless_stopped=unless_stopped)
         except AlreadyRunning:
             # It may be coming up, and then it is the one; or going down, and then it is our turn.
             info = process.wait_running(user_paths(), _RIVAL_SECONDS)
@@ -218,21 +222,19 @@ def _serve(flags: dict[str, Any], *, unless_stopped: bool) -> None:
             return None
 
 
-def _announcer(news: list[str]) -> Callable[[str], None]:
-    """Prints the server's start-up lines; behind the first, what only the command line says."""
-    count = itertools.count()
-
-    def announce(line: str) -> None:
+def _announce(notices: list[str], lines: list[str]) -> None:
+    """Print the server's start-up lines; behind the first, what only the command line says."""
+    first, *others = lines
+    if edge.on_terminal():
+        first += "\nCtrl-C stops it"
+    try:
         try:
-            edge.say(line)
-            if next(count) == 0:
-                if edge.on_terminal():
-                    edge.say("Ctrl-C stops it")
-                edge.tell_all(news)
-        except edge.Unprintable as problem:
-            edge.tell(f"Warning: {problem}; the server runs all the same, its log has what it says")
-
-    return announce
+            edge.say(first)
+        finally:
+            edge.tell_all(notices)
+        edge.say("\n".join(others))
+    except edge.Unprintable as problem:
+        edge.tell(f"Warning: {problem}; the server runs all the same, its log has what it says")
 
 
 def _bridge(flags: dict[str, Any]) -> None:
@@ -247,25 +249,25 @@ def _bridge(flags: dict[str, Any]) -> None:
     paths = user_paths()
     if ask.named_server() is None and (ask.names_database() or any(flags.values())):
         info = process.running(paths)
-        edge.tell_all(_of_the_history(flags) if info is None else _differing(info, flags))
+        edge.tell_all(_database_notices(flags) if info is None else _differing(info, flags))
     messages = lines(sys.stdin.fileno(), sys.stdout.fileno())
     with edge.output() as stream:
         Bridge(lambda: ask.named_server() or find_server(paths, flags), stream.buffer).run(messages)
 
 
-def _of_the_history(flags: dict[str, Any]) -> list[str]:
+def _database_notices(flags: dict[str, Any]) -> list[str]:
     """What to say once a server has a database that was not there, or that is another than before."""
     from session_buddy.host.settings import load_settings  # 0.3 s
 
     url, paths = load_settings(**flags).database_url(), user_paths()
-    before, news = own(paths), []
+    before, notices = own(paths), []
     if same(url, before):
         return []
     if not file_of(url).exists():
-        news.append(f"There was no database {file_of(url)}: it is made.")
+        notices.append(f"There was no database {file_of(url)}: it is made.")
     if databases(paths):
-        news.append(f"Your own history is {file_of(url)} from now on; before, it was {file_of(before)}.")
-    return news
+        notices.append(f"Your own history is {file_of(url)} from now on; before, it was {file_of(before)}.")
+    return notices
 
 
 def _tell_already(info: ServerInfo, flags: dict[str, Any]) -> None:
@@ -281,17 +283,10 @@ def _differing(info: ServerInfo, flags: dict[str, Any]) -> list[str]:
     from session_buddy.host.settings import load_settings  # 0.3 s
 
     settings = load_settings(**flags)
-    has = process.settings_of_last(user_paths())
+    has = process.last_settings(user_paths())
     wanted = settings.variables(settings.port or int(has.get(PORT, 0)))
     changed = {name: value for name, value in wanted.items() if has.get(name, value) != value}
     differing = [f"it has {name}={has[name]}, not {value}" for name, value in changed.items()]
     if not same(settings.database_url(), info.database):
         differing.append(f"it keeps {file_of(info.database)}, not {file_of(settings.database_url())}")
     return differing
-
-
-def _tell_if_open(pid: int) -> None:
-    """The address names one way in; say where there are more."""
-    addresses = facts.addresses_of(pid)
-    if any(address.everywhere for address in addresses):
-        edge.say(f"Listens on: {', '.join(map(str, addresses))}")

@@ -67,7 +67,12 @@ def create(
     ttl: Annotated[str, typer.Option(metavar="TIME", help="How long it is good: 12h, 30d, 52w.")] = "30d",
 ) -> None:
     """Print a token for another user, host or program."""
-    token = sign(subject, [one.value for one in scope], _seconds(ttl))
+    from session_buddy.access.secret import load_secret
+    from session_buddy.access.tokens import issue  # settings and signing: 0.4 s that few commands need
+    from session_buddy.host.settings import load_settings
+
+    seconds, secret = _seconds(ttl), load_secret(load_settings(), user_paths())
+    token = issue(secret, subject, [one.value for one in scope], seconds)
     with edge.output() as stream:
         stream.write(f"{token}\n")
 
@@ -84,19 +89,6 @@ def sign_own(scopes: Sequence[Literal["track", "read", "admin"]], ttl_seconds: f
 
     secret = own_secret(user_paths())
     return issue(secret, local_subject(), scopes, ttl_seconds)
-
-
-def sign(subject: str, scopes: Sequence[Literal["track", "read", "admin"]], ttl_seconds: float) -> str:
-    """A token for somebody else.
-
-    Raises:
-        ConfigurationError: the settings or the secret cannot be used, or the subject is not allowed.
-    """
-    from session_buddy.access.secret import load_secret
-    from session_buddy.access.tokens import issue  # settings and signing: 0.4 s that few commands need
-    from session_buddy.host.settings import load_settings
-
-    return issue(load_secret(load_settings(), user_paths()), subject, scopes, ttl_seconds)
 
 
 def _seconds(text: str) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 from oneiric.config import InvalidEndpoint, named_endpoint
@@ -21,6 +22,7 @@ from oneiric.transport import (
     Unauthorized,
     Unreachable,
     call_tool,
+    post_unix,
 )
 from session_buddy.errors import (
     ConfigurationError,
@@ -100,38 +102,40 @@ def answer(tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     if named is not None:
         return call(named, tool, arguments)
 
-    def at_the_file() -> dict[str, Any]:
+    def open_file() -> dict[str, Any]:
         from session_buddy.client import offline
         from session_buddy.host.settings import load_settings
 
         return offline.answer(tool, arguments, load_settings().database_url())
 
-    return either(lambda server: _ask(server, tool, arguments), at_the_file)
+    return ask_or_open(lambda server: _ask(server, tool, arguments), open_file)
 
 
-def either(ask: Callable[[ServerInfo], T], at_the_file: Callable[[], T], database: str | None = None) -> T:
+def ask_or_open(
+    ask_server: Callable[[ServerInfo], T], open_file: Callable[[], T], database: str | None = None
+) -> T:
     """Ask this user's server; where none keeps the database, do it at the file, when it is our turn.
 
     Args:
-        ask: given the server.
-        at_the_file: opens the file.
+        ask_server: given the server.
+        open_file: opens the file.
         database: as of :func:`local_server`.
     """
     with suppress(_HungUp):  # it is about to leave, and lets go of the file
         if server := local_server(database):
-            return ask(server)
+            return ask_server(server)
     # Not at the top: 0.6 s of libraries that a running server saves. Nor while others wait.
     import session_buddy.client.offline  # noqa: F401
 
     with turn(user_paths()):
         if server := local_server(database):
-            return ask(server)
+            return ask_server(server)
         try:
-            return at_the_file()
+            return open_file()
         except StoreLocked:
             # Whose socket or server.json somebody removed makes them again within a second.
             if server := local_server(database):
-                return ask(server)
+                return ask_server(server)
             raise
 
 
@@ -197,26 +201,18 @@ def post(server: ServerInfo, path: str) -> dict[str, Any]:
     Raises:
         ServerFailed: it went away, knows no such thing, or its own complaint.
     """
-    import http.client  # 60 ms, and rarely needed
-
-    from session_buddy.client.bridge import UnixConnection
-
     process.require_answer(server)
-    connection = UnixConnection(server.socket, _POST_SECONDS)
     try:
-        connection.request("POST", path, headers={"Content-Length": "0"})
-        response = connection.getresponse()
-        if response.status == http.client.NOT_FOUND:
+        status, body = post_unix(server.socket, path, {}, b"", _POST_SECONDS)
+        if status == HTTPStatus.NOT_FOUND:
             raise ServerFailed(
                 f"the running server knows no {path} (version {server.version}): session-buddy mcp restart"
             )
-        answer: dict[str, Any] = json.loads(response.read())
-    except (OSError, http.client.HTTPException, ValueError) as error:
+        answer: dict[str, Any] = json.loads(body)
+    except (OSError, ValueError) as error:
         raise ServerFailed(f"Session-Buddy does not answer: {error}") from None
-    finally:
-        connection.close()
-    if response.status != http.client.CREATED:
-        raise ServerFailed(str(answer.get("error", f"Session-Buddy answered HTTP {response.status}")))
+    if status != HTTPStatus.CREATED:
+        raise ServerFailed(str(answer.get("error", f"Session-Buddy answered HTTP {status}")))
     return answer
 
 

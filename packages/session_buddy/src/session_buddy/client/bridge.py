@@ -106,7 +106,7 @@ def lines(source: int, sink: int) -> Iterator[bytes]:
     client = os.getppid()
     waiting = select.poll()
     waiting.register(source, select.POLLIN)
-    waiting.register(sink, 0)  # told is only that nobody reads any more
+    waiting.register(sink, 0)  # no events asked for: poll still reports a closed reader
     begun: list[bytes] = []
     closed = False
     while True:
@@ -263,14 +263,11 @@ def _messages(response: http.client.HTTPResponse) -> Iterator[bytes]:
     """The JSON-RPC messages in an answer, each on one line, as they come."""
     kind = response.getheader("Content-Type", "")
     if kind.startswith("text/event-stream"):
-        yield from (data for line in response if (data := _event_data(line)))
+        # Other lines are comments, and the events' names.
+        told = (line.removeprefix(b"data:").strip() for line in response if line.startswith(b"data:"))
+        yield from filter(None, told)
     elif kind.startswith("application/json") and (body := response.read()):
         yield body.replace(b"\r", b"").replace(b"\n", b"")
-
-
-def _event_data(line: bytes) -> bytes:
-    """What one line of an event stream carries; nothing, if it is a comment or the event's name."""
-    return line.removeprefix(b"data:").strip() if line.startswith(b"data:") else b""
 
 
 def _object(value: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON value

@@ -8,7 +8,7 @@ from oneiric.paths import Paths
 from oneiric.transport import Endpoint, ServerInfo, read_server_file
 from session_buddy.errors import ServerFailed
 from session_buddy.host import process
-from session_buddy.host.stopping import STOPPED, mark_of_stop
+from session_buddy.host.stopping import STOPPED, read_stop_marker
 
 _STARTING: Final = Lock()
 
@@ -26,25 +26,25 @@ def find_server(paths: Paths, flags: Mapping[str, object]) -> Endpoint:
     info = process.running(paths)
     if info is None:
         with _STARTING:  # each of several first messages would start one
-            info = process.running(paths) or _brought_up(paths, flags)
+            info = process.running(paths) or _restart_as_before(paths, flags)
     process.require_answer(info)
     return info.endpoint
 
 
-def _brought_up(paths: Paths, flags: Mapping[str, object]) -> ServerInfo:
-    mark = mark_of_stop(paths)
-    if mark is None:
+def _restart_as_before(paths: Paths, flags: Mapping[str, object]) -> ServerInfo:
+    marker = read_stop_marker(paths)
+    if marker is None:
         try:
             last = read_server_file(paths)  # of one that was killed
             options = {**flags, "unless_stopped": True}
             if last is not None and flags.get("db") is None:
                 options["db"] = last.database
-            return process.start_background(paths, options, process.settings_of_last(paths))[0]
+            return process.start_background(paths, options, process.last_settings(paths))[0]
         except ServerFailed:
-            mark = mark_of_stop(paths)
-            if mark is None:
+            marker = read_stop_marker(paths)
+            if marker is None:
                 raise
-    info = process.wait_running(paths, process.START_SECONDS) if mark == "restart" else None
+    info = process.wait_running(paths, process.START_SECONDS) if marker == "restart" else None
     if info is None:
         raise ServerFailed(STOPPED)
     return info

@@ -1,13 +1,15 @@
 """Answers without a server: open the database, take in what waits in the outbox, read, close.
 
 Every answer is read whole before the file is let go of, so nothing is printed while it is held. A database
-that is not this user's own history is looked at and left as it is.
+that is not this user's own history is looked at in a copy: nothing changes in it, neither schema nor log.
 """
 
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from oneiric.paths import user_paths
@@ -19,8 +21,8 @@ from session_buddy.host.places import file_of
 from session_buddy.intake.admission import locally
 from session_buddy.intake.outbox import hand_over
 from session_buddy.keep.losses import make_up
-from session_buddy.store import Store, looked_at
-from session_buddy.store.known import open_known
+from session_buddy.store import Store, open_known, open_store
+from session_buddy.store.duckdb.copies import copied
 
 log = logging.getLogger("session_buddy.client.offline")
 
@@ -68,7 +70,10 @@ def opened(url: str, now: datetime) -> Iterator[Store]:
     yours = f"your own history is {file_of(own(paths))}"
     if not database.exists():
         raise StoreUnavailable(f"database {database} is not there; {yours}")
-    with looked_at(url) as store:
+    with (
+        TemporaryDirectory() as folder,
+        closing(open_store(f"duckdb:///{copied(database, Path(folder))}")) as store,
+    ):
         log.warning(
             "%s is only looked at: %s; to exchange them: session-buddy mcp restart --db %s",
             database,

@@ -50,7 +50,8 @@ def only_one(paths: Paths, purpose: Purpose) -> Iterator[None]:
             # A file that a killed server left names nobody.
             info = running(paths)
             raise AlreadyRunning(info and info.pid, info and info.url) from None
-        with suppress(OSError):  # a full disk: who has not said counts as a restore, which nobody ends
+        # A full disk: without a purpose in it the lock counts as a restore's, which mcp stop never signals.
+        with suppress(OSError):
             lock.truncate(0)
             lock.write(purpose.encode())
         yield
@@ -59,11 +60,11 @@ def only_one(paths: Paths, purpose: Purpose) -> Iterator[None]:
 def running(paths: Paths) -> ServerInfo | None:
     """What ``server.json`` says, if somebody listens on the socket of this user that it names.
 
-    The pid is the listener's, as the kernel tells it; where that is a process of another container, it is
-    what the file says.
+    The pid is the listener's, as the kernel tells it; where it does not, of a process in another container
+    or of one that takes no more connections, it is what the file says.
     """
     while (info := read_server_file(paths)) is not None:
-        pid = listener(info)
+        pid = listener(info.socket)
         # A server removes a killed one's file before it listens itself: what was read before may be that.
         if read_server_file(paths) == info:
             return None if pid is None else info._replace(pid=pid or info.pid)
@@ -82,13 +83,13 @@ def require_answer(info: ServerInfo) -> None:
             connection.connect(os.fspath(info.socket))
             connection.sendall(b"HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             connection.recv(1)
-        except TimeoutError:
-            raise hanging(info) from None
+        except (TimeoutError, BlockingIOError):
+            raise not_responding(info) from None
         except OSError:
             return  # it leaves just now, which the caller's own request finds
 
 
-def hanging(info: ServerInfo) -> ServerFailed:
+def not_responding(info: ServerInfo) -> ServerFailed:
     """What is wrong with a server that listens and does not answer."""
     return ServerFailed(
         f"Session-Buddy (pid {info.pid}) hangs, it has not answered for {HANG_SECONDS:.0f} s; {END_IT}"
@@ -141,7 +142,7 @@ def start_background(
     )
 
 
-def settings_of_last(paths: Paths) -> dict[str, str]:
+def last_settings(paths: Paths) -> dict[str, str]:
     """The settings, as variables, of the server that runs, or ran until it was killed; none if none did.
 
     Not its secret, which no file holds that its user did not write.
@@ -173,16 +174,18 @@ def held_lock(paths: Paths) -> str | None:
     return None
 
 
-def listener(info: ServerInfo) -> int | None:
-    """The process that listens on a server's socket, 0 if it is not to be seen, ``None`` if none does."""
+def listener(path: Path) -> int | None:
+    """Who listens on a socket of this user's: the process, 0 if it is not to be seen, ``None`` if nobody."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_ANSWER_SECONDS)
         try:
-            require_own(info.socket)
-            connection.connect(os.fspath(info.socket))
+            require_own(path)
+            connection.connect(os.fspath(path))
             if sys.platform == "darwin":
                 return connection.getsockopt(0, _LOCAL_PEERPID)
             peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        except (TimeoutError, BlockingIOError):  # too many wait there to be accepted
+            return 0
         except OSError:
             return None
     return int(struct.unpack("3i", peer)[0])

@@ -1,4 +1,4 @@
-"""Ending the server, which is whom the kernel says it is; and the mark that it was meant to end."""
+"""Ending the server, which is whom the kernel says it is; and the marker that it was meant to end."""
 
 import os
 import select
@@ -12,7 +12,15 @@ from oneiric.descriptors import make_folder
 from oneiric.paths import Paths
 from oneiric.transport import read_server_file
 from session_buddy.errors import AlreadyRunning, ConfigurationError, ServerFailed, SessionBuddyError
-from session_buddy.host.process import END_IT, HANG_SECONDS, hanging, held_lock, listener, lock_file, running
+from session_buddy.host.process import (
+    END_IT,
+    HANG_SECONDS,
+    held_lock,
+    listener,
+    lock_file,
+    not_responding,
+    running,
+)
 
 STOP_SECONDS: Final = 15.0
 STOPPED: Final = "it was stopped with `session-buddy mcp stop`; to have it again: session-buddy mcp start"
@@ -23,7 +31,7 @@ def stop(paths: Paths, *, force: bool = False, restarting: bool = False) -> int 
     """End this user's server, and wait until its process is gone.
 
     What is signalled is who listens on the server's socket, or holds its lock, as the kernel tells it. From
-    here on a mark says that bridges shall start none, until somebody starts one.
+    here on a marker says that bridges shall start none, until somebody starts one.
 
     Args:
         paths: this user's folders.
@@ -38,7 +46,7 @@ def stop(paths: Paths, *, force: bool = False, restarting: bool = False) -> int 
         AlreadyRunning: a restore of a backup is at work.
     """
     pid = _server_pid(paths)
-    file = _mark_file(paths)
+    file = _stop_marker(paths)
     with suppress(OSError):
         make_folder(file.parent)
         file.touch(mode=0o600)
@@ -52,26 +60,26 @@ def stop(paths: Paths, *, force: bool = False, restarting: bool = False) -> int 
                     return pid
             pid = _server_pid(paths)
     except SessionBuddyError:
-        forget_mark(paths)
+        clear_stop_marker(paths)
         raise
     return None
 
 
-def mark_of_stop(paths: Paths) -> str | None:
+def read_stop_marker(paths: Paths) -> str | None:
     """``stop`` or ``restart``, if that was the last that was done to the server; ``None`` once one starts."""
     try:
-        return _mark_file(paths).read_text()
+        return _stop_marker(paths).read_text()
     except OSError:
         return None
 
 
-def forget_mark(paths: Paths) -> None:
+def clear_stop_marker(paths: Paths) -> None:
     """A server is wanted again.
 
     Raises:
-        ConfigurationError: the mark cannot be removed.
+        ConfigurationError: the marker cannot be removed.
     """
-    remove(_mark_file(paths))
+    remove(_stop_marker(paths))
 
 
 def remove(path: Path) -> None:
@@ -131,7 +139,7 @@ def _end(process: _Process, paths: Paths, *, force: bool) -> None:
         if force:
             process.signal(signal.SIGKILL)
         elif (info := running(paths)) is not None:
-            raise hanging(info)  # one that goes down stops listening first
+            raise not_responding(info)  # one that goes down stops listening first
         if process.is_gone_within(STOP_SECONDS):
             return
     except PermissionError:
@@ -142,8 +150,8 @@ def _end(process: _Process, paths: Paths, *, force: bool) -> None:
 def _server_pid(paths: Paths) -> int | None:
     """The server's process, as the kernel tells it: who listens on its socket, else who holds its lock."""
     info = read_server_file(paths)
-    pid = info and listener(info)
-    if pid is None and (lock := held_lock(paths)) is not None:
+    pid = info and listener(info.socket)
+    if not pid and (lock := held_lock(paths)) is not None:
         if lock != "server":
             raise AlreadyRunning
         from session_buddy.host.holders import lock_holder  # 30 ms of psutil
@@ -157,5 +165,5 @@ def _server_pid(paths: Paths) -> int | None:
     return pid
 
 
-def _mark_file(paths: Paths) -> Path:
+def _stop_marker(paths: Paths) -> Path:
     return paths.server_file.with_name("stopped")

@@ -17,8 +17,8 @@ _LOOK_SECONDS: Final = 0.05
 def turn(paths: Paths, longest: float = LONGEST_SECONDS) -> Iterator[None]:
     """Wait until it is our turn, and keep the others waiting meanwhile.
 
-    It guards nothing, a database has a lock of its own: whose turn does not end, because somebody stopped
-    it, is passed over, and where no lock file can be made, nobody waits.
+    An advisory queue lock, since a database has a lock of its own: after ``longest`` seconds of one holder,
+    others go ahead, and where no lock file can be made, nobody waits.
 
     Args:
         paths: this user's folders.

@@ -1,4 +1,4 @@
-"""The names of this package's variables: a mistyped one would be passed over, so it is told."""
+"""The names of this package's variables: a mistyped one would be ignored silently, so it is an error."""
 
 from collections.abc import Iterable
 from typing import Final

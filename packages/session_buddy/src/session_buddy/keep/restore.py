@@ -28,11 +28,10 @@ from session_buddy.host.turn import turn
 from session_buddy.keep import losses
 from session_buddy.keep.backups import Backup, Backups
 from session_buddy.keep.losses import Losses
-from session_buddy.store import Gap, open_store
+from session_buddy.store import Gap, open_known, open_store
 from session_buddy.store.duckdb.copies import copy_whole, renew, sessions_in
 from session_buddy.store.duckdb.exchange import exchange
 from session_buddy.store.duckdb.wal import is_unclean, log_of
-from session_buddy.store.known import open_known
 
 log = logging.getLogger("session_buddy.keep.restore")
 

@@ -5,13 +5,11 @@ import os
 import socket
 import stat
 from pathlib import Path
-from typing import Final
 
 from oneiric.descriptors import make_folder
 from session_buddy.errors import AlreadyRunning, ConfigurationError, PortTaken
+from session_buddy.host import process
 from session_buddy.host.holders import listener_on, program_of
-
-_ANSWER_SECONDS: Final = 1.0
 
 
 def open_tcp(host: str, port: int) -> socket.socket:
@@ -47,15 +45,15 @@ def _refused(host: str, port: int, error: OSError) -> ConfigurationError:
 
 
 def open_unix(path: Path) -> socket.socket:
-    """A socket at ``path``, in a folder that only this user may enter; one that nobody answers is replaced.
+    """A socket at ``path``, in a folder that only this user may enter; one where nobody listens is replaced.
 
     Raises:
-        AlreadyRunning: somebody answers there.
+        AlreadyRunning: somebody listens there.
         ConfigurationError: the folder is another's, or the socket cannot be made.
     """
     try:
         _own_folder(path.parent)
-        if _answers(path):
+        if process.listener(path) is not None:
             raise AlreadyRunning
         path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -75,15 +73,3 @@ def _own_folder(folder: Path) -> None:
             f"socket folder {folder} is a link, or another user's; remove it or set XDG_RUNTIME_DIR"
         )
     folder.chmod(0o700)
-
-
-def _answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(_ANSWER_SECONDS)
-        try:
-            probe.connect(os.fspath(path))
-        except TimeoutError:
-            return True
-        except OSError:
-            return False
-        return True

@@ -4,7 +4,6 @@ import json
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 
 import structlog
 
@@ -18,9 +17,9 @@ log = structlog.stdlib.get_logger("session_buddy.server.publication")
 
 
 class Publication:
-    """The socket and the file, made again where somebody removed them.
+    """The socket and the file, recreated where somebody removed them.
 
-    At a logout the system removes the runtime folder with the socket in it, which a user cannot make again.
+    At a logout the system removes the runtime folder with the socket in it, which a user cannot recreate.
 
     Args:
         listener: the Unix socket that is open.
@@ -57,19 +56,24 @@ class Publication:
         self._written = identity(self._file)
 
     def renew(self) -> socket.socket | None:
-        """Make again what is gone; returns the new socket to listen at, if one had to be opened."""
+        """Recreate what is gone; returns the new socket to listen at, if one had to be opened."""
         opened = None
         try:
             if identity(self._info.socket) != self._socket_file:
-                opened = self._reopen(user_paths().socket)
-            # A file that is another's is no more ours to write.
+                path = user_paths().socket
+                self._listener = opened = open_unix(path)
+                self._info = self._info._replace(socket=path)
+                self._socket_file = identity(path)
+            # Another server's server.json is left alone.
             if opened is not None or read_server_file(user_paths()) is None:
                 self.publish()
-                log.warning("made again", socket=str(self._info.socket), file=str(self._file))
+                log.warning(
+                    "recreated socket or server.json", socket=str(self._info.socket), file=str(self._file)
+                )
         except SessionBuddyError as problem:
             if str(problem) != self._failure:
                 self._failure = str(problem)
-                log.warning("not to be found", reason=self._failure)
+                log.warning("cannot recreate socket or server.json", reason=self._failure)
         return opened
 
     def close(self) -> None:
@@ -78,9 +82,3 @@ class Publication:
         for path, ours in ((self._info.socket, self._socket_file), (self._file, self._written)):
             if identity(path) == ours:
                 path.unlink(missing_ok=True)
-
-    def _reopen(self, path: Path) -> socket.socket:
-        self._listener = open_unix(path)
-        self._info = self._info._replace(socket=path)
-        self._socket_file = identity(path)
-        return self._listener

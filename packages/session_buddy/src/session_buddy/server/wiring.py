@@ -28,7 +28,7 @@ from session_buddy.host.log import log_file, set_up_logging
 from session_buddy.host.places import file_of
 from session_buddy.host.process import only_one
 from session_buddy.host.settings import Settings
-from session_buddy.host.stopping import STOPPED, forget_mark, mark_of_stop, remove
+from session_buddy.host.stopping import STOPPED, clear_stop_marker, read_stop_marker, remove
 from session_buddy.host.turn import turn
 from session_buddy.keep.backups import Backup, Backups
 from session_buddy.keep.keeper import Keeper
@@ -50,14 +50,12 @@ _TURN_SECONDS: Final = 20
 log = structlog.stdlib.get_logger("session_buddy.server.wiring")
 
 
-def serve(
-    settings: Settings, announce: Callable[[str], None] = print, *, unless_stopped: bool = False
-) -> None:
+def serve(settings: Settings, announce: Callable[[list[str]], None], *, unless_stopped: bool = False) -> None:
     """Run the server in the foreground until SIGTERM, SIGINT or SIGHUP; returns when everything is closed.
 
     Args:
         settings: see :class:`Settings`.
-        announce: is given each start-up line, once the server answers.
+        announce: is given the start-up lines, once the server answers.
         unless_stopped: leave, if ``mcp stop`` came in between.
 
     Raises:
@@ -72,8 +70,8 @@ def serve(
     with ExitStack() as stack:
         stack.enter_context(only_one(paths, "server"))
         if not unless_stopped:
-            forget_mark(paths)
-        elif mark_of_stop(paths):
+            clear_stop_marker(paths)
+        elif read_stop_marker(paths):
             raise ServerFailed(STOPPED)
         file = log_file(paths)
         set_up_logging(file, settings.log_level)
@@ -123,7 +121,7 @@ def _ignore_signals() -> None:
 
 
 def _run(
-    settings: Settings, paths: Paths, file: Path, announce: Callable[[str], None], stack: ExitStack
+    settings: Settings, paths: Paths, file: Path, announce: Callable[[list[str]], None], stack: ExitStack
 ) -> None:
     """Open everything, serve, and let ``stack`` close it in the opposite order."""
     # Not at the top: a command line that only wants to say "already running" does without these.
@@ -136,7 +134,7 @@ def _run(
     from session_buddy.server.listeners import open_tcp, open_unix
     from session_buddy.server.publication import Publication
     from session_buddy.server.register import Register
-    from session_buddy.store.known import open_known
+    from session_buddy.store import open_known
 
     authenticator = Authenticator(accepted_secrets(settings, paths))
     tcp = stack.enter_context(open_tcp(settings.host, settings.port))
@@ -144,8 +142,8 @@ def _run(
     # The folder where it was started may be on a disk that somebody wants to unmount.
     os.chdir("/")
     # Until it can be asked, commands that want to open the database wait.
-    ours = stack.enter_context(ExitStack())
-    ours.enter_context(turn(paths, _TURN_SECONDS))
+    our_turn = stack.enter_context(ExitStack())
+    our_turn.enter_context(turn(paths, _TURN_SECONDS))
     store = stack.enter_context(closing(open_known(url, paths)))
     presence = Presence(settings.heartbeat_seconds, settings.lease_seconds)
     presence.learn(store.live(), monotonic())
@@ -161,12 +159,20 @@ def _run(
     stack.enter_context(closing(keeper))
     register = Register(store, writer, presence)
     app, tools = build_app(register, authenticator, settings.host_names, make_backup)
-    # Of a killed server: beside our socket, its address and database would pass for ours.
+    # Left by a killed server: with our socket open, clients would read its address and database as ours.
     remove(paths.server_file)
     unix = open_unix(paths.socket)
-    info = _describe(settings, paths, store, tcp, file)
-    said = settings.variables(tcp.getsockname()[1])
-    publication = stack.enter_context(closing(Publication(unix, info, said)))
+    port = tcp.getsockname()[1]
+    info = ServerInfo(
+        socket=paths.socket,
+        url=settings.url(port),
+        pid=os.getpid(),
+        version=__version__,
+        database=store.url,
+        started_at=datetime.now(UTC).isoformat(),
+        log=str(file),
+    )
+    publication = stack.enter_context(closing(Publication(unix, info, settings.variables(port))))
 
     def ready() -> None:
         # A whole call, socket to database: what is announced has been seen to work, and the first caller
@@ -174,14 +180,13 @@ def _run(
         call_tool(info.endpoint, "health_check", {}, _FIRST_CALL_SECONDS)
         publication.publish()
         make_own(url, paths)
-        ours.close()
+        our_turn.close()
         watch.start()
         log.info("server started", url=info.url, socket=str(info.socket), database=info.database, tools=tools)
-        for line in _greeting(info, tools, tcp):
-            announce(line)
+        announce(_greeting(info, tools, tcp))
 
     # Whoever wants the database waits until it is closed.
-    stack.callback(lambda: ours.enter_context(turn(paths, 0)))
+    stack.callback(lambda: our_turn.enter_context(turn(paths, 0)))
     stack.callback(_ignore_signals)
     anyio.run(_serve, Gate(app, authenticator.local_token), [unix, tcp], ready, publication.renew)
 
@@ -230,14 +235,14 @@ async def _serve(
             await super().startup(sockets)
             await anyio.to_thread.run_sync(ready)
 
-        looking: asyncio.Task[None] | None = None
+        renewal: asyncio.Task[None] | None = None
 
-        async def look(self) -> None:
+        async def check_published(self) -> None:
             # Not awaited: a folder on a network that hangs must not keep a signal from being heard.
-            if self.looking is None or self.looking.done():
-                self.looking = asyncio.create_task(self.look_again())
+            if self.renewal is None or self.renewal.done():
+                self.renewal = asyncio.create_task(self.renew_published())
 
-        async def look_again(self) -> None:
+        async def renew_published(self) -> None:
             listener = await anyio.to_thread.run_sync(renew)
             if listener is not None:
                 serving = asyncio.get_running_loop().create_server(self.protocol, sock=listener)
@@ -254,7 +259,7 @@ async def _serve(
             yield
 
         def stop(self, number: int, _: object) -> None:
-            # A terminal that is closed may say so twice.
+            # A closing terminal may send SIGHUP twice.
             self.force_exit = self.should_exit and number != signal.SIGHUP
             self.should_exit = True
 
@@ -272,20 +277,8 @@ async def _serve(
         timeout_notify=1,
     )
     server = Server(config)
-    config.callback_notify = server.look
+    config.callback_notify = server.check_published
     await server.serve(sockets=listeners)
-
-
-def _describe(settings: Settings, paths: Paths, store: "Store", tcp: socket.socket, file: Path) -> ServerInfo:
-    return ServerInfo(
-        socket=paths.socket,
-        url=settings.url(tcp.getsockname()[1]),
-        pid=os.getpid(),
-        version=__version__,
-        database=store.url,
-        started_at=datetime.now(UTC).isoformat(),
-        log=str(file),
-    )
 
 
 def _greeting(info: ServerInfo, tools: list[str], tcp: socket.socket) -> list[str]:

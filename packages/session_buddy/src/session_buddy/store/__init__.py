@@ -1,14 +1,11 @@
 """Where the history lies on disk: one seam, opened by URL."""
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
-
+from oneiric.paths import Paths
+from session_buddy.host.histories import databases, remember
 from session_buddy.host.places import file_of
 from session_buddy.store.protocol import Gap, Store
 
-__all__ = ["Gap", "Store", "looked_at", "open_store"]
+__all__ = ["Gap", "Store", "open_known", "open_store"]
 
 
 def open_store(url: str, *, wait_seconds: float = 5.0, known: bool = False) -> Store:
@@ -33,23 +30,8 @@ def open_store(url: str, *, wait_seconds: float = 5.0, known: bool = False) -> S
     return DuckDBStore.open(path, wait_seconds=wait_seconds, known=known)
 
 
-@contextmanager
-def looked_at(url: str) -> Iterator[Store]:
-    """Open a copy of a database, so that nothing changes in it whatever is done: not its schema, nor its log.
-
-    Args:
-        url: the database.
-
-    Raises:
-        ConfigurationError: no store goes by this URL.
-        StoreError: it is not there, or cannot be used; see :func:`open_store`.
-    """
-    path = file_of(url)
-    # Not at the top, like the store.
-    from session_buddy.store.duckdb.copies import copied
-
-    with (
-        TemporaryDirectory() as folder,
-        closing(open_store(f"duckdb:///{copied(path, Path(folder))}")) as store,
-    ):
-        yield store
+def open_known(url: str, paths: Paths) -> Store:
+    """Open a database that may have been here before, and remember it; ``gap`` says if it was and is gone."""
+    store = open_store(url, known=url in databases(paths))
+    remember(url, paths)
+    return store

@@ -52,13 +52,8 @@ def row_from(fetched: Sequence[Any]) -> SessionRow:
 
 def beat_values(beat: Beat) -> dict[str, Any]:
     """The heartbeat state as column values."""
-    return {
-        "session_id": beat.session_id,
-        "last_seen": naive(beat.last_seen),
-        "commands": beat.commands,
-        "errors": beat.errors,
-        "last_activity": naive(beat.last_activity) if beat.last_activity else None,
-    }
+    last = naive(beat.last_activity) if beat.last_activity else None
+    return {**beat._asdict(), "last_seen": naive(beat.last_seen), "last_activity": last}
 
 
 def event_values(arrival: Arrival) -> dict[str, Any]:

@@ -17,11 +17,10 @@ from typing import BinaryIO, Final
 
 import duckdb
 
-from session_buddy.errors import NewerDatabase, NotADatabase, StoreLocked, StoreUnavailable
+from session_buddy.errors import NotADatabase, StoreLocked, StoreUnavailable
 from session_buddy.host.holders import lock_holder, program_of
 from session_buddy.store.duckdb import statements as sql
 from session_buddy.store.duckdb.opening import CONFIG, line_of, look_at, schema_of
-from session_buddy.store.duckdb.schema import LATEST
 from session_buddy.store.duckdb.wal import log_of
 from session_buddy.store.protocol import Gap
 
@@ -58,7 +57,7 @@ def copied(path: Path, folder: Path) -> Path:
     copy = folder / path.name
     try:
         with path.open("rb") as source:
-            _share(source, path)
+            lock(source, path, fcntl.LOCK_SH)
             copy_whole(source.fileno(), copy)
             with suppress(FileNotFoundError), log_of(path).open("rb") as log:
                 copy_whole(log.fileno(), log_of(copy))
@@ -67,22 +66,23 @@ def copied(path: Path, folder: Path) -> Path:
     return copy
 
 
-def _share(source: BinaryIO, path: Path) -> None:
-    """Take the lock with which the library reads, so that nobody writes meanwhile."""
+def lock(file: BinaryIO, path: Path, kind: int) -> None:
+    """Take DuckDB's lock on an open file: ``fcntl.LOCK_SH`` keeps writers out, ``fcntl.LOCK_EX`` everyone.
+
+    Raises:
+        StoreLocked: another process holds it, and still did after 5 s.
+    """
     deadline = monotonic() + _WAIT_SECONDS
-    while not _try_share(source):
-        if monotonic() >= deadline:
-            pid = lock_holder(path, "POSIX")
-            raise StoreLocked(str(path), pid, program_of(pid) if pid else None)
-        sleep(_RETRY_SECONDS)
-
-
-def _try_share(source: BinaryIO) -> bool:
-    try:
-        fcntl.lockf(source, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
-        return False
-    return True
+    while True:
+        try:
+            fcntl.lockf(file, kind | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            if monotonic() >= deadline:
+                pid = lock_holder(path, "POSIX")
+                raise StoreLocked(str(path), pid, program_of(pid) if pid else None) from None
+            sleep(_RETRY_SECONDS)
+        else:
+            return
 
 
 def sessions_in(path: Path) -> int:
@@ -94,11 +94,8 @@ def sessions_in(path: Path) -> int:
         StoreUnavailable: it is damaged, or not there.
     """
     with _opened(path, read_only=True) as database:
-        found = schema_of(database, path)
-        if found == 0:
+        if schema_of(database, path) == 0:
             raise NotADatabase(f"{path} holds nothing")
-        if found > LATEST:
-            raise NewerDatabase(str(path), found, LATEST)
         for statement in sql.UNLIKELY_ROWS:
             sql.rows_of(database, statement)
         return int(sql.one(database, sql.COUNT_STARTED)[0])

@@ -2,17 +2,11 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from time import monotonic, sleep
-from typing import Final
 
-from session_buddy.errors import StoreLocked
+from session_buddy.store.duckdb.copies import lock
 from session_buddy.store.duckdb.wal import aside_of, log_of
-
-_WAIT_SECONDS: Final = 5.0
-_RETRY_SECONDS: Final = 0.1
 
 
 def exchange(draft: Path, database: Path, log: Path) -> Path | None:
@@ -28,9 +22,9 @@ def exchange(draft: Path, database: Path, log: Path) -> Path | None:
     aside = aside_of(database)
     there = database.exists()
     with ExitStack() as stack:
-        stack.enter_context(_locked(draft))
+        for file in (draft, database) if there else (draft,):
+            lock(stack.enter_context(file.open("r+b")), file, fcntl.LOCK_EX)
         if there:
-            stack.enter_context(_locked(database))
             os.link(database, aside)
         # A log is left only of a database that cannot be opened, or is gone. It lies beside the name by
         # which that was opened, a link's for example.
@@ -45,19 +39,3 @@ def exchange(draft: Path, database: Path, log: Path) -> Path | None:
         # aside when it is opened.
         log.unlink(missing_ok=True)
     return aside if there else None
-
-
-@contextmanager
-def _locked(database: Path) -> Iterator[None]:
-    """Hold the lock that DuckDB takes, so that no command opens what is about to change its name."""
-    deadline = monotonic() + _WAIT_SECONDS
-    with database.open("r+b") as file:
-        while True:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                if monotonic() >= deadline:
-                    raise StoreLocked(str(database)) from None
-            sleep(_RETRY_SECONDS)
-        yield

@@ -60,10 +60,22 @@ def open_file(path: Path, wait_seconds: float, *, known: bool = False) -> tuple[
     aside = None
     try:
         database = _connect(path, wait_seconds)
-    except UnreadableLog as error:
-        aside = _set_aside_log(path, error)
-        gap = Gap("its write-ahead log could not be replayed", gap.sessions if gap else (), aside)
-        database = _connect_without_log(path, wait_seconds)
+    except UnreadableLog as problem:
+        try:
+            aside = set_aside(log_of(path))
+            log.warning(
+                "database %s: its write-ahead log cannot be replayed; set aside: %s (%s)",
+                path,
+                aside,
+                problem,
+            )
+            gap = Gap("its write-ahead log could not be replayed", gap.sessions if gap else (), aside)
+            database = _connect(path, wait_seconds)
+        except (OSError, UnreadableLog) as error:
+            raise StoreUnavailable(
+                f"database {path} cannot be opened: its write-ahead log cannot be replayed, nor be done"
+                f" without: {line_of(error)}; restore a backup (session-buddy backup list), or {USE_ANOTHER}"
+            ) from None
     try:
         _migrate(database, path)
         return database, _marked(database, path, gap)
@@ -98,31 +110,6 @@ def _make(path: Path, gap: Gap | None) -> None:
     except (OSError, duckdb.Error) as error:
         why = getattr(error, "strerror", None) or line_of(error)
         raise StoreUnavailable(f"database {path} cannot be made: {why}") from None
-
-
-def _set_aside_log(path: Path, problem: UnreadableLog) -> Path:
-    try:
-        aside = set_aside(log_of(path))
-    except OSError as error:
-        raise _beyond_help(path, error) from None
-    log.warning(
-        "database %s: its write-ahead log cannot be replayed; set aside: %s (%s)", path, aside, problem
-    )
-    return aside
-
-
-def _connect_without_log(path: Path, wait_seconds: float) -> Cursor:
-    try:
-        return _connect(path, wait_seconds)
-    except UnreadableLog as error:
-        raise _beyond_help(path, error) from None
-
-
-def _beyond_help(path: Path, error: Exception) -> StoreUnavailable:
-    return StoreUnavailable(
-        f"database {path} cannot be opened: its write-ahead log cannot be replayed, nor be done without:"
-        f" {line_of(error)}; restore a backup (session-buddy backup list), or {USE_ANOTHER}"
-    )
 
 
 def _gap(path: Path, *, known: bool) -> Gap | None:
@@ -172,17 +159,15 @@ def look_at(path: Path) -> None:
             if file.read(where.stop)[where] != magic:
                 raise NotADatabase(f"{path} is no DuckDB database")
     except FileNotFoundError:
-        _make_folder(path.parent)
+        try:
+            make_folder(path.parent)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"the database's folder {path.parent} cannot be made: {error.strerror}"
+            ) from None
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise StoreUnavailable(f"database {path} cannot be read: {why}") from None
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        make_folder(folder)
-    except OSError as error:
-        raise StoreUnavailable(f"the database's folder {folder} cannot be made: {error.strerror}") from None
 
 
 def _connect(path: Path, wait_seconds: float) -> Cursor:
@@ -209,13 +194,14 @@ def _locked(path: Path, message: str) -> StoreLocked:
 
 
 def _migrate(database: Cursor, path: Path) -> None:
-    found = schema_of(database, path)
-    if found > LATEST:
-        raise NewerDatabase(str(path), found, LATEST)
-    for number, statements in enumerate(MIGRATIONS[found:], start=found + 1):
+    seen = schema_of(database, path)
+    for number, statements in enumerate(MIGRATIONS[seen:], start=seen + 1):
         with _writing(database, path) as cursor:
             cursor.execute(statements)
-            _record_step(cursor, number)
+            if number == 1:
+                insert = "INSERT INTO meta VALUES ('instance', ?), ('schema_version', '1')"
+                cursor.execute(insert, [str(uuid.uuid4())])
+            cursor.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", [str(number)])
 
 
 def schema_of(database: Cursor, path: Path) -> int:
@@ -223,20 +209,17 @@ def schema_of(database: Cursor, path: Path) -> int:
 
     Raises:
         NotADatabase: it holds something else.
+        NewerDatabase: a later version wrote it.
     """
     try:
         if not rows_of(database, "SELECT 1 FROM duckdb_tables() LIMIT 1"):
             return 0
-        return int(one(database, "SELECT value FROM meta WHERE key = 'schema_version'")[0])
+        found = int(one(database, "SELECT value FROM meta WHERE key = 'schema_version'")[0])
     except (duckdb.Error, ValueError):
         raise NotADatabase(f"{path} is a DuckDB database of something else") from None
-
-
-def _record_step(cursor: Cursor, number: int) -> None:
-    if number == 1:
-        insert = "INSERT INTO meta VALUES ('instance', ?), ('schema_version', '1')"
-        cursor.execute(insert, [str(uuid.uuid4())])
-    cursor.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", [str(number)])
+    if found > LATEST:
+        raise NewerDatabase(str(path), found, LATEST)
+    return found
 
 
 def line_of(error: Exception) -> str:

@@ -3,11 +3,11 @@
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC
 from pathlib import Path
 from typing import Final, Self
 
-from oneiric import contract
 from oneiric.contract import Status
 from oneiric.events import parse_event
 from session_buddy.errors import AmbiguousSession, StoreUnavailable, UnknownSession
@@ -134,9 +134,10 @@ class DuckDBStore:
     def find(self, ref: str) -> SessionRow:
         """The one session that ``ref`` means."""
         with self._connection.reading() as reader:
-            exact = sql.find_by_ids(reader, {ref}).get(ref) if _is_id(ref) else None
-            if exact is not None and exact.started:
-                return exact
+            with suppress(ValueError):  # it is no whole id
+                exact = sql.find_by_ids(reader, {ref}).get(ref)
+                if exact is not None and exact.started:
+                    return exact
             rows = sql.fetch(reader, sql.BY_REF, [ref, ref.lower()])
             if not rows:
                 raise UnknownSession(
@@ -191,14 +192,6 @@ def _take(rows: dict[str, SessionRow], arrival: Arrival) -> Taken:
 
 def _same_start(row: SessionRow, before: SessionRow | None) -> bool:
     return before is not None and before.start_event_id == row.start_event_id
-
-
-def _is_id(ref: str) -> bool:
-    try:
-        contract.start_time_of(ref)
-    except ValueError:
-        return False
-    return True
 
 
 def _folded(cursor: sql.Cursor, parts: int, part: int) -> list[SessionRow]:
