@@ -28,16 +28,18 @@ class ServerProcess:
 
     Args:
         environ: names home and settings; on top of this process's environment.
+        files: how many descriptors it may have.
 
     Attributes:
         lines: what it printed until it was up.
     """
 
-    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self, environ: Mapping[str, str] | None = None, files: int | None = None) -> None:
+        few = f"import resource as r\nr.setrlimit(r.RLIMIT_NOFILE, ({files}, {files}))" if files else ""
         self.environ = os.environ | dict(environ or {})
         self.lines: list[str] = []
         self.process = forkserver.popen(
-            [sys.executable, "-P", "-c", _SERVE],
+            [sys.executable, "-P", "-c", few + _SERVE],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=self.environ,

@@ -1,14 +1,11 @@
 """The server: wires store, writer, liveness, listeners and tools together, and takes them down again."""
 
-import asyncio
 import gc
 import os
 import resource
-import signal
 import socket
-import sys
-from collections.abc import Callable, Generator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -32,10 +29,9 @@ from session_buddy.host.stopping import STOPPED, clear_stop_marker, read_stop_ma
 from session_buddy.host.turn import turn
 from session_buddy.keep.backups import Backup, Backups
 from session_buddy.keep.keeper import Keeper
+from session_buddy.server import signals
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
-
     from session_buddy.intake.writer import Writer
     from session_buddy.store import Store
 
@@ -43,7 +39,6 @@ if TYPE_CHECKING:
 # 700 or 2,000, takes a quarter of the time that they take in all.
 COLLECT_AFTER: Final = 50_000
 _MANY_FILES: Final = 65_536
-_GRACE_SECONDS: Final = 3
 _FIRST_CALL_SECONDS: Final = 30
 _TURN_SECONDS: Final = 20
 
@@ -98,26 +93,7 @@ def _prepare_process() -> None:
     most = _MANY_FILES if hard == resource.RLIM_INFINITY else hard
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     gc.set_threshold(COLLECT_AFTER)
-    # Until the server takes over, these signals unwind what was opened so far.
-    for number in set(_ending()) - {signal.SIGINT}:
-        signal.signal(number, _leave)
-
-
-def _leave(*_: object) -> None:
-    _ignore_signals()
-    sys.exit(0)
-
-
-def _ending() -> list[signal.Signals]:
-    """The signals that end the server in good order; under nohup, a terminal's end is none of them."""
-    hung_up = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
-    return [signal.SIGTERM, signal.SIGINT, *hung_up]
-
-
-def _ignore_signals() -> None:
-    """From now on things are closed: a second signal must not stop that half-way."""
-    for number in _ending():
-        signal.signal(number, signal.SIG_IGN)
+    signals.leave_at_once()
 
 
 def _run(
@@ -134,6 +110,7 @@ def _run(
     from session_buddy.server.listeners import open_tcp, open_unix
     from session_buddy.server.publication import Publication
     from session_buddy.server.register import Register
+    from session_buddy.server.serving import answer
     from session_buddy.store import open_known
 
     authenticator = Authenticator(accepted_secrets(settings, paths))
@@ -187,8 +164,8 @@ def _run(
 
     # Whoever wants the database waits until it is closed.
     stack.callback(lambda: our_turn.enter_context(turn(paths, 0)))
-    stack.callback(_ignore_signals)
-    anyio.run(_serve, Gate(app, authenticator.local_token), [unix, tcp], ready, publication.renew)
+    stack.callback(signals.ignore)
+    anyio.run(answer, Gate(app, authenticator.local_token), unix, tcp, ready, publication.renew)
 
 
 def _sweep(store: "Store", writer: "Writer", paths: Paths, keeper: Keeper) -> bool:
@@ -213,72 +190,6 @@ def _sweep(store: "Store", writer: "Writer", paths: Paths, keeper: Keeper) -> bo
 def _back_up(backups: Backups, store: "Store", writer: "Writer", keep: int) -> Backup:
     now = datetime.now(UTC)
     return backups.make(lambda path: writer.run(partial(store.backup, path)).result(), now, keep)
-
-
-async def _serve(
-    app: "ASGIApp",
-    listeners: list[socket.socket],
-    ready: Callable[[], None],
-    renew: Callable[[], socket.socket | None],
-) -> None:
-    """Answer at the listeners until a signal says to stop.
-
-    ``ready`` is called once they answer, ``renew`` every second: it may give another listener.
-    """
-    import uvicorn
-    from uvicorn.protocols.http.h11_impl import H11Protocol
-
-    class Server(uvicorn.Server):
-        """Ends quietly: the library's would raise the signal again and so end the process by it."""
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            await anyio.to_thread.run_sync(ready)
-
-        renewal: asyncio.Task[None] | None = None
-
-        async def check_published(self) -> None:
-            # Not awaited: a folder on a network that hangs must not keep a signal from being heard.
-            if self.renewal is None or self.renewal.done():
-                self.renewal = asyncio.create_task(self.renew_published())
-
-        async def renew_published(self) -> None:
-            listener = await anyio.to_thread.run_sync(renew)
-            if listener is not None:
-                serving = asyncio.get_running_loop().create_server(self.protocol, sock=listener)
-                self.servers.append(await serving)
-
-        def protocol(self) -> asyncio.Protocol:
-            return H11Protocol(config, self.server_state, self.lifespan.state)
-
-        @contextmanager
-        def capture_signals(self) -> Generator[None, None, None]:
-            # Not the loop's own handlers: with its end, the signals would kill again.
-            for number in _ending():
-                signal.signal(number, self.stop)
-            yield
-
-        def stop(self, number: int, _: object) -> None:
-            # A closing terminal may send SIGHUP twice.
-            self.force_exit = self.should_exit and number != signal.SIGHUP
-            self.should_exit = True
-
-    config = uvicorn.Config(
-        app,
-        http="h11",
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        # Believing a header about where a request comes from is a proxy's business, and we have none.
-        proxy_headers=False,
-        server_header=False,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
-        timeout_notify=1,
-    )
-    server = Server(config)
-    config.callback_notify = server.check_published
-    await server.serve(sockets=listeners)
 
 
 def _greeting(info: ServerInfo, tools: list[str], tcp: socket.socket) -> list[str]:

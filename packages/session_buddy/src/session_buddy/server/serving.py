@@ -1,0 +1,212 @@
+"""HTTP at both listeners until a signal says to stop: how many may connect, and how long each may take.
+
+A connection needs a descriptor, and the process has as many as its limit says. Each listener has places of
+its own, so that strangers at the TCP port keep nobody from the Unix socket, nor the database from its files.
+"""
+
+import asyncio
+import resource
+import signal
+import socket
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final
+
+import uvicorn
+from anyio import to_thread
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from session_buddy.server.signals import ending
+
+# Without a byte of a request, or with an answer that nobody reads.
+SILENT_SECONDS: Final = 10
+_GRACE_SECONDS: Final = 3
+# Of the connections that wait, so many are taken at once, each with a descriptor, before any is turned away.
+_TCP_BACKLOG: Final = 64
+
+
+class Places:
+    """The connections that one listener may have; who brings no request makes way for who comes later."""
+
+    def __init__(self, number: int) -> None:
+        self._free = number
+        self._waiting: dict[Connection, None] = {}
+
+    def enter(self, connection: "Connection") -> None:
+        """Take a place, or turn somebody away."""
+        self._free -= 1
+        self._waiting[connection] = None
+        if self._free < 0:
+            # With no others that wait, it is the one that came.
+            longest = next(iter(self._waiting))
+            del self._waiting[longest]
+            longest.transport.abort()
+
+    def leave(self, connection: "Connection") -> None:
+        """Give the place back."""
+        self._free += 1
+        self._waiting.pop(connection, None)
+
+    def mark(self, connection: "Connection", *, waits: bool) -> None:
+        """Whether a connection waits for its client."""
+        if waits:
+            self._waiting.setdefault(connection)
+        else:
+            self._waiting.pop(connection, None)
+
+
+class Connection(H11Protocol):
+    """One connection; it is closed when its client brings no request, or takes no answer."""
+
+    def __init__(self, tcp: Places, unix: Places, **options: Any) -> None:  # noqa: ANN401 - the library's own
+        super().__init__(**options)
+        self._all = tcp, unix
+        self._silence: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the library has it
+        """Take a place."""
+        super().connection_made(transport)
+        tcp, unix = self._all
+        # As of the gate: only a Unix socket's own address has no port.
+        self._places = tcp if self.server and self.server[1] is not None else unix
+        self._places.enter(self)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give the place back."""
+        self._stop_waiting()
+        self._places.leave(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what a client sends; once it is a whole request, the client waits for us."""
+        super().data_received(data)
+        self._look()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        super().on_response_complete()
+        self._look()
+
+    def pause_writing(self) -> None:
+        """Wait for a client that does not read."""
+        self.flow.pause_writing()
+        self._look()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self.flow.resume_writing()
+        self._look()
+
+    def _look(self) -> None:
+        cycle: RequestResponseCycle | None = self.cycle
+        asked = cycle is not None and not cycle.more_body and not cycle.response_complete
+        waits = self.flow.write_paused or not asked
+        self._places.mark(self, waits=waits)
+        if waits:
+            self._wait()
+        else:
+            self._stop_waiting()
+
+    def _wait(self) -> None:
+        self._stop_waiting()
+        self._silence = self.loop.call_later(SILENT_SECONDS, self.transport.abort)
+
+    def _stop_waiting(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+
+
+class Server(uvicorn.Server):
+    """Ends quietly: the library's would raise the signal again and so end the process by it.
+
+    Args:
+        config: the library's.
+        protocol: makes a connection of what the library knows.
+        tcp: the listener that strangers can reach.
+        ready: called once requests are answered.
+        renew: called every second; may give another Unix socket to listen at.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        protocol: Callable[..., Connection],
+        tcp: socket.socket,
+        ready: Callable[[], None],
+        renew: Callable[[], socket.socket | None],
+    ) -> None:
+        super().__init__(config)
+        self._protocol = protocol
+        self._tcp = tcp
+        self._ready = ready
+        self._renew = renew
+        self._renewal: asyncio.Task[None] | None = None
+        config.callback_notify = self._check_published
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen at the Unix socket, then at the port."""
+        await super().startup(sockets)
+        await self._listen(self._tcp, _TCP_BACKLOG)
+        await to_thread.run_sync(self._ready)
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Have signals end it."""
+        # Not the loop's own handlers: with its end, the signals would kill again.
+        for number in ending():
+            signal.signal(number, self._stop)
+        yield
+
+    async def _listen(self, listener: socket.socket, backlog: int) -> None:
+        protocol = partial(
+            self._protocol,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        serving = asyncio.get_running_loop().create_server(protocol, sock=listener, backlog=backlog)
+        self.servers.append(await serving)
+
+    async def _check_published(self) -> None:
+        # Not awaited: a folder on a network that hangs must not keep a signal from being heard.
+        if self._renewal is None or self._renewal.done():
+            self._renewal = asyncio.create_task(self._renew_published())
+
+    async def _renew_published(self) -> None:
+        listener = await to_thread.run_sync(self._renew)
+        if listener is not None:
+            await self._listen(listener, self.config.backlog)
+
+    def _stop(self, number: int, _: object) -> None:
+        # A closing terminal may send SIGHUP twice.
+        self.force_exit = self.should_exit and number != signal.SIGHUP
+        self.should_exit = True
+
+
+async def answer(
+    app: ASGIApp,
+    unix: socket.socket,
+    tcp: socket.socket,
+    ready: Callable[[], None],
+    renew: Callable[[], socket.socket | None],
+) -> None:
+    """Answer at both listeners until a signal says to stop; arguments as of :class:`Server`."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    protocol: Any = partial(Connection, Places(files // 8), Places(files // 4))
+    config = uvicorn.Config(
+        app,
+        http=protocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        # Believing a header about where a request comes from is a proxy's business, and we have none.
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_notify=1,
+    )
+    await Server(config, protocol, tcp, ready, renew).serve(sockets=[unix])

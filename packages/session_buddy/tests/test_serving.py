@@ -1,0 +1,103 @@
+"""Connections that cost a server nothing but a place: the silent, the slow, and those that do not read."""
+
+import json
+import resource
+import selectors
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from oneiric.transport import Endpoint, ServerInfo, call_tool
+from session_buddy.access.tokens import issue
+from session_buddy.server.serving import SILENT_SECONDS
+from tests.samples import start_event
+from tests.serverprocess import ServerProcess
+
+FILES = 1024
+SILENT = 1500
+SECRET = "tests-only-" + uuid.uuid4().hex
+HEAD = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _many_files() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.fixture(scope="module")
+def info(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerInfo]:
+    home = tmp_path_factory.mktemp("home")
+    (home / "run").mkdir(mode=0o700)
+    folders = {f"XDG_{name}_HOME": str(home / name.lower()) for name in ("DATA", "CONFIG", "STATE")}
+    settings = {"SESSION_BUDDY_PORT": "0", "SESSION_BUDDY_SECRET": SECRET}
+    environ = {"HOME": str(home), "XDG_RUNTIME_DIR": str(home / "run")} | folders | settings
+    with ServerProcess(environ, files=FILES) as server:
+        yield server.until_up()
+
+
+def connected(info: ServerInfo, stack: ExitStack) -> socket.socket:
+    port = int(info.url.rsplit(":", 1)[1].removesuffix("/mcp"))
+    return stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
+
+
+def closed(connections: list[socket.socket]) -> int:
+    """How many of them the server has closed."""
+    with selectors.DefaultSelector() as ready:
+        for connection in connections:
+            ready.register(connection, selectors.EVENT_READ)
+        return len(ready.select(0))
+
+
+def test_any_number_of_silent_strangers_close_no_door(info: ServerInfo) -> None:
+    remote = Endpoint(url=info.url, token=issue(SECRET, "ann", ["track", "read"], 600))
+    with ExitStack() as stack:
+        silent = [connected(info, stack) for _ in range(SILENT)]
+        for endpoint in (info.endpoint, remote):
+            for number in range(5):
+                call_tool(endpoint, "track_session_start", start_event(number), timeout=20)
+            assert call_tool(endpoint, "list_sessions", {}, timeout=20)["sessions"]
+        assert closed(silent) >= SILENT - FILES // 8
+
+
+def test_who_brings_no_request_is_let_go_of(info: ServerInfo) -> None:
+    half = [b"", b"POST", HEAD, HEAD + b"Content-Length: 100\r\n\r\n{"]
+    with ExitStack() as stack:
+        slow = [connected(info, stack) for _ in half]
+        for _ in half:
+            slow.append(stack.enter_context(socket.socket(socket.AF_UNIX)))
+            slow[-1].connect(str(info.socket))
+        for connection, sent in zip(slow, half * 2, strict=True):
+            connection.sendall(sent)
+        begun = time.monotonic()
+        for connection in slow:
+            connection.settimeout(60)
+            try:
+                while connection.recv(1000):
+                    pass
+            except ConnectionResetError:
+                pass
+        assert time.monotonic() - begun >= SILENT_SECONDS / 2
+
+
+def test_who_does_not_read_is_let_go_of(info: ServerInfo) -> None:
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).encode()
+    request = (
+        HEAD
+        + b"Accept: application/json, text/event-stream\r\nMcp-Protocol-Version: 2025-06-18\r\n"
+        + b"Authorization: Bearer %s\r\n" % issue(SECRET, "ann", ["read"], 600).encode()
+        + b"Content-Length: %d\r\n\r\n" % len(body)
+        + body
+    )
+    with ExitStack() as stack:
+        deaf = connected(info, stack)
+        deaf.settimeout(60)
+        with suppress(ConnectionResetError, BrokenPipeError):
+            while True:
+                deaf.sendall(request)
