@@ -427,6 +427,14 @@ def start_forked(request: Request) -> Request | None:
         subprocess.Popen = popen  # type: ignore[assignment,misc]  # for what this command starts
         return request
     control.close()
+    if MEASURED.keys() & request.environ.keys():
+        import coverage
+
+        # What the command does is measured in the command.
+        measuring = coverage.Coverage.current()
+        assert measuring
+        measuring.stop()
+        atexit.unregister(measuring._atexit)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in range(3):

@@ -496,3 +496,11 @@ def test_a_server_that_hangs_is_told_to_its_client(server: ServerInfo) -> None:
         os.kill(server.pid, signal.SIGCONT)
     assert len(answers) == 6
     assert all("session-buddy mcp stop --force" in one["error"]["message"] for one in answers.values())
+
+
+def test_the_earlier_systems_module_is_the_bridge(server: ServerInfo) -> None:
+    command = [sys.executable, "-P", "-m", "session_buddy.server"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as bridge:
+        answered, _ = bridge.communicate(_line(id=1, method="ping"), timeout=60)
+    assert json.loads(answered)["result"] == {}
+    assert bridge.returncode == 0

@@ -124,11 +124,16 @@ def test_starting_twice_says_that_it_runs(cli: Cli, server: ServerInfo, how: lis
 @pytest.mark.parametrize(
     ("options", "variable", "said"),
     [
-        (["--port", "1"], "", "SESSION_BUDDY_PORT="),
+        (["--port", "1"], "", "set now: session-buddy mcp restart --port=1\n"),
+        (
+            [],
+            "SESSION_BUDDY_ALLOWED_HOSTS=a.example",
+            "BUDDY_ALLOWED_HOSTS='', not a.example;",
+        ),
         (["--host", "127.0.0.2"], "", "it has SESSION_BUDDY_HOST=127.0.0.1, not 127.0.0.2"),
         (["--background"], "SESSION_BUDDY_LOG_LEVEL=debug", "it has SESSION_BUDDY_LOG_LEVEL=info, not debug"),
         ([], "SESSION_BUDDY_PORT=9000", "not 9000"),
-        (["--background", "--db", "other.duckdb"], "", "/other.duckdb"),
+        (["--background", "--db", "other.duckdb"], "", "session-buddy mcp restart --db=other.duckdb\n"),
         (["--log-level", "info", "--db", ".local/share/session-buddy/sessions.duckdb"], "", ""),
         (["--port", "0"], "", ""),
     ],

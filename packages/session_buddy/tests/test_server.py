@@ -6,9 +6,12 @@ import socket
 import stat
 import sys
 import threading
+import urllib.error
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +233,23 @@ def test_an_unwritable_state_folder_is_named(launch: Launch) -> None:
 
 
 # --- its settings
+
+
+def test_variables_of_other_servers_of_that_library_change_nothing(launch: Launch) -> None:
+    others = {
+        "FASTMCP_HTTP_ALLOWED_ORIGINS": '["*"]',
+        "fastmcp_http_host_origin_protection": "false",
+        "FASTMCP_STRICT_INPUT_VALIDATION": "no boolean",
+        "FASTMCP_MASK_ERROR_DETAILS": "false",
+    }
+    info = launch(**others).until_up()
+    evil = urllib.request.Request(
+        info.url.replace("/mcp", "/health"), headers={"Origin": "http://evil.example"}
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused, urllib.request.urlopen(evil, timeout=30):
+        pass
+    with refused.value as answer:
+        assert answer.code == HTTPStatus.FORBIDDEN
 
 
 def test_a_new_secret_at_each_start_leaves_the_local_door_open(launch: Launch, paths: Paths) -> None:

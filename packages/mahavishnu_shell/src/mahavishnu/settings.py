@@ -9,7 +9,6 @@ each start of the shell 0.13 s (pydantic) or 0.23 s (pydantic-settings) of the 0
 could not say which line a wrong value stands in.
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -175,8 +174,12 @@ def _from_environment(environ: Mapping[str, str]) -> Layer:
 
 
 def _from_file(path: Path, name: str, *, own: bool) -> Layer:
-    if not os.path.lexists(path):
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
         return Layer(Place(name), {})
+    except OSError:
+        pass  # reading it says why
     from oneiric import settings_file  # its YAML takes 0.02 s that a shell without a file need not pay
 
     try:

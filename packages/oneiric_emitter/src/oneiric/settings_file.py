@@ -46,9 +46,9 @@ def read(path: Path, name: str | None = None, *, own: bool = False) -> Content |
         InvalidFile: it cannot be read, is no regular file, larger than 64 KiB, or no YAML of plain sections.
     """
     name = name or str(path)
+    if own and not _is_own(path):
+        return None
     try:
-        if own and not path.lstat().st_uid == path.stat().st_uid == os.geteuid():
-            return None
         with open(path, "rb", opener=_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise InvalidFile(f"{name} cannot be read: it is no regular file")
@@ -60,6 +60,13 @@ def read(path: Path, name: str | None = None, *, own: bool = False) -> Content |
     if len(raw) > MAX_BYTES:
         raise InvalidFile(f"{name} cannot be read: {MAX_BYTES} bytes are allowed")
     return _content(raw, name)
+
+
+def _is_own(path: Path) -> bool:
+    try:
+        return path.lstat().st_uid == path.stat().st_uid == os.geteuid()
+    except OSError:
+        return False
 
 
 def _without_waiting(path: str, flags: int) -> int:

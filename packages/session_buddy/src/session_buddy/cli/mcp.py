@@ -1,6 +1,7 @@
 """``mcp start|stop|restart|status|health``: the server as users handle it."""
 
 import json
+import shlex
 import sys
 import time
 from contextlib import suppress
@@ -275,7 +276,8 @@ def _tell_already(info: ServerInfo, flags: dict[str, Any]) -> None:
     process.require_answer(info)
     edge.say(f"Session-Buddy is already running at {info.url} (pid {info.pid}, database {info.database}).")
     if differing := _differing(info, flags):
-        edge.fail(f"{'; '.join(differing)}; to apply what is set now: session-buddy mcp restart")
+        apply = shlex.join(["session-buddy", "mcp", "restart", *process.options_of(flags)])
+        edge.fail(f"{'; '.join(differing)}; to apply what is set now: {apply}")
 
 
 def _differing(info: ServerInfo, flags: dict[str, Any]) -> list[str]:
@@ -286,7 +288,9 @@ def _differing(info: ServerInfo, flags: dict[str, Any]) -> list[str]:
     has = process.last_settings(user_paths())
     wanted = settings.variables(settings.port or int(has.get(PORT, 0)))
     changed = {name: value for name, value in wanted.items() if has.get(name, value) != value}
-    differing = [f"it has {name}={has[name]}, not {value}" for name, value in changed.items()]
+    differing = [
+        f"it has {name}={shlex.quote(has[name])}, not {shlex.quote(value)}" for name, value in changed.items()
+    ]
     if not same(settings.database_url(), info.database):
         differing.append(f"it keeps {file_of(info.database)}, not {file_of(settings.database_url())}")
     return differing

@@ -142,6 +142,12 @@ def start_background(
     )
 
 
+def options_of(flags: Mapping[str, object]) -> list[str]:
+    """Options as they are typed: ``{"port": 9000, "db": None}`` is ``--port=9000``."""
+    given = {f"--{name.replace('_', '-')}": value for name, value in flags.items() if value is not None}
+    return [name if value is True else f"{name}={value}" for name, value in given.items()]
+
+
 def last_settings(paths: Paths) -> dict[str, str]:
     """The settings, as variables, of the server that runs, or ran until it was killed; none if none did.
 
@@ -194,10 +200,8 @@ def listener(path: Path) -> int | None:
 def _spawn(
     flags: Mapping[str, object], environ: Mapping[str, str], said: IO[bytes]
 ) -> subprocess.Popen[bytes]:
-    given = {f"--{name.replace('_', '-')}": value for name, value in flags.items() if value is not None}
-    options = [name if value is True else f"{name}={value}" for name, value in given.items()]
     # -P: a folder named session_buddy where the user stands must not be taken for the package.
-    command = [sys.executable, "-P", "-m", "session_buddy", "mcp", "start", *options]
+    command = [sys.executable, "-P", "-m", "session_buddy", "mcp", "start", *options_of(flags)]
     return subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environ, start_new_session=True
     )
