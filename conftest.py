@@ -20,8 +20,8 @@ for _number in (signal.SIGTERM, signal.SIGCHLD):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.SIG_DFL)
 
-# What is printed is for a terminal like any other, whatever this one is.
-for _name in ("COLUMNS", "LINES", "FORCE_COLOR", "CLICOLOR_FORCE"):
+# What is printed is for a terminal like any other, and written when Python does, whatever this terminal is.
+for _name in ("COLUMNS", "LINES", "FORCE_COLOR", "CLICOLOR_FORCE", "PYTHONUNBUFFERED"):
     os.environ.pop(_name, None)
 
 # Servers of tests are on this machine, which no proxy of its user can reach.

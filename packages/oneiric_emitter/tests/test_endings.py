@@ -208,7 +208,7 @@ async def main():
     await e.emit_session_start("x")
     print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
     await e.emit_session_end()
-    print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+    print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, flush=True)
 asyncio.run(main())
 os.kill(os.getpid(), signal.SIGTERM)
 """
@@ -271,7 +271,7 @@ thread.start()
 thread.join()
 print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, e.dropped)
 session_id = e.session_id
-print(e.start_session("x") == session_id, signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+print(e.start_session("x") == session_id, signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, flush=True)
 os.kill(os.getpid(), signal.SIGTERM)
 """
     done = python(code)

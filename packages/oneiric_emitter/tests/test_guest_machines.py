@@ -106,7 +106,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (journal.stat().st_size + 10, hard))
 print(emitter.end_session(exit_reason="eof"), emitter.wait_connected(60))
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 other = oneiric.SessionEventEmitter("other")
-print(other.start_session("x") is not None, other.wait_connected(60))
+print(other.start_session("x") is not None, other.wait_connected(60), flush=True)
 os._exit(0)
 """
     command = [sys.executable, "-c", code, str(folder)]

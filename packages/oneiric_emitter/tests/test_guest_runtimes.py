@@ -233,7 +233,7 @@ class Host:
         self.emitter.end_session()
         self.emitter.shutdown()
         late = oneiric.SessionEventEmitter("late")
-        print(sys.is_finalizing(), late.start_session("x"), late.end_session(), late.dropped > 0)
+        print(sys.is_finalizing(), late.start_session("x"), late.end_session(), late.dropped > 0, flush=True)
         late.shutdown()
 host = Host()
 """
