@@ -60,11 +60,15 @@ def test_a_server_outlives_a_full_disk_and_loses_nothing(world: World) -> None:
         kept = world.run(sys.executable, "-c", SHELL).stdout.strip()
         eventually(lambda: waiting(world) == 1)
         assert [session["session_id"] for session in call(door, "list_sessions", {})["sessions"]] == [before]
-        assert call(door, "health_check", {})["status"] == "ok"
+        with pytest.raises(CallRefused, match="cannot be written"):
+            call(door, "health_check", {})
+        health = world.run("session-buddy", "mcp", "status", code=3)
+        assert "cannot be written" in health.stdout + health.stderr
         listed = world.run("session-buddy", "list-sessions")
         assert listed.stdout.startswith(before)
         assert listed.stderr.startswith("the sessions that wait in ")
     assert call(door, "track_session_start", event)["status"] == "tracked"
+    assert call(door, "health_check", {})["status"] == "ok"
     eventually(lambda: waiting(world) == 0)
     everything = ids(world)
     assert {before, kept} < set(everything)

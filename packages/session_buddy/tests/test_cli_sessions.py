@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ import pytest
 
 from oneiric.paths import Paths
 from oneiric.transport import ServerInfo
-from session_buddy.history.query import MAX_LIMIT
 from session_buddy.host import process
+from session_buddy.store import open_store
 from tests import forkserver
+from tests.samples import arrival, session_id_of, start_event
+from tests.serverprocess import ServerProcess
 from tests.terminal import Terminal
 
 Cli = Callable[..., Any]
@@ -116,6 +118,26 @@ def test_a_live_session_is_active(cli: Cli, asked: str) -> None:
     assert session_id in cli("list-sessions", "--status", "ended").stdout
 
 
+def test_any_number_is_listed_each_once_and_more_is_said(cli: Cli, paths: Paths, home: Path) -> None:
+    raws = [start_event(number / 10, pid=4_000_000) for number in range(10_500)]
+    database = paths.data / "session-buddy" / "sessions.duckdb"
+    with closing(open_store(f"duckdb:///{database}")) as store:
+        store.ingest([arrival(raw) for raw in raws])
+
+    def listed(*options: str) -> list[str]:
+        return [row.split("\t")[0] for row in cli("list-sessions", *options).stdout.splitlines()]
+
+    newest = [session_id_of(raw) for raw in reversed(raws)]
+    assert sorted(listed("--limit", "20000")) == sorted(newest)
+    shown, _ = _terminal("list-sessions", "--limit", "3")
+    assert "The newest 3; --limit N lists more" in shown
+    with ServerProcess() as server:
+        server.until_up()
+        assert sorted(listed("--limit", "20000")) == sorted(newest)
+        assert len(listed()) == 50
+        assert "lists more" not in _terminal("list-sessions", "--limit", "10500", "--format", "csv")[0]
+
+
 def test_filters_narrow_the_list(cli: Cli, shell: Shell, server: ServerInfo) -> None:
     dotted, shop, bank = shell("-my.app"), shell("shop"), shell("bank", session_type="repl")
 
@@ -129,7 +151,7 @@ def test_filters_narrow_the_list(cli: Cli, shell: Shell, server: ServerInfo) -> 
     assert (shown["session_id"], shown["component"]) == (dotted, "-my_app")
     assert listed("--type", "repl") == [bank]
     assert listed("--limit", "1") == [bank]
-    assert listed("--limit", str(MAX_LIMIT)) == [bank, shop, dotted]
+    assert listed("--limit", "1000000") == [bank, shop, dotted]
     assert listed("--since", "1h", "--user", "nobody-here") == []
     assert listed("--since", "2999-01-01") == []
     assert listed("--status", "ended") == [bank, shop, dotted]
@@ -269,9 +291,9 @@ def test_a_time_that_is_typed_is_local_time_wherever_the_server_is(
     ("arguments", "complaint"),
     [
         (["list-sessions", "--status", "activ"], "'active', 'ended', 'crashed', 'lost', 'unreachable'"),
-        (["list-sessions", "--limit", "0"], "'--limit': '0' is not a whole number from 1 to 10000"),
-        (["list-sessions", "--limit", str(MAX_LIMIT + 1)], "is not a whole number from 1 to 10000"),
-        (["list-sessions", "--limit", "few"], "'few' is not a whole number from 1 to 10000"),
+        (["list-sessions", "--limit", "0"], "'--limit': '0' is not a whole number from 1 to 1000000"),
+        (["list-sessions", "--limit", "1000001"], "is not a whole number from 1 to 1000000"),
+        (["list-sessions", "--limit", "few"], "'few' is not a whole number from 1 to 1000000"),
         (["mcp", "start", "--port", "http"], "'--port': 'http' is not a whole number from 0 to 65535"),
         (["mcp", "start", "--port", "99999"], "'99999' is not a whole number from 0 to 65535"),
         (["mcp", "start", "--log-level", "loud"], "'loud' is not one of 'debug', 'info'"),

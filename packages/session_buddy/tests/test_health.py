@@ -14,7 +14,7 @@ from session_buddy.intake.presence import Presence
 from session_buddy.intake.writer import Writer
 from session_buddy.keep.backups import Backup
 from session_buddy.server.gate import Authenticator
-from session_buddy.server.register import READS_AT_ONCE, Register
+from session_buddy.server.register import Register
 from session_buddy.server.web.backup import backup_page
 from session_buddy.server.web.health import health_page
 from session_buddy.store import open_store
@@ -38,8 +38,11 @@ def test_details_are_for_those_whose_token_is_known_and_down_is_said_to_all(tmp_
         assert set(details) == {"status", "version", "database", "uptime_seconds", "live_sessions"}
         assert "x.duckdb" in repr(register)
         store.close()
-        down = anyio.run(page, request(f"Bearer {token}"))
+        down = anyio.run(page, request())
         assert (down.status_code, down.body) == (503, b'{"status":"down"}')
+        known = anyio.run(page, request(f"Bearer {token}"))
+        assert known.status_code == 503
+        assert "x.duckdb was closed" in json.loads(bytes(known.body))["error"]
 
 
 def test_health_waits_neither_for_backups_nor_for_lists(tmp_path: Path) -> None:
@@ -60,8 +63,9 @@ def test_health_waits_neither_for_backups_nor_for_lists(tmp_path: Path) -> None:
         async with anyio.create_task_group() as tasks:
             for _ in range(50):
                 tasks.start_soon(ask)
-            for _ in range(READS_AT_ONCE):
-                register._reads.acquire_on_behalf_of_nowait(object())
+            for limiter in (register._reads, register._lists):
+                for _ in range(int(limiter.total_tokens)):
+                    limiter.acquire_on_behalf_of_nowait(object())
             await anyio.wait_all_tasks_blocked()
             health = await health_page(register, lambda _: None)(request())
             go.set()

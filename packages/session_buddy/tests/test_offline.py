@@ -17,7 +17,8 @@ def leave() -> str:
 
 
 def answer(tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    return offline.answer(tool, arguments, load_settings().database_url())
+    with offline.answering(load_settings().database_url()) as ask:
+        return dict(ask(tool, arguments))
 
 
 def listed() -> list[str]:

@@ -142,6 +142,20 @@ def test_heartbeats_are_flushed_after_a_while_by_themselves(store: Troubled, pre
         assert written.is_set()
 
 
+def test_that_nothing_can_be_written_is_seen_with_nobody_asking(
+    store: Troubled, presence: Presence, tmp_path: Path
+) -> None:
+    (database,) = tmp_path.glob("*.duckdb")
+    pause = threading.Event()
+    with Writer(store, presence, flush_seconds=0.02) as writer:
+        database.rename(aside := tmp_path / "aside")
+        while "was removed" not in str(writer.trouble):
+            pause.wait(0.01)
+        aside.rename(database)
+        while writer.trouble:
+            pause.wait(0.01)
+
+
 def test_heartbeats_are_flushed_at_the_end(store: Troubled, presence: Presence) -> None:
     with Writer(store, presence) as writer:
         session = heard(writer, presence)

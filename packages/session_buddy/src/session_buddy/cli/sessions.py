@@ -9,7 +9,9 @@ from session_buddy.cli import edge, render
 from session_buddy.cli.render import Format
 from session_buddy.client import ask
 from session_buddy.errors import InvalidQuery, UnknownSession
-from session_buddy.history.query import DEFAULT_LIMIT, MAX_LIMIT, StatusFilter, parse_since
+from session_buddy.history.query import DEFAULT_LIMIT, StatusFilter, parse_since
+
+_MOST: Final = 1_000_000
 
 LIST_EXAMPLES: Final = """\b
 To a terminal: a table. Piped: tab-separated rows, newest first, without a header; the fields are
@@ -62,24 +64,21 @@ def list_sessions(
         ),
     ] = None,
     limit: Annotated[
-        int, typer.Option(min=1, max=MAX_LIMIT, metavar="N", help="At most so many, the newest.")
+        int, typer.Option(min=1, max=_MOST, metavar="N", help="At most so many, the newest.")
     ] = DEFAULT_LIMIT,
     form: FormatOption = None,
 ) -> None:
     """List sessions, newest first."""
-    records = ask.list_sessions(
-        session_type=session_type,
-        component=component,
-        username=user,
-        status=status,
-        since=since,
-        limit=limit,
+    records, more = ask.list_sessions(
+        limit, session_type=session_type, component=component, username=user, status=status, since=since
     )
     if not records and form is None and edge.on_terminal():
         edge.tell("No sessions found.")
         return
     with edge.output() as stream:
         render.write_rows(records, form, stream)
+    if more and edge.on_terminal():
+        edge.tell(f"The newest {limit}; --limit N lists more")
 
 
 def _not_empty(session_id: str) -> str:

@@ -31,6 +31,7 @@ from session_buddy.errors import (
     StoreLocked,
     UnknownSession,
 )
+from session_buddy.history.query import MAX_LIMIT
 from session_buddy.host import process
 from session_buddy.host.histories import same
 from session_buddy.host.places import APP
@@ -44,26 +45,38 @@ _POST_SECONDS: Final = 600.0
 
 
 T = TypeVar("T")
+Ask = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
 
 
 class _HungUp(ServerFailed):
     """The server was no longer listening, or closed the connection before it answered."""
 
 
-def list_sessions(**filters: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - the filters of the tool
-    """The sessions that fit, newest first; ``filters`` are those of the ``list_sessions`` tool.
+def list_sessions(limit: int, **filters: str | None) -> tuple[list[dict[str, Any]], bool]:
+    """The sessions that fit, newest first, and whether there are more than ``limit``.
+
+    Args:
+        limit: at most so many, over as many answers as that takes.
+        filters: those of the ``list_sessions`` tool.
 
     Raises:
         CallRefused: the server did not accept a filter.
         SessionBuddyError: nobody could answer, and why.
     """
-    given = {
-        name: _typed(value) if isinstance(value, str) else value
-        for name, value in filters.items()
-        if value is not None
-    }
-    records: list[dict[str, Any]] = _part(answer("list_sessions", given), "sessions", list)
-    return records
+    given = {name: _typed(value) for name, value in filters.items() if value is not None}
+
+    def collect(ask: Ask) -> tuple[list[dict[str, Any]], bool]:
+        records: list[dict[str, Any]] = []
+        place: dict[str, Any] = {}
+        while len(records) < limit:
+            answer = ask("list_sessions", {**given, **place, "limit": min(limit - len(records), MAX_LIMIT)})
+            records += _part(answer, "sessions", list)
+            place = {"cursor": answer.get("next_cursor")}  # which an older server does not give
+            if not place["cursor"]:
+                return records, False
+        return records, True
+
+    return _answered(collect)
 
 
 def get_session(ref: str) -> dict[str, Any]:
@@ -76,7 +89,9 @@ def get_session(ref: str) -> dict[str, Any]:
     """
     typed = _typed(ref)
     try:
-        record: dict[str, Any] = _part(answer("get_session", {"session_id": typed}), "session", dict)
+        record: dict[str, Any] = _answered(
+            lambda ask: _part(ask("get_session", {"session_id": typed}), "session", dict)
+        )
     except CallRefused as refused:
         nothing_near = UnknownSession(typed)
         raise (nothing_near if str(refused) == str(nothing_near) else refused) from None
@@ -96,19 +111,20 @@ def recent_ids(prefix: str) -> list[str]:
     return [record["session_id"] for record in sessions if record["session_id"].startswith(prefix)]
 
 
-def answer(tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """A tool's answer, from a server where there is one, else from the file."""
+def _answered(work: Callable[[Ask], T]) -> T:
+    """What somebody makes of the answers of a server, where there is one, else of the file."""
     named = named_server()
     if named is not None:
-        return call(named, tool, arguments)
+        return work(partial(call, named))
 
-    def open_file() -> dict[str, Any]:
+    def open_file() -> T:
         from session_buddy.client import offline
         from session_buddy.host.settings import load_settings
 
-        return offline.answer(tool, arguments, load_settings().database_url())
+        with offline.answering(load_settings().database_url()) as answer:
+            return work(answer)
 
-    return ask_or_open(lambda server: _ask(server, tool, arguments), open_file)
+    return ask_or_open(lambda server: work(_asking(server)), open_file)
 
 
 def ask_or_open(
@@ -139,10 +155,10 @@ def ask_or_open(
             raise
 
 
-def _ask(server: ServerInfo, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _asking(server: ServerInfo) -> Ask:
     process.require_answer(server)
     hand_over(user_paths().outbox, partial(_deliver, server.endpoint), datetime.now(UTC))
-    return call(server.endpoint, tool, arguments)
+    return partial(call, server.endpoint)
 
 
 def call(

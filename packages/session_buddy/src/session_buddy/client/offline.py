@@ -5,7 +5,7 @@ that is not this user's own history is looked at in a copy: nothing changes in i
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,8 +14,10 @@ from typing import Any
 
 from oneiric.paths import user_paths
 from session_buddy.errors import StoreUnavailable
+from session_buddy.history.model import SessionRow
+from session_buddy.history.page import page
 from session_buddy.history.query import Query, parse_ref
-from session_buddy.history.record import to_record
+from session_buddy.history.record import SessionRecord, to_record
 from session_buddy.host.histories import is_own, own, same
 from session_buddy.host.places import file_of
 from session_buddy.intake.admission import locally
@@ -27,25 +29,25 @@ from session_buddy.store.duckdb.copies import copied
 log = logging.getLogger("session_buddy.client.offline")
 
 
-def answer(tool: str, arguments: Mapping[str, Any], url: str) -> dict[str, Any]:
-    """What a server would answer to ``list_sessions`` or ``get_session``.
-
-    Args:
-        tool: one of the two.
-        arguments: the tool's.
-        url: the database.
+@contextmanager
+def answering(url: str) -> Iterator[Callable[[str, Mapping[str, Any]], Mapping[str, Any]]]:
+    """A database that answers ``list_sessions`` and ``get_session`` as a server's tools do.
 
     Raises:
-        SessionBuddyError: an argument is not valid, no session fits, or the database cannot be used.
+        SessionBuddyError: it cannot be used; also by its answers: an argument is not valid, no session fits.
     """
     now = datetime.now(UTC)
-    if tool == "get_session":
-        ref = parse_ref(arguments["session_id"])
-        with opened(url, now) as store:
-            return {"session": to_record(store.find(ref), now)}
-    query = Query.parse(now=now, **arguments)
     with opened(url, now) as store:
-        return {"sessions": [to_record(row, now) for row in store.select(query)]}
+
+        def told(rows: Sequence[SessionRow]) -> list[SessionRecord]:
+            return [to_record(row, now) for row in rows]
+
+        def answer(tool: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+            if tool == "get_session":
+                return {"session": to_record(store.find(parse_ref(arguments["session_id"])), now)}
+            return page(Query.parse(now=now, **arguments), store.select, told)
+
+        yield answer
 
 
 @contextmanager

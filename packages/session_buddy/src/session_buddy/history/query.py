@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal, Self, get_args
+from typing import Final, Literal, NamedTuple, Self, get_args
 
 from oneiric import contract
 from oneiric.contract import Status
@@ -15,6 +15,38 @@ StatusFilter = Literal[Status, "unreachable"]
 
 MAX_LIMIT: Final = 10_000
 DEFAULT_LIMIT: Final = 50
+
+
+class Cursor(NamedTuple):
+    """A place in a list: behind the session that started then and has this id, which never change."""
+
+    start_time: datetime
+    session_id: str
+
+    def __str__(self) -> str:
+        """As answers carry it.
+
+        >>> str(Cursor(datetime(2026, 1, 2, tzinfo=UTC), "shop-20260102-000000-1b9d6bcd"))
+        '1767312000000000.shop-20260102-000000-1b9d6bcd'
+        """
+        return f"{(self.start_time - _EPOCH) // timedelta(microseconds=1)}.{self.session_id}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The place that an answer named.
+
+        Raises:
+            InvalidQuery: none did.
+        """
+        microseconds, _, session_id = text.partition(".")
+        try:
+            contract.start_time_of(session_id)
+            return cls(_EPOCH + timedelta(microseconds=int(microseconds)), session_id)
+        except (ValueError, OverflowError):
+            raise InvalidQuery("cursor", text, "the next_cursor of an answer") from None
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +60,7 @@ class Query:
         status: ``active``, ``ended``, ``crashed``, ``lost``, ``unreachable``.
         since: started at or after, UTC.
         limit: at most so many, 1 to 10,000.
+        behind: only those behind this place.
         silent: the ids that ``unreachable`` means: live sessions that have missed their heartbeats.
     """
 
@@ -37,6 +70,7 @@ class Query:
     status: StatusFilter | None = None
     since: datetime | None = None
     limit: int = DEFAULT_LIMIT
+    behind: Cursor | None = None
     silent: frozenset[str] = frozenset()
 
     @classmethod
@@ -50,6 +84,7 @@ class Query:
         status: str | None = None,
         since: str | None = None,
         limit: int = DEFAULT_LIMIT,
+        cursor: str | None = None,
     ) -> Self:
         """Filters as users write them; an empty one is none, as agents fill in what they leave open.
 
@@ -65,6 +100,7 @@ class Query:
             status=_parse_status(status) if status else None,
             since=parse_since(since, now) if since else None,
             limit=limit,
+            behind=Cursor.parse(cursor) if cursor else None,
         )
 
 

@@ -45,6 +45,10 @@ class Writer:
     A group that fails as a whole is tried again caller by caller and then event by event, so that nothing
     that one caller sends can hurt another. When the database itself cannot be written, all callers are told
     why, and the next group is tried as if nothing had been.
+
+    Attributes:
+        trouble: why the latest write failed, ``None`` if it did not. Something is written every 30 s at the
+            least, on this thread's own account: who asks for it causes no write.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Writer:
         self._clock = clock
         self._flush_seconds = flush_seconds
         self._flushed_at = clock()
+        self.trouble: str | None = None
         self._queue: SimpleQueue[_Job | _Action | None] = SimpleQueue()
         self._closing = Lock()
         self._closed = False
@@ -155,6 +160,7 @@ class Writer:
             taken = self._ingest([arrival for job in jobs for arrival in job.arrivals])
         except StoreUnavailable as error:
             log.warning("nothing could be written", reason=str(error), callers=len(jobs))
+            self.trouble = str(error)
             for job in jobs:
                 job.future.set_exception(error)
         except Exception:
@@ -166,6 +172,7 @@ class Writer:
                 self._write([job])
         else:
             results = iter(taken)
+            self.trouble = None
             log.debug("written", events=len(taken), callers=len(jobs))
             for job in jobs:
                 job.future.set_result([next(results) for _ in job.arrivals])
@@ -219,10 +226,13 @@ class Writer:
         try:
             self._store.touch(beats)
         except Exception as error:
-            log.exception("heartbeats could not be written", sessions=len(beats))
+            if self.trouble != str(error):
+                log.exception("heartbeats could not be written", sessions=len(beats))
+            self.trouble = str(error)
             self._presence.still_unwritten(beats)
             _finish(actions, error)
         else:
+            self.trouble = None
             _finish(actions, None)
         self._flushed_at = self._clock()
 

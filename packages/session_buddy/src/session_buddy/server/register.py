@@ -16,9 +16,10 @@ from typing_extensions import TypedDict
 from oneiric.events import SessionHeartbeat
 from session_buddy import __version__
 from session_buddy.access.callers import RIGHTS, Caller
-from session_buddy.errors import EventRefused, Forbidden
+from session_buddy.errors import EventRefused, Forbidden, StoreUnavailable
 from session_buddy.history.fold import refreshed
 from session_buddy.history.model import Arrival, SessionRow, Taken
+from session_buddy.history.page import SessionsAnswer, page
 from session_buddy.history.query import Query, parse_ref
 from session_buddy.history.record import SessionRecord, to_record
 from session_buddy.intake.admission import EventResult, validate
@@ -26,8 +27,9 @@ from session_buddy.intake.presence import Presence
 from session_buddy.intake.writer import Writer
 from session_buddy.store import Store
 
-# Threads that read the database at once. Whoever asks for the health waits for none of them.
-READS_AT_ONCE: Final = 4
+# Threads that read the database at once; a look-up waits for no list, a health check for neither.
+LISTS_AT_ONCE: Final = 2
+READS_AT_ONCE: Final = 2
 
 
 class Paced(TypedDict):
@@ -57,12 +59,6 @@ class EndAnswer(Paced):
     session_id: str
     status: Literal["ended", "not_found"]
     error: str | None
-
-
-class SessionsAnswer(TypedDict):
-    """Sessions, newest first."""
-
-    sessions: list[SessionRecord]
 
 
 class SessionAnswer(TypedDict):
@@ -100,6 +96,7 @@ class Register:
         self._clock = clock
         self._now = now
         self._began = clock()
+        self._lists = CapacityLimiter(LISTS_AT_ONCE)
         self._reads = CapacityLimiter(READS_AT_ONCE)
         self._health_checks = CapacityLimiter(1)
 
@@ -142,15 +139,12 @@ class Register:
         return EndAnswer(session_id=result["session_id"] or "", status=status, error=None, **self._paced())
 
     async def sessions(self, query: Query) -> SessionsAnswer:
-        """The sessions that fit, newest first."""
+        """The sessions that fit, newest first, as many as one answer holds."""
         if query.status == "unreachable":
             # Whom the store has not heard of may have been heard of since it was last written.
             await asyncio.wrap_future(self._writer.flush())
         query = replace(query, silent=self._presence.silent(self._clock()))
-        records = await to_thread.run_sync(
-            lambda: self._records(self._store.select(query)), limiter=self._reads
-        )
-        return SessionsAnswer(sessions=records)
+        return await to_thread.run_sync(page, query, self._store.select, self._records, limiter=self._lists)
 
     async def session(self, ref: str) -> SessionAnswer:
         """One session, by id, 8-hex suffix or unique prefix.
@@ -166,11 +160,13 @@ class Register:
         return SessionAnswer(session=record)
 
     async def health(self) -> HealthAnswer:
-        """How the server is, from a real read of the database.
+        """How the server is, from a real read of the database, and from what became of its latest write.
 
         Raises:
-            StoreError: the database cannot be read.
+            StoreError: the database cannot be read, or written.
         """
+        if self._writer.trouble is not None:
+            raise StoreUnavailable(self._writer.trouble)
         live = await to_thread.run_sync(self._store.count_live, limiter=self._health_checks)
         return HealthAnswer(
             status="ok",

@@ -55,6 +55,8 @@ class Store(Protocol):
     def touch(self, beats: Sequence[Beat]) -> None:
         """Raise the heartbeat state of sessions that are active; others are left alone.
 
+        Without any, something is written all the same, to see whether it can be.
+
         Raises:
             StoreUnavailable: the database cannot be written.
         """

@@ -41,6 +41,7 @@ from oneiric.events import (
 from oneiric.visible import visible
 from session_buddy.access.callers import RIGHTS, SCOPES, Caller
 from session_buddy.errors import Forbidden, SessionBuddyError
+from session_buddy.history.page import SessionsAnswer
 from session_buddy.history.query import DEFAULT_LIMIT, MAX_LIMIT, Query
 from session_buddy.server.register import (
     EndAnswer,
@@ -48,7 +49,6 @@ from session_buddy.server.register import (
     HealthAnswer,
     Register,
     SessionAnswer,
-    SessionsAnswer,
     StartAnswer,
 )
 
@@ -197,8 +197,14 @@ class Tools:
             Words | None, Field(description="started since: 30m, 2h, 7d ago, or an ISO 8601 date or time")
         ] = None,
         limit: Annotated[int, Field(description=f"at most so many, 1 to {MAX_LIMIT}")] = DEFAULT_LIMIT,
+        cursor: Annotated[
+            Words | None, Field(description="next_cursor of the answer before, for those behind")
+        ] = None,
     ) -> SessionsAnswer:
-        """List sessions, newest first: who, on which machine, since when, how long, and how it ended."""
+        """List sessions, newest first: who, on which machine, since when, how long, and how it ended.
+
+        An answer holds half a megabyte; next_cursor is null where nothing is left.
+        """
         query = Query.parse(
             now=datetime.now(UTC),
             session_type=session_type,
@@ -207,6 +213,7 @@ class Tools:
             status=status,
             since=since,
             limit=limit,
+            cursor=cursor,
         )
         return await self._register.sessions(query)
 

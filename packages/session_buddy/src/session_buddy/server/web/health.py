@@ -23,11 +23,13 @@ def health_page(
     """
 
     async def health(request: Request) -> Response:
+        known = caller_of(request) is not None
         try:
             found = await register.health()
-        except StoreError:
-            return JSONResponse({"status": "down"}, status_code=503)
-        shown = SHOWN if caller_of(request) else SHOWN[:1]
+        except StoreError as error:
+            why = {"error": str(error)} if known else {}
+            return JSONResponse({"status": "down", **why}, status_code=503)
+        shown = SHOWN if known else SHOWN[:1]
         return JSONResponse({name: value for name, value in found.items() if name in shown})
 
     return health

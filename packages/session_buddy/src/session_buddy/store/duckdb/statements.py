@@ -90,6 +90,7 @@ META: Final = "SELECT value FROM meta WHERE key = ?"
 _MARK_GAP: Final = "INSERT INTO meta VALUES ('gap', ?)"
 FORGET_GAP: Final = "DELETE FROM meta WHERE key = 'gap'"
 RENEW: Final = "UPDATE meta SET value = ? WHERE key = 'instance'"
+PROBE: Final = "UPDATE meta SET value = value WHERE key = 'instance'"
 STATUSES: Final = "SELECT session_id, status FROM sessions WHERE status IS NOT NULL"
 MISSING: Final = "SELECT id FROM (SELECT unnest(?) AS id) WHERE id NOT IN (SELECT session_id FROM sessions)"
 # To find them every row has to be read, and the checksum of each block that holds some is compared.
@@ -142,8 +143,14 @@ def _conditions(query: Query) -> tuple[list[str], list[Any]]:
         wanted += [("status = ?", "active"), ("session_id IN (SELECT unnest(?))", list(query.silent))]
     else:
         wanted.append(("status = ?", query.status))
-    named = [(condition, value) for condition, value in wanted if value is not None]
-    return ["status IS NOT NULL", *(condition for condition, _ in named)], [value for _, value in named]
+    named = [(condition, [value]) for condition, value in wanted if value is not None]
+    if query.behind is not None:
+        start, session_id = naive(query.behind.start_time), query.behind.session_id
+        # The first bound alone lets most of a large table be skipped.
+        named.append(("start_time <= ? AND (start_time, session_id) < (?, ?)", [start, start, session_id]))
+    return ["status IS NOT NULL", *(condition for condition, _ in named)], [
+        value for _, values in named for value in values
+    ]
 
 
 def rows_of(cursor: Cursor, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

@@ -74,10 +74,12 @@ class DuckDBStore:
             return taken
 
     def touch(self, beats: Sequence[Beat]) -> None:
-        """Raise the heartbeat state of sessions that are active."""
-        if beats:
-            with self._connection.writing() as writer:
+        """Raise the heartbeat state of sessions that are active; without any, write all the same."""
+        with self._connection.writing() as writer:
+            if beats:
                 sql.touch(writer, beats)
+            else:
+                writer.execute(sql.PROBE)
 
     def backup(self, target: Path) -> int:
         """Write the log into the file, and copy that."""

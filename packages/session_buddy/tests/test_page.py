@@ -1,0 +1,90 @@
+"""Lists in pages: all that stood there when the first was given, each once."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from pydantic_core import to_json
+
+from session_buddy.errors import InvalidQuery
+from session_buddy.history.model import SessionRow
+from session_buddy.history.page import MAX_PAGE_BYTES, SessionsAnswer, page
+from session_buddy.history.query import Query
+from session_buddy.history.record import SessionRecord, to_record
+from session_buddy.store import Store, open_store
+from tests.samples import arrival, session_id_of, start_event
+
+ID = "shop-20260102-030405-1b9d6bcd"
+NOW = datetime(2026, 1, 3, tzinfo=UTC)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with closing(open_store(f"duckdb:///{tmp_path}/x.duckdb")) as store:
+        yield store
+
+
+def told(rows: Sequence[SessionRow]) -> list[SessionRecord]:
+    return [to_record(row, NOW) for row in rows]
+
+
+def started(store: Store, numbers: range, seconds: float, **fields: object) -> set[str]:
+    """Sessions that start so many seconds after each other."""
+    raws = [start_event(number * seconds, **fields) for number in numbers]
+    store.ingest([arrival(raw) for raw in raws])
+    return {session_id_of(raw) for raw in raws}
+
+
+def asked(store: Store, cursor: str | None = None, **filters: object) -> SessionsAnswer:
+    return page(Query.parse(now=NOW, cursor=cursor, **filters), store.select, told)  # type: ignore[arg-type]  # as agents
+
+
+# All at once, in the same second, some in the same microsecond, one after the other.
+@pytest.mark.sampled
+@pytest.mark.parametrize("seconds", [0.0, 0.0001, 0.0000005, 1.0])
+@pytest.mark.parametrize("limit", [1, 7, 24, 25, 26, 10_000])
+def test_what_stood_there_appears_once_whatever_comes(store: Store, seconds: float, limit: int) -> None:
+    there = started(store, range(210 if limit == 1 else 450), seconds)
+    answer = asked(store, limit=limit)
+    seen = [record["session_id"] for record in answer["sessions"]]
+    later = 1000
+    while answer["next_cursor"]:
+        assert len(answer["sessions"]) == limit
+        started(store, range(later, later + 3), seconds or 1.0)
+        later += 3
+        answer = asked(store, answer["next_cursor"], limit=limit)
+        seen += [record["session_id"] for record in answer["sessions"]]
+    assert len(seen) == len(there)
+    assert set(seen) == there
+
+
+def test_a_page_has_a_size(store: Store) -> None:
+    there = started(store, range(100), 1.0, metadata={"notes": "ü" * 8000})
+    cursor, seen = None, []
+    while True:
+        answer = asked(store, cursor, limit=10_000)
+        assert len(to_json(answer["sessions"])) <= MAX_PAGE_BYTES + 100
+        seen += [record["session_id"] for record in answer["sessions"]]
+        cursor = answer["next_cursor"]
+        if cursor is None:
+            break
+    assert sorted(seen) == sorted(there)
+
+
+def test_filters_hold_behind_a_cursor(store: Store) -> None:
+    started(store, range(10), 1.0, component_name="shop")
+    bank = started(store, range(10, 20), 1.0, component_name="bank")
+    first = asked(store, limit=4, component="bank")
+    rest = asked(store, first["next_cursor"], component="bank")
+    assert {one["session_id"] for one in (*first["sessions"], *rest["sessions"])} == bank
+    assert rest["next_cursor"] is None
+
+
+@pytest.mark.parametrize(
+    "cursor", ["x", "1", "1.", f".{ID}", f"{'9' * 30}.{ID}", "1.2", f"1.5.{ID}", "\ud800"]
+)
+def test_what_no_answer_gave_is_no_cursor(cursor: str) -> None:
+    with pytest.raises(InvalidQuery, match=r"^cursor: .* is not valid: the next_cursor of an answer$"):
+        Query.parse(now=NOW, cursor=cursor)
