@@ -9,7 +9,7 @@ Size = Callable[[int, int], int]
 
 
 def test_a_storm_of_shells_while_the_server_is_killed_and_started_again(world: World, size: Size) -> None:
-    shells = size(40, 100)
+    shells = size(24, 100)
     found = storm(world, shells, kills=size(2, 5))
     assert (found.starts, found.ends, found.sessions) == (shells, shells, shells)
     assert found.distinct == 2 * shells

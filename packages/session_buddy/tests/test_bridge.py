@@ -16,11 +16,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
-from fastmcp import Client
-from fastmcp.client.transports import StdioTransport
-from mcp import Client as SdkClient
-from mcp import StdioServerParameters
-from mcp.client.stdio import stdio_client
 
 from oneiric.paths import Paths
 from oneiric.testing import start_event
@@ -185,14 +180,6 @@ def test_a_server_that_went_is_looked_for_again(home: Path) -> None:
         assert _answers(lambda: next(found), _line(id=1, method="ping")) == [{"id": 1}]
 
 
-def _parameters() -> StdioServerParameters:
-    return StdioServerParameters(command=sys.executable, args=BRIDGE, env=dict(os.environ))
-
-
-def _transport() -> StdioTransport:
-    return StdioTransport(sys.executable, BRIDGE, env=dict(os.environ), keep_alive=False)
-
-
 def _start(number: int) -> dict[str, Any]:
     event_id = f"{number:08x}-bbfd-4b2d-9b5d-ab8dfbbd4bed"
     return start_event(event_id=event_id)
@@ -214,12 +201,22 @@ def _content(result: Any) -> dict[str, Any]:
     return content
 
 
+# The clients are imported where they are used: each process that runs tests imports each module of them.
+
+
 def _fastmcp_client(mode: str) -> Any:
-    return Client(_transport(), mode=mode)
+    from fastmcp import Client
+    from fastmcp.client.transports import StdioTransport
+
+    return Client(StdioTransport(sys.executable, BRIDGE, env=dict(os.environ), keep_alive=False), mode=mode)
 
 
 def _sdk_client(mode: str) -> Any:
-    return SdkClient(stdio_client(_parameters()), mode=mode)
+    from mcp import Client, StdioServerParameters
+    from mcp.client.stdio import stdio_client
+
+    parameters = StdioServerParameters(command=sys.executable, args=BRIDGE, env=dict(os.environ))
+    return Client(stdio_client(parameters), mode=mode)
 
 
 @pytest.mark.sampled
@@ -242,7 +239,7 @@ def test_a_client_of_each_era_tracks_a_session(
 
 def test_two_agents_are_served_at_once_while_the_command_line_works(server: ServerInfo, cli: Any) -> None:
     async def talk(number: int) -> list[str]:
-        async with Client(_transport()) as client:
+        async with _fastmcp_client("auto") as client:
             return [await _track(client, 100 * number + index) for index in range(5)]
 
     async def both() -> list[list[str]]:
@@ -281,7 +278,7 @@ def test_without_a_server_the_bridge_starts_one_that_stays(cli: Any, paths: Path
 
 def test_a_server_killed_in_between_is_replaced(server: ServerInfo, cli: Any, paths: Paths) -> None:
     async def talk() -> None:
-        async with Client(_transport()) as client:
+        async with _fastmcp_client("auto") as client:
             await _track(client, 7)
             os.kill(server.pid, signal.SIGKILL)
             await _track(client, 8)
@@ -443,7 +440,7 @@ def test_the_bridge_ends_when_nobody_reads_any_more(server: ServerInfo) -> None:
 
 
 def test_a_stop_is_not_undone_by_who_asks_five_times_a_second(
-    server: ServerInfo, cli: Any, paths: Paths, shell: Callable[[], str]
+    server: ServerInfo, cli: Any, paths: Paths, shell: Callable[[], str], size: Callable[[int, int], int]
 ) -> None:
     session = shell()
     answers: list[dict[str, Any]] = []
@@ -464,7 +461,7 @@ def test_a_stop_is_not_undone_by_who_asks_five_times_a_second(
         asking = threading.Thread(target=ask, args=(bridge.stdin, bridge.stdout))
         asking.start()
         try:
-            for _ in range(2):
+            for _ in range(size(1, 3)):
                 assert cli("mcp", "stop").returncode == 0
                 restored = cli("backup", "restore", "latest")
                 assert restored.returncode == 0, restored.stderr

@@ -18,8 +18,6 @@ from typing import Any
 
 import anyio
 import pytest
-from fastmcp import Client
-from fastmcp.client.transports import StreamableHttpTransport
 
 from oneiric import facts
 from oneiric.paths import user_paths
@@ -328,6 +326,9 @@ def test_only_its_owner_or_an_admin_ends_a_session(info: ServerInfo) -> None:
 
 
 def test_a_client_sees_what_each_tool_does_and_may_do(info: ServerInfo) -> None:
+    from fastmcp import Client  # 2 s that each process would pay that collects the tests
+    from fastmcp.client.transports import StreamableHttpTransport
+
     async def use() -> Any:
         transport = StreamableHttpTransport(info.url, auth=remote(info, "read").token)
         async with Client(transport) as client:
