@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,8 +22,11 @@ def test_a_checkout_that_was_moved_sets_itself_up_again(
     shutil.copytree(ROOT, first, ignore=NOT_COPIED)
     environ = {**os.environ, **world.environ, "PATH": os.environ["PATH"]}
     environ.setdefault("UV_CACHE_DIR", str(Path("~/.cache/uv").expanduser()))
+    # Not measured: these are other files.
+    environ.pop("COVERAGE_PROCESS_CONFIG", None)
+    options: dict[str, Any] = {"env": environ, "input": "exit()\n", "stdin": None, "timeout": 280}
     for folder in (first, second):
-        done = world.run("./dev", "shell", cwd=folder, env=environ, input="exit()\n", stdin=None)
+        done = world.run("./dev", "shell", cwd=folder, **options)
         assert "Session Tracking: " in done.stdout
         if folder is first:
             first.rename(second)

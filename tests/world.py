@@ -100,13 +100,17 @@ class World:
 
     def run(self, *command: str, code: int | None = 0, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; ``code`` is the exit code that it must give."""
-        options = {"env": self.environ, "cwd": self.checkout, "stdin": subprocess.DEVNULL, **options}
+        given: dict[str, Any] = {
+            "env": self.environ,
+            "cwd": self.checkout,
+            "stdin": subprocess.DEVNULL,
+            "timeout": PATIENCE,
+        }
+        options = {**given, **options}
         if self._is_forked(command):
-            done = forkserver.run([*forkserver.COMMAND, *command[1:]], timeout=PATIENCE, **options)
+            done = forkserver.run([*forkserver.COMMAND, *command[1:]], **options)
         else:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=PATIENCE, check=False, **options
-            )
+            done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
         if code is not None and done.returncode != code:
             raise AssertionError(f"{command} gave {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
