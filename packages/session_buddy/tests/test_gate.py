@@ -167,22 +167,3 @@ def test_a_folder_that_is_not_ours_is_refused(
     trouble(folder, monkeypatch)
     with pytest.raises(ConfigurationError, match="socket"):
         open_unix(folder / "x.sock")
-
-
-def test_a_body_that_grows_too_large_is_told_so() -> None:
-    sent: list[dict[str, Any]] = []
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        while (await receive())["more_body"]:
-            pass
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"x" * 1_000_000, "more_body": True}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    scope = {"type": "http", "headers": [], "server": ("127.0.0.1", 1), "path": "/mcp"}
-    doors: Any = Gate(app, "t")
-    anyio.run(doors, scope, receive, send)
-    assert sent[0]["status"] == 413

@@ -83,7 +83,8 @@ def test_filters_hold_behind_a_cursor(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    "cursor", ["x", "1", "1.", f".{ID}", f"{'9' * 30}.{ID}", "1.2", f"1.5.{ID}", "\ud800"]
+    "cursor",
+    ["x", "1", "1.", f".{ID}", f"{'9' * 30}.{ID}", "1.2", f"1.5.{ID}", f"1_0.{ID}", f" 5.{ID}", "\ud800"],
 )
 def test_what_no_answer_gave_is_no_cursor(cursor: str) -> None:
     with pytest.raises(InvalidQuery, match=r"^cursor: .* is not valid: the next_cursor of an answer$"):

@@ -4,6 +4,7 @@ import json
 import resource
 import selectors
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -101,3 +102,55 @@ def test_who_does_not_read_is_let_go_of(info: ServerInfo) -> None:
         with suppress(ConnectionResetError, BrokenPipeError):
             while True:
                 deaf.sendall(request)
+
+
+def test_who_reads_slowly_gets_the_whole_answer(info: ServerInfo) -> None:
+    for number in range(40):
+        call_tool(info.endpoint, "track_session_start", start_event(number, metadata={"x": "y" * 16_000}))
+    body = json.dumps(
+        {
+            "jsonrpc": "2.0",
+            "id": 1,
+            "method": "tools/call",
+            "params": {"name": "list_sessions", "arguments": {}},
+        }
+    ).encode()
+    request = HEAD + b"Accept: application/json, text/event-stream\r\nMcp-Protocol-Version: 2025-06-18\r\n"
+    received, pause = b"", threading.Event()
+    with socket.socket(socket.AF_UNIX) as slow:
+        slow.settimeout(60)
+        slow.connect(str(info.socket))
+        slow.sendall(request + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        begun = time.monotonic()
+        while time.monotonic() - begun < 2 * SILENT_SECONDS:
+            received += slow.recv(20_000)
+            pause.wait(0.5)
+        while not received.endswith(b"}"):
+            more = slow.recv(1_000_000)
+            assert more, len(received)
+            received += more
+    _, _, answer = received.partition(b"\r\n\r\n")
+    assert json.loads(answer)["result"]["structuredContent"]["next_cursor"]
+
+
+def test_who_sends_is_not_pushed_out_by_who_is_silent(info: ServerInfo) -> None:
+    strangers = 3 * FILES // 8
+    with ExitStack() as stack:
+        sender = connected(info, stack)
+        sender.sendall(HEAD + b"Content-Length: 200000\r\n\r\n")
+        for _ in range(strangers):
+            connected(info, stack)
+            sender.sendall(b" " * 500)
+        sender.sendall(b" " * (200_000 - strangers * 500))
+        assert sender.recv(100).startswith(b"HTTP/1.1 401 ")
+
+
+def test_a_connection_is_kept_between_two_requests(info: ServerInfo) -> None:
+    request, pause = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n", threading.Event()
+    with ExitStack() as stack:
+        client = connected(info, stack)
+        client.sendall(request)
+        assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
+        pause.wait(SILENT_SECONDS + 1)
+        client.sendall(request)
+        assert client.recv(1000).startswith(b"HTTP/1.1 200 ")

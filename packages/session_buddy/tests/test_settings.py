@@ -367,6 +367,8 @@ def _laughs() -> str:
         "port: !!float x\n",
         "port: !!timestamp x\n",
         "[" * 60_000,
+        'x: !!int ""\n',
+        "x: !!bool q\n",
         _laughs(),
         "port: &x 1\nhost: *x\n",
     ],

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -297,6 +298,20 @@ def test_an_endless_body_is_not_taken(info: ServerInfo) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=30) as caller:
         caller.sendall(b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n")
         assert caller.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_body_that_grows_too_large_is_told_so(info: ServerInfo) -> None:
+    port = int(info.url.rsplit(":", 1)[1].removesuffix("/mcp"))
+    known = f"Authorization: Bearer {remote(info, 'track').token}\r\n".encode()
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as caller:
+        caller.sendall(
+            b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n" + known + b"\r\n"
+        )
+        with suppress(ConnectionError):
+            for _ in range(5):
+                caller.sendall(b"100000\r\n" + b" " * 0x100000 + b"\r\n")
+        assert caller.recv(100).startswith(b"HTTP/1.1 413 ")
+    assert "Traceback" not in Path(info.log).read_text()
 
 
 def test_scopes_are_what_a_token_may_do(info: ServerInfo, component: str) -> None:

@@ -96,7 +96,7 @@ def _content(raw: bytes, name: str) -> Content:
         values = None if node is None else loader.construct_document(node)
     except UnicodeDecodeError as error:
         raise InvalidFile(f"{name} cannot be read: {error}") from None
-    except (yaml.YAMLError, ValueError, AttributeError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         where = f"{name}, line {mark.line + 1}" if mark else name
         raise InvalidFile(

@@ -29,7 +29,11 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - its class has no public name
         """Parse what was typed; a session's id may begin as an option does."""
-        ids = [word for word in args if word.startswith("-") and _SESSION_ID.fullmatch(word)]
+        ids = [
+            word
+            for before, word in zip(["", *args], args, strict=False)
+            if word.startswith("-") and _SESSION_ID.fullmatch(word) and not before.startswith("-")
+        ]
         if ids and "--" not in args:
             args = [*(word for word in args if word not in ids), "--", *ids]
         if not ctx.resilient_parsing:

@@ -70,9 +70,9 @@ def list_sessions(limit: int, **filters: str | None) -> tuple[list[dict[str, Any
         place: dict[str, Any] = {}
         while len(records) < limit:
             answer = ask("list_sessions", {**given, **place, "limit": min(limit - len(records), MAX_LIMIT)})
-            records += _part(answer, "sessions", list)
+            records += (found := _part(answer, "sessions", list))
             place = {"cursor": answer.get("next_cursor")}  # which an older server does not give
-            if not place["cursor"]:
+            if not found or not place["cursor"]:
                 return records, False
         return records, True
 

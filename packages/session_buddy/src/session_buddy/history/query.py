@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, NamedTuple, Self, get_args
@@ -38,14 +39,15 @@ class Cursor(NamedTuple):
         Raises:
             InvalidQuery: none did.
         """
-        microseconds, _, session_id = text.partition(".")
-        try:
-            contract.start_time_of(session_id)
-            return cls(_EPOCH + timedelta(microseconds=int(microseconds)), session_id)
-        except (ValueError, OverflowError):
-            raise InvalidQuery("cursor", text, "the next_cursor of an answer") from None
+        found = _CURSOR.fullmatch(text)
+        with suppress(ValueError, OverflowError):
+            if found:
+                contract.start_time_of(found[2])
+                return cls(_EPOCH + timedelta(microseconds=int(found[1])), found[2])
+        raise InvalidQuery("cursor", text, "the next_cursor of an answer")
 
 
+_CURSOR: Final = re.compile(r"([0-9]{1,20})\.(.+)")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 

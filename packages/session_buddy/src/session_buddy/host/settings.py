@@ -174,10 +174,16 @@ def _absolute(path: Path) -> Path:
         path = path.expanduser().absolute()
     except RuntimeError as error:
         raise ConfigurationError(f"database {path}: {error}") from None
-    if "\n" in str(path):
+    if not _can_be_a_path(str(path)):
         raise ConfigurationError(f"database {str(path)!r}: a name of one line is allowed")
     # Behind a link, the database's library would take .. for the folder that holds the link.
     return Path(os.path.realpath(path.parent), path.name) if ".." in path.parts else path
+
+
+def _can_be_a_path(text: str) -> bool:
+    with suppress(UnicodeError):
+        return not {0, 10} & set(os.fsencode(text))
+    return False
 
 
 @dataclass(frozen=True)

@@ -181,6 +181,7 @@ class Writer:
         try:
             job.future.set_result([self._one(arrival) for arrival in job.arrivals])
         except StoreError as error:
+            self.trouble = str(error)
             job.future.set_exception(error)
 
     def _one(self, arrival: Arrival) -> Taken:

@@ -53,10 +53,6 @@ class Authenticator(TokenVerifier):
         return AccessToken(token=token, client_id=caller.subject, scopes=sorted(caller.scopes))
 
 
-class BodyTooLarge(Exception):  # noqa: N818 - reads as the fact it states
-    """A body without an announced size grew past the limit."""
-
-
 class Gate:
     """ASGI: gives requests through the Unix socket this user's token, and bounds every body.
 
@@ -78,55 +74,61 @@ class Gate:
             scope = {**scope, "headers": [*others, (b"authorization", self._token)]}
         # One address, however written. A redirect would lose the token, and https behind a proxy.
         path = scope["path"].rstrip("/") or "/"
-        await self._bounded({**scope, "path": path}, receive, _explaining(send))
+        await self._bounded({**scope, "path": path}, receive, send)
 
     async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if _announced_size(scope) > MAX_BODY_BYTES:
-            await _refuse(send, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE)
-            return
-        seen = 0
+        answer, seen = _Answer(send), 0
 
         async def counted() -> Message:
             nonlocal seen
-            message = await receive()
+            message: Message = {"type": "http.disconnect"} if answer.refused else await receive()
             seen += len(message.get("body", b""))
-            if seen > MAX_BODY_BYTES:
-                raise BodyTooLarge
-            return message
+            if seen <= MAX_BODY_BYTES:
+                return message
+            await answer.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE)
+            return {"type": "http.disconnect"}
 
-        try:
-            await self._app(scope, counted, send)
-        except BodyTooLarge:
-            await _refuse(send, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE)
+        if _announced_size(scope) > MAX_BODY_BYTES:
+            await answer.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE)
+        else:
+            await self._app(scope, counted, answer)
 
 
-def _explaining(send: Send) -> Send:
-    """Say in each refusal for want of a token how to get one; libraries would speak of registration."""
-    refused = False
+class _Answer:
+    """What goes back to a caller: what the application says, until it is refused, which ends it.
 
-    async def explained(message: Message) -> None:
-        nonlocal refused
+    Whoever is refused for want of a token is told how to get one; libraries would speak of registration.
+    """
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._begun = False
+        self.refused = False
+
+    async def __call__(self, message: Message) -> None:
+        """Pass a part of the application's answer on."""
         if message["type"] == "http.response.start" and message["status"] == HTTPStatus.UNAUTHORIZED:
-            refused = True
-            await _refuse(send, HTTPStatus.UNAUTHORIZED, UNAUTHORIZED)
-        elif not refused:
-            await send(message)
+            await self.refuse(HTTPStatus.UNAUTHORIZED, UNAUTHORIZED)
+        elif not self.refused:
+            self._begun = True
+            await self._send(message)
 
-    return explained
+    async def refuse(self, status: int, error: str) -> None:
+        """Answer so, if nothing was answered yet; what comes later is dropped."""
+        begun, self.refused = self._begun or self.refused, True
+        if begun:
+            return
+        body = json.dumps({"error": error}).encode()
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+            (b"www-authenticate", b"Bearer"),
+        ]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
 
 
 def _announced_size(scope: Scope) -> int:
     sizes = [value for name, value in scope["headers"] if name == b"content-length" and value.isdigit()]
     return max(map(int, sizes), default=0)
-
-
-async def _refuse(send: Send, status: int, error: str) -> None:
-    body = json.dumps({"error": error}).encode()
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-        (b"connection", b"close"),
-        (b"www-authenticate", b"Bearer"),
-    ]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

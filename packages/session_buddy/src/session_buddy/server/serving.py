@@ -20,8 +20,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from session_buddy.server.signals import ending
 
-# Without a byte of a request, or with an answer that nobody reads.
+# Without a byte of a request, or of an answer that is read.
 SILENT_SECONDS: Final = 10
+# Between two requests: longer than clients and proxies keep a connection, so that they are who closes it.
+_KEPT_SECONDS: Final = 75
 _GRACE_SECONDS: Final = 3
 # Of the connections that wait, so many are taken at once, each with a descriptor, before any is turned away.
 _TCP_BACKLOG: Final = 64
@@ -50,11 +52,10 @@ class Places:
         self._waiting.pop(connection, None)
 
     def mark(self, connection: "Connection", *, waits: bool) -> None:
-        """Whether a connection waits for its client."""
+        """Whether a connection waits for its client, who was heard of just now."""
+        self._waiting.pop(connection, None)
         if waits:
-            self._waiting.setdefault(connection)
-        else:
-            self._waiting.pop(connection, None)
+            self._waiting[connection] = None
 
 
 class Connection(H11Protocol):
@@ -63,6 +64,8 @@ class Connection(H11Protocol):
     def __init__(self, tcp: Places, unix: Places, **options: Any) -> None:  # noqa: ANN401 - the library's own
         super().__init__(**options)
         self._all = tcp, unix
+        self._unread = 0
+        self._patience = SILENT_SECONDS
         self._silence: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the library has it
@@ -72,7 +75,7 @@ class Connection(H11Protocol):
         # As of the gate: only a Unix socket's own address has no port.
         self._places = tcp if self.server and self.server[1] is not None else unix
         self._places.enter(self)
-        self._wait()
+        self._wait(SILENT_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give the place back."""
@@ -82,12 +85,14 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what a client sends; once it is a whole request, the client waits for us."""
+        self._patience = SILENT_SECONDS
         super().data_received(data)
         self._look()
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
         super().on_response_complete()
+        self._patience = _KEPT_SECONDS
         self._look()
 
     def pause_writing(self) -> None:
@@ -103,16 +108,27 @@ class Connection(H11Protocol):
     def _look(self) -> None:
         cycle: RequestResponseCycle | None = self.cycle
         asked = cycle is not None and not cycle.more_body and not cycle.response_complete
-        waits = self.flow.write_paused or not asked
-        self._places.mark(self, waits=waits)
-        if waits:
-            self._wait()
+        unread = self.transport.get_write_buffer_size()
+        self._places.mark(self, waits=not asked and not unread)
+        if unread:
+            self._wait(SILENT_SECONDS)
+        elif not asked:
+            self._wait(self._patience)
         else:
             self._stop_waiting()
 
-    def _wait(self) -> None:
+    def _wait(self, seconds: float) -> None:
         self._stop_waiting()
-        self._silence = self.loop.call_later(SILENT_SECONDS, self.transport.abort)
+        self._unread = self.transport.get_write_buffer_size()
+        self._silence = self.loop.call_later(seconds, self._end_silence)
+
+    def _end_silence(self) -> None:
+        # Slow is not silent: it reads; or has nothing to read, and we do not read what it sends.
+        unread = self.transport.get_write_buffer_size()
+        if unread < self._unread or (not unread and self.flow.read_paused):
+            self._wait(SILENT_SECONDS)
+        else:
+            self.transport.abort()
 
     def _stop_waiting(self) -> None:
         if self._silence is not None:
@@ -206,6 +222,7 @@ async def answer(
         # Believing a header about where a request comes from is a proxy's business, and we have none.
         proxy_headers=False,
         server_header=False,
+        timeout_keep_alive=_KEPT_SECONDS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
         timeout_notify=1,
     )

@@ -93,7 +93,7 @@ def current_caller() -> Caller:
 
 
 def _refusal(tool: str, reason: str) -> ToolError:
-    reason = visible(reason)
+    reason, tool = visible(reason), visible(tool[:_MAX_WORDS])
     log.info("call refused", tool=tool, reason=reason)
     return ToolError(reason, log_level=logging.INFO)
 
@@ -241,7 +241,7 @@ class OneLine(Middleware):
         try:
             return await call_next(context)
         except NotFoundError:
-            raise _refusal(tool, f"no tool {tool!r}; there are {', '.join(RIGHTS)}") from None
+            raise _refusal(tool, f"no tool {tool[:_MAX_WORDS]!r}; there are {', '.join(RIGHTS)}") from None
         except ValidationError as error:
             cause = error.__cause__
             text = _complaint(cause, tool) if isinstance(cause, PydanticError) else str(error)
@@ -253,7 +253,8 @@ def _complaint(error: PydanticError, tool: str) -> str:
     if first["type"] != "unexpected_keyword_argument":
         return str(invalid_event(error))
     known = [name for name in inspect.signature(getattr(Tools, tool)).parameters if name != "self"]
-    return str(InvalidEvent(str(first["loc"][-1]), first["input"], f"{tool} takes {', '.join(known)}"))
+    takes = f"{tool} takes {', '.join(known) or 'no arguments'}"
+    return str(InvalidEvent(str(first["loc"][-1]), first["input"], takes))
 
 
 def inlined(schema: Any, definitions: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON

@@ -90,7 +90,6 @@ META: Final = "SELECT value FROM meta WHERE key = ?"
 _MARK_GAP: Final = "INSERT INTO meta VALUES ('gap', ?)"
 FORGET_GAP: Final = "DELETE FROM meta WHERE key = 'gap'"
 RENEW: Final = "UPDATE meta SET value = ? WHERE key = 'instance'"
-PROBE: Final = "UPDATE meta SET value = value WHERE key = 'instance'"
 STATUSES: Final = "SELECT session_id, status FROM sessions WHERE status IS NOT NULL"
 MISSING: Final = "SELECT id FROM (SELECT unnest(?) AS id) WHERE id NOT IN (SELECT session_id FROM sessions)"
 # To find them every row has to be read, and the checksum of each block that holds some is compared.
@@ -186,6 +185,13 @@ def gap_of(cursor: Cursor) -> Gap | None:
         return None
     reason, sessions, beside = json.loads(marks[0][0])
     return Gap(reason, tuple(sessions), beside and Path(beside))
+
+
+def probe(cursor: Cursor) -> None:
+    """Write a little, to see whether that can be done; what does not change would not be written."""
+    with transaction(cursor):
+        cursor.execute("DELETE FROM meta WHERE key = 'probe'")
+        cursor.execute("INSERT INTO meta VALUES ('probe', ?)", [datetime.now(UTC).isoformat()])
 
 
 def mark(cursor: Cursor, gap: Gap) -> None:

@@ -79,7 +79,7 @@ class DuckDBStore:
             if beats:
                 sql.touch(writer, beats)
             else:
-                writer.execute(sql.PROBE)
+                sql.probe(writer)
 
     def backup(self, target: Path) -> int:
         """Write the log into the file, and copy that."""
