@@ -137,20 +137,23 @@ def test_who_sends_is_not_pushed_out_by_who_is_silent(info: ServerInfo) -> None:
     strangers = 3 * FILES // 8
     with ExitStack() as stack:
         sender = connected(info, stack)
-        sender.sendall(HEAD + b"Content-Length: 200000\r\n\r\n")
+        known = b"Authorization: Bearer %s\r\n" % issue(SECRET, "ann", ["track"], 600).encode()
+        sender.sendall(HEAD + known + b"Content-Length: 200000\r\n\r\n")
         for _ in range(strangers):
             connected(info, stack)
             sender.sendall(b" " * 500)
         sender.sendall(b" " * (200_000 - strangers * 500))
-        assert sender.recv(100).startswith(b"HTTP/1.1 401 ")
+        assert sender.recv(100).startswith(b"HTTP/1.1 4")
 
 
 def test_a_connection_is_kept_between_two_requests(info: ServerInfo) -> None:
     request, pause = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n", threading.Event()
     with ExitStack() as stack:
         client = connected(info, stack)
-        client.sendall(request)
-        assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
-        pause.wait(SILENT_SECONDS + 1)
-        client.sendall(request)
-        assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
+        for seconds in (SILENT_SECONDS + 1, 0):
+            client.sendall(request)
+            answer = b""
+            while not answer.endswith(b"}"):
+                answer += client.recv(1000)
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            pause.wait(seconds)

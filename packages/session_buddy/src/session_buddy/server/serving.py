@@ -126,7 +126,7 @@ class Connection(H11Protocol):
         # Slow is not silent: it reads; or has nothing to read, and we do not read what it sends.
         unread = self.transport.get_write_buffer_size()
         if unread < self._unread or (not unread and self.flow.read_paused):
-            self._wait(SILENT_SECONDS)
+            self._look()
         else:
             self.transport.abort()
 
