@@ -168,8 +168,12 @@ class World:
 
     def stop_server(self) -> None:
         """Stop the server, if there is one."""
-        self.run("session-buddy", "mcp", "stop", code=None)
-        self._servers = [server for server in self._servers if server.poll() is None]
+        if self.run("session-buddy", "mcp", "stop", code=None).returncode:
+            return
+        # None runs any more; that they ended is reported a moment later.
+        for server in self._servers:
+            server.wait(PATIENCE)
+        self._servers = []
 
     def banner_of(self, child: "pexpect.spawn[str]") -> str:
         """What a shell printed before its first prompt."""
@@ -235,7 +239,10 @@ def eventually(look: Callable[[], Any], seconds: float = PATIENCE) -> Any:
 
 def wait_for_end(pid: int) -> None:
     """Wait until a process is gone, whosever child it is."""
-    handle = os.pidfd_open(pid)
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
     try:
         assert select.select([handle], [], [], PATIENCE)[0], "it still runs"
     finally:
