@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from session_buddy.access import tokens
 from session_buddy.access.callers import Caller, local_caller
+from session_buddy.server.listeners import is_local
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 TOO_LARGE: Final = f"a request carries at most {MAX_BODY_BYTES} bytes"
@@ -54,11 +55,7 @@ class Authenticator(TokenVerifier):
 
 
 class Gate:
-    """ASGI: gives requests through the Unix socket this user's token, and bounds every body.
-
-    A request is local only if its connection's own address has no port, as no TCP connection's has; the
-    peer's address would not do, since a peer that has hung up has none.
-    """
+    """ASGI: gives requests through the Unix socket this user's token, and bounds every body."""
 
     def __init__(self, app: ASGIApp, local_token: str) -> None:
         self._app = app
@@ -69,7 +66,7 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if (scope.get("server") or (None, 0))[1] is None:
+        if is_local(scope.get("server")):
             others = [(name, value) for name, value in scope["headers"] if name != b"authorization"]
             scope = {**scope, "headers": [*others, (b"authorization", self._token)]}
         # One address, however written. A redirect would lose the token, and https behind a proxy.

@@ -35,6 +35,14 @@ def open_tcp(host: str, port: int) -> socket.socket:
     return listener
 
 
+def is_local(address: tuple[str, int | None] | None) -> bool:
+    """Whether a connection came through the Unix socket, which its own address tells: it has no port.
+
+    The peer's address would not do, since a peer that has hung up has none.
+    """
+    return address is not None and address[1] is None
+
+
 def _refused(host: str, port: int, error: OSError) -> ConfigurationError:
     if error.errno == errno.EADDRINUSE:
         pid = listener_on(port)

@@ -18,6 +18,7 @@ from anyio import to_thread
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from session_buddy.server.listeners import is_local
 from session_buddy.server.signals import ending
 
 # Without a byte of a request, or of an answer that is read.
@@ -72,8 +73,7 @@ class Connection(H11Protocol):
         """Take a place."""
         super().connection_made(transport)
         tcp, unix = self._all
-        # As of the gate: only a Unix socket's own address has no port.
-        self._places = tcp if self.server and self.server[1] is not None else unix
+        self._places = unix if is_local(self.server) else tcp
         self._places.enter(self)
         self._wait(SILENT_SECONDS)
 
@@ -136,11 +136,12 @@ class Connection(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """Ends quietly: the library's would raise the signal again and so end the process by it.
+    """Answers at the Unix socket that :meth:`serve` is given, and at a port.
+
+    Ends quietly: the library's would raise the signal again and so end the process by it.
 
     Args:
-        config: the library's.
-        protocol: makes a connection of what the library knows.
+        app: what answers.
         tcp: the listener that strangers can reach.
         ready: called once requests are answered.
         renew: called every second; may give another Unix socket to listen at.
@@ -148,19 +149,33 @@ class Server(uvicorn.Server):
 
     def __init__(
         self,
-        config: uvicorn.Config,
-        protocol: Callable[..., Connection],
+        app: ASGIApp,
         tcp: socket.socket,
         ready: Callable[[], None],
         renew: Callable[[], socket.socket | None],
     ) -> None:
+        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._protocol = partial(Connection, Places(files // 8), Places(files // 4))
+        config = uvicorn.Config(
+            app,
+            http=self._protocol,  # type: ignore[arg-type]  # called as a class is
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            # Believing a header about where a request comes from is a proxy's business, and we have none.
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=_KEPT_SECONDS,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+            callback_notify=self._check_published,
+            timeout_notify=1,
+        )
         super().__init__(config)
-        self._protocol = protocol
         self._tcp = tcp
         self._ready = ready
         self._renew = renew
         self._renewal: asyncio.Task[None] | None = None
-        config.callback_notify = self._check_published
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen at the Unix socket, then at the port."""
@@ -200,30 +215,3 @@ class Server(uvicorn.Server):
         # A closing terminal may send SIGHUP twice.
         self.force_exit = self.should_exit and number != signal.SIGHUP
         self.should_exit = True
-
-
-async def answer(
-    app: ASGIApp,
-    unix: socket.socket,
-    tcp: socket.socket,
-    ready: Callable[[], None],
-    renew: Callable[[], socket.socket | None],
-) -> None:
-    """Answer at both listeners until a signal says to stop; arguments as of :class:`Server`."""
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    protocol: Any = partial(Connection, Places(files // 8), Places(files // 4))
-    config = uvicorn.Config(
-        app,
-        http=protocol,
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        # Believing a header about where a request comes from is a proxy's business, and we have none.
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=_KEPT_SECONDS,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
-        timeout_notify=1,
-    )
-    await Server(config, protocol, tcp, ready, renew).serve(sockets=[unix])

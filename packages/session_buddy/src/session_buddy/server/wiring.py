@@ -88,7 +88,7 @@ def _prepare_process() -> None:
     for name in [name for name in os.environ if name.upper().startswith("FASTMCP_")]:
         del os.environ[name]
     os.environ.update(FASTMCP_LOG_ENABLED="false", FASTMCP_ENV_FILE=os.devnull)
-    # Idle connections of strangers must not use up what the Unix socket's listener needs.
+    # Each connection takes a descriptor.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = _MANY_FILES if hard == resource.RLIM_INFINITY else hard
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
@@ -110,7 +110,7 @@ def _run(
     from session_buddy.server.listeners import open_tcp, open_unix
     from session_buddy.server.publication import Publication
     from session_buddy.server.register import Register
-    from session_buddy.server.serving import answer
+    from session_buddy.server.serving import Server
     from session_buddy.store import open_known
 
     authenticator = Authenticator(accepted_secrets(settings, paths))
@@ -165,7 +165,8 @@ def _run(
     # Whoever wants the database waits until it is closed.
     stack.callback(lambda: our_turn.enter_context(turn(paths, 0)))
     stack.callback(signals.ignore)
-    anyio.run(answer, Gate(app, authenticator.local_token), unix, tcp, ready, publication.renew)
+    server = Server(Gate(app, authenticator.local_token), tcp, ready, publication.renew)
+    anyio.run(server.serve, [unix])
 
 
 def _sweep(store: "Store", writer: "Writer", paths: Paths, keeper: Keeper) -> bool:

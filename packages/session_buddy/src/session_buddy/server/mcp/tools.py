@@ -258,7 +258,10 @@ def _complaint(error: PydanticError, tool: str) -> str:
 
 
 def inlined(schema: Any, definitions: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - JSON
-    """A JSON schema without references, which many clients do not follow; no type of ours contains itself."""
+    """A JSON schema without references, which many clients do not follow; no type of ours contains itself.
+
+    The library's own way, ``dereference_refs``, loads an HTTP client for it: 0.04 s of each start.
+    """
     if isinstance(schema, list):
         return [inlined(one, definitions) for one in schema]
     if not isinstance(schema, dict):
