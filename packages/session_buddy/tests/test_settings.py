@@ -9,6 +9,7 @@ import pytest
 import yaml
 from pydantic import SecretStr
 
+from session_buddy.client.ask import names_database
 from session_buddy.errors import ConfigurationError
 from session_buddy.host import variables
 from session_buddy.host.settings import FOLDER_KEYS, BackupSettings, Settings, load_settings
@@ -390,6 +391,7 @@ def test_what_is_no_file_is_named_and_not_waited_for(home: Path, where: str, mak
         ConfigurationError, match=rf"^{path} cannot be read: (it is no regular file|Is a dir)"
     ):
         load_settings()
+    assert not names_database()
 
 
 def test_a_settings_file_has_a_size(home: Path) -> None:

@@ -16,6 +16,7 @@ from reprlib import repr  # noqa: A004 - a line for a person holds no whole file
 from typing import Any, Final
 
 from mahavishnu.errors import SettingsError
+from oneiric.settings_file import InvalidFile, read
 
 PREFIX: Final = "MAHAVISHNU_"
 PROJECT_FILE: Final = Path("settings/mahavishnu.yaml")
@@ -175,16 +176,13 @@ def _from_environment(environ: Mapping[str, str]) -> Layer:
 
 def _from_file(path: Path, name: str, *, own: bool) -> Layer:
     try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return Layer(Place(name), {})
-    except OSError:
-        pass  # reading it says why
-    from oneiric import settings_file  # its YAML takes 0.02 s that a shell without a file need not pay
+        raw = read(path, name, own=own)
+        if raw is None:
+            return Layer(Place(name), {})
+        from oneiric.settings_yaml import parse  # 0.02 s that a shell without a file need not pay
 
-    try:
-        content = settings_file.read(path, name, own=own) or settings_file.Content({}, {})
-    except settings_file.InvalidFile as error:
+        content = parse(raw, name)
+    except InvalidFile as error:
         raise SettingsError(str(error)) from None
     place = Place(name, content.lines)
     shared = name == str(LOCAL_FILE)

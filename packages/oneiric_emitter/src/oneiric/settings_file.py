@@ -1,37 +1,21 @@
-"""A settings file: a small YAML file that may lie in anybody's clone, and costs little whatever it holds.
+"""A settings file as it lies there, maybe in anybody's clone: read without waiting, and never much of it.
 
-Its own extra, ``oneiric[settings]``: the emitter reads none.
+What is in it, :mod:`oneiric.settings_yaml` says.
 """
 
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
-
-import yaml
+from typing import Final
 
 MAX_BYTES: Final = 64 * 1024
-MAX_DEPTH: Final = 8
 
 
 class InvalidFile(ValueError):  # noqa: N818 - reads as the fact it states
     """The file cannot be read, or holds no settings; where, and what is allowed there."""
 
 
-class Content(NamedTuple):
-    """What a file holds.
-
-    Attributes:
-        values: by key, which is always text; of a section, again by key.
-        lines: the line of each, from 1: ``("port",)`` or ``("backup", "keep")``.
-    """
-
-    values: dict[str, Any]
-    lines: dict[tuple[str, ...], int]
-
-
-def read(path: Path, name: str | None = None, *, own: bool = False) -> Content | None:
+def read(path: Path, name: str | None = None, *, own: bool = False) -> bytes | None:
     """Read a settings file.
 
     Args:
@@ -43,7 +27,7 @@ def read(path: Path, name: str | None = None, *, own: bool = False) -> Content |
         ``None`` where there is none, or none of this user's.
 
     Raises:
-        InvalidFile: it cannot be read, is no regular file, larger than 64 KiB, or no YAML of plain sections.
+        InvalidFile: it cannot be read, is no regular file, or larger than 64 KiB.
     """
     name = name or str(path)
     if own and not _is_own(path):
@@ -59,7 +43,7 @@ def read(path: Path, name: str | None = None, *, own: bool = False) -> Content |
         raise InvalidFile(f"{name} cannot be read: {error.strerror}") from None
     if len(raw) > MAX_BYTES:
         raise InvalidFile(f"{name} cannot be read: {MAX_BYTES} bytes are allowed")
-    return _content(raw, name)
+    return raw
 
 
 def _is_own(path: Path) -> bool:
@@ -72,49 +56,3 @@ def _is_own(path: Path) -> bool:
 def _without_waiting(path: str, flags: int) -> int:
     # A FIFO would keep its reader waiting for somebody who writes.
     return os.open(path, flags | os.O_NONBLOCK)
-
-
-class _Loader(yaml.SafeLoader):
-    """Plain values only: an alias may make a few hundred bytes a million values."""
-
-    depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        self.depth += 1
-        if self.check_event(yaml.AliasEvent) or self.depth > MAX_DEPTH:
-            problem = f"an alias, or more than {MAX_DEPTH} levels"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=self.get_mark())
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-
-def _content(raw: bytes, name: str) -> Content:
-    try:
-        loader = _Loader(raw.decode())
-        node = loader.get_single_node()
-        values = None if node is None else loader.construct_document(node)
-    except UnicodeDecodeError as error:
-        raise InvalidFile(f"{name} cannot be read: {error}") from None
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-        where = f"{name}, line {mark.line + 1}" if mark else name
-        raise InvalidFile(
-            f"{where}: not valid YAML: {problem or 'broken'}; lines like `key: value` are allowed"
-        ) from None
-    if not isinstance(values, dict | None):
-        raise InvalidFile(f"{name}: lines like `key: value` are allowed, not a {type(values).__name__}")
-    return Content({key: _keyed(value) for key, value in _keyed(values or {}).items()}, dict(_lines(node)))
-
-
-def _keyed(value: Any) -> Any:  # noqa: ANN401 - whatever a file holds
-    """A section with texts as its keys, which may be numbers in a file; anything else as it is."""
-    return {str(key): inner for key, inner in value.items()} if isinstance(value, dict) else value
-
-
-def _lines(node: yaml.Node | None, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], int]]:
-    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
-        path = (*above, str(key.value))
-        yield path, key.start_mark.line + 1
-        if not above:
-            yield from _lines(value, path)

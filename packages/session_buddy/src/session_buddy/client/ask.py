@@ -12,6 +12,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
+from oneiric import settings_file
 from oneiric.config import InvalidEndpoint, named_endpoint
 from oneiric.paths import user_paths
 from oneiric.transport import (
@@ -253,10 +254,10 @@ def names_database() -> bool:
     if any(os.environ.get(name) for name in DATABASE):
         return True
     try:
-        text = (user_paths().config / APP / f"{APP}.yaml").read_text(errors="replace")
-    except OSError:
+        raw = settings_file.read(user_paths().config / APP / f"{APP}.yaml") or b""
+    except settings_file.InvalidFile:
         return False
-    return "db_path" in text or "storage_url" in text
+    return b"db_path" in raw or b"storage_url" in raw
 
 
 def named_server() -> Endpoint | None:

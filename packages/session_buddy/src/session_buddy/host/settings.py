@@ -24,6 +24,7 @@ from pydantic_settings.sources import EnvSettingsSource
 from oneiric import settings_file
 from oneiric.contract import DEFAULT_HEARTBEAT_SECONDS, DEFAULT_LEASE_SECONDS, LEASE_BEATS
 from oneiric.paths import Paths, user_paths
+from oneiric.settings_yaml import parse
 from session_buddy.errors import ConfigurationError
 from session_buddy.host.histories import own
 from session_buddy.host.places import APP, working_folder
@@ -274,11 +275,12 @@ def _file_layers(folder: Path) -> list[_Layer]:
 def _read(path: Path, only: frozenset[str] | None = None, *, shared: bool = False) -> _Layer | None:
     """A settings file as a layer, ``None`` if there is none to read; ``shared`` with other applications."""
     try:
-        content = settings_file.read(path, own=only is not None)
+        raw = settings_file.read(path, own=only is not None)
+        if raw is None:
+            return None
+        content = parse(raw, str(path))
     except settings_file.InvalidFile as error:
         raise ConfigurationError(str(error)) from None
-    if content is None:
-        return None
     layer = _Layer(str(path), content.values, content.lines)
     known = {key: value for key, value in layer.values.items() if _is_known(layer, key, shared=shared)}
     for key in known:
