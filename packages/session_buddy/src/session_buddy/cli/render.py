@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Literal, TextIO
 
 from oneiric.visible import visible
@@ -29,11 +29,10 @@ ROW_FIELDS: Final = (
 _GAP: Final = 2
 
 
-def _for_programs(form: Format | None, stream: TextIO) -> bool:
-    """Whether values go out as they are; JSON and CSV are UTF-8 then, whatever a terminal would show."""
+def _speak_utf_8(form: Format | None, stream: TextIO) -> None:
+    """What programs read is UTF-8, whatever the terminal's encoding is."""
     if form in ("json", "ndjson", "csv") and isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(encoding="utf-8")
-    return form == "csv" and not stream.isatty()
 
 
 def write_rows(
@@ -47,6 +46,7 @@ def write_rows(
         stream: where; asked whether it is a terminal and how wide.
         fields: the columns, in order, where the records are no sessions.
     """
+    _speak_utf_8(form, stream)
     as_table = form == "table" or (form is None and stream.isatty())
     if as_table and fields:
         stream.writelines(_table(records, fields))
@@ -55,23 +55,22 @@ def write_rows(
 
         table.write_rows(records, stream)
     else:
-        stream.write("".join(_lines(records, form, fields, raw=_for_programs(form, stream))))
+        stream.write("".join(_lines(records, form, stream, fields)))
 
 
 def write_record(record: Record, form: Format | None, stream: TextIO) -> None:
     """Write every field of one session record to ``stream``; ``form`` as in :func:`write_rows`."""
+    _speak_utf_8(form, stream)
     if form == "table" or (form is None and stream.isatty()):
         from session_buddy.cli import table  # Rich costs 50 ms that pipes need not pay
 
         table.write_record(record, stream)
-        return
-    raw = _for_programs(form, stream)
-    if form is None:
+    elif form is None:
         stream.write("".join(f"{shown(key)}\t{shown(value)}\n" for key, value in flatten(record)))
     elif form == "json":
         stream.write(as_json(record, indent=2) + "\n")
     else:
-        stream.write("".join(_lines([record], form, raw=raw)))
+        stream.write("".join(_lines([record], form, stream)))
 
 
 def _table(records: Sequence[Record], fields: Sequence[str]) -> Iterator[str]:
@@ -83,25 +82,26 @@ def _table(records: Sequence[Record], fields: Sequence[str]) -> Iterator[str]:
 
 
 def _lines(
-    records: Sequence[Record], form: Format | None, fields: Sequence[str] = (), *, raw: bool
+    records: Sequence[Record], form: Format | None, stream: TextIO, fields: Sequence[str] = ()
 ) -> Iterator[str]:
     if form == "json":
         yield as_json(records, indent=2) + "\n"
     elif form == "ndjson":
         yield from (f"{as_json(record)}\n" for record in records)
     elif form == "csv":
-        yield _csv(records, fields or list(SessionRecord.__annotations__), raw=raw)
+        # A program is given values as they are, a terminal what can be seen.
+        cell = (lambda value: visible(_csv_cell(value))) if stream.isatty() else _csv_cell
+        yield _csv(records, fields or list(SessionRecord.__annotations__), cell)
     else:
         columns = fields or ROW_FIELDS
         yield from ("\t".join(shown(record.get(name)) for name in columns) + "\n" for record in records)
 
 
-def _csv(records: Sequence[Record], fields: Sequence[str], *, raw: bool) -> str:
+def _csv(records: Sequence[Record], fields: Sequence[str], cell: Callable[[object], str]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(fields)
-    rows = ([_csv_cell(record.get(name)) for name in fields] for record in records)
-    writer.writerows(rows if raw else ([visible(cell) for cell in row] for row in rows))
+    writer.writerows([cell(record.get(name)) for name in fields] for record in records)
     return text.getvalue()
 
 
