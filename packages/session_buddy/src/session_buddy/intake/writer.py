@@ -1,8 +1,9 @@
 """The one thread that writes: what waits goes into one transaction, and is acknowledged after its commit."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Final, Self, TypeVar
@@ -160,7 +161,6 @@ class Writer:
             taken = self._ingest([arrival for job in jobs for arrival in job.arrivals])
         except StoreUnavailable as error:
             log.warning("nothing could be written", reason=str(error), callers=len(jobs))
-            self.trouble = str(error)
             for job in jobs:
                 job.future.set_exception(error)
         except Exception:
@@ -172,7 +172,6 @@ class Writer:
                 self._write([job])
         else:
             results = iter(taken)
-            self.trouble = None
             log.debug("written", events=len(taken), callers=len(jobs))
             for job in jobs:
                 job.future.set_result([next(results) for _ in job.arrivals])
@@ -181,7 +180,6 @@ class Writer:
         try:
             job.future.set_result([self._one(arrival) for arrival in job.arrivals])
         except StoreError as error:
-            self.trouble = str(error)
             job.future.set_exception(error)
 
     def _one(self, arrival: Arrival) -> Taken:
@@ -204,12 +202,23 @@ class Writer:
         beats = self._presence.unwritten({arrival.session_id for arrival in arrivals})
         ahead = [_arrival_of(beat) for beat in beats]
         try:
-            taken = self._store.ingest([*ahead, *arrivals])[len(ahead) :]
+            with self._noting_trouble():
+                taken = self._store.ingest([*ahead, *arrivals])[len(ahead) :]
         except BaseException:
             self._presence.still_unwritten(beats)
             raise
         self._inform_presence(taken)
         return taken
+
+    @contextmanager
+    def _noting_trouble(self) -> Iterator[None]:
+        """What becomes of a write, as far as it is not the fault of what is written."""
+        try:
+            yield
+        except (StoreUnavailable, MemoryError, OSError) as error:
+            self.trouble = str(error) or repr(error)
+            raise
+        self.trouble = None
 
     def _inform_presence(self, taken: Sequence[Taken]) -> None:
         rows = {one.session_id: one.row for one in taken if one.row is not None}
@@ -223,17 +232,16 @@ class Writer:
             log.exception("late heartbeats could not be written", sessions=len(late))
 
     def _write_beats(self, actions: Sequence[_Action]) -> None:
-        beats = self._presence.unwritten()
+        beats, known = self._presence.unwritten(), self.trouble
         try:
-            self._store.touch(beats)
+            with self._noting_trouble():
+                self._store.touch(beats)
         except Exception as error:
-            if self.trouble != str(error):
+            if known != str(error):
                 log.exception("heartbeats could not be written", sessions=len(beats))
-            self.trouble = str(error)
             self._presence.still_unwritten(beats)
             _finish(actions, error)
         else:
-            self.trouble = None
             _finish(actions, None)
         self._flushed_at = self._clock()
 
