@@ -84,13 +84,13 @@ def restore(url: str, name: str, paths: Paths, now: datetime) -> Restored:
             log.warning("Nothing is taken in from the journals: your own history is %s.", file_of(own(paths)))
         sessions = _sessions_in(backup)
         before, named, unknown = _held(url, database)
-        aside = _put_in_place(backup, database, {**dict.fromkeys(named), **before})
+        held: dict[str, Status | None] = {**dict.fromkeys(named), **before}
+        aside = _put_in_place(backup, database, held)
         try:
             with closing(open_known(url, paths) if ours else open_store(url)) as store:
                 if ours:
                     losses.bring_back(store, store.ingest, paths, now)
-                held = list({*before, *named})
-                lost = losses.count(store, held, aside, before) if aside and not unknown else None
+                lost = losses.count(store, list(held), aside, before) if aside and not unknown else None
                 back = len(store.statuses()) - sessions
                 if ours:
                     store.forget_gap()
