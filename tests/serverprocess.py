@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final, Self
 
 from oneiric.paths import user_paths
@@ -21,6 +22,21 @@ try:
 except SessionBuddyError as error:
     sys.exit(f"{type(error).__name__}: {error}")
 """
+
+
+def environ_in(home: Path, **settings: str) -> dict[str, str]:
+    """The environment of a user whose folders are all below ``home``, for a server of several tests."""
+    run = home / "run"
+    run.mkdir(mode=0o700)
+    folders = {f"XDG_{name}_HOME": str(home / name.lower()) for name in ("DATA", "CONFIG", "STATE")}
+    environ = {"HOME": str(home), "XDG_RUNTIME_DIR": str(run), "SESSION_BUDDY_PORT": "0"} | folders | settings
+    assert user_paths(environ).socket.is_relative_to(run)
+    return environ
+
+
+def port_of(info: ServerInfo) -> int:
+    """The port that a server listens on."""
+    return int(info.url.rsplit(":", 1)[1].removesuffix("/mcp"))
 
 
 class ServerProcess:

@@ -16,7 +16,7 @@ from oneiric.transport import Endpoint, ServerInfo, call_tool
 from session_buddy.access.tokens import issue
 from session_buddy.server.serving import SILENT_SECONDS
 from tests.samples import start_event
-from tests.serverprocess import ServerProcess
+from tests.serverprocess import ServerProcess, environ_in, port_of
 
 FILES = 1024
 SILENT = 1500
@@ -34,18 +34,13 @@ def _many_files() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def info(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerInfo]:
-    home = tmp_path_factory.mktemp("home")
-    (home / "run").mkdir(mode=0o700)
-    folders = {f"XDG_{name}_HOME": str(home / name.lower()) for name in ("DATA", "CONFIG", "STATE")}
-    settings = {"SESSION_BUDDY_PORT": "0", "SESSION_BUDDY_SECRET": SECRET}
-    environ = {"HOME": str(home), "XDG_RUNTIME_DIR": str(home / "run")} | folders | settings
+    environ = environ_in(tmp_path_factory.mktemp("home"), SESSION_BUDDY_SECRET=SECRET)
     with ServerProcess(environ, files=FILES) as server:
         yield server.until_up()
 
 
 def connected(info: ServerInfo, stack: ExitStack) -> socket.socket:
-    port = int(info.url.rsplit(":", 1)[1].removesuffix("/mcp"))
-    return stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
+    return stack.enter_context(socket.create_connection(("127.0.0.1", port_of(info)), timeout=60))
 
 
 def closed(connections: list[socket.socket]) -> int:

@@ -21,29 +21,22 @@ import anyio
 import pytest
 
 from oneiric import facts
-from oneiric.paths import user_paths
 from oneiric.transport import CallRefused, Endpoint, ServerInfo, Unauthorized, call_tool
 from session_buddy.access.callers import RIGHTS, Scope
 from session_buddy.access.tokens import issue
 from tests.samples import end_event, heartbeat_event, session_id_of, start_event
-from tests.serverprocess import ServerProcess
+from tests.serverprocess import ServerProcess, environ_in, port_of
 
 SECRET = "tests-only-" + uuid.uuid4().hex
 
 
 @pytest.fixture(scope="module")
 def info(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerInfo]:
-    home = tmp_path_factory.mktemp("home")
-    run = home / "run"
-    run.mkdir(mode=0o700)
-    folders = {f"XDG_{name}_HOME": str(home / name.lower()) for name in ("DATA", "CONFIG", "STATE")}
-    settings = {
-        "SESSION_BUDDY_PORT": "0",
-        "SESSION_BUDDY_SECRET": SECRET,
-        "SESSION_BUDDY_ALLOWED_HOSTS": "http://Buddy.example.:8678/",
-    }
-    environ = {"HOME": str(home), "XDG_RUNTIME_DIR": str(run)} | folders | settings
-    assert user_paths(environ).socket.is_relative_to(run)
+    environ = environ_in(
+        tmp_path_factory.mktemp("home"),
+        SESSION_BUDDY_SECRET=SECRET,
+        SESSION_BUDDY_ALLOWED_HOSTS="http://Buddy.example.:8678/",
+    )
     with ServerProcess(environ) as server:
         yield server.until_up()
 
@@ -277,9 +270,8 @@ def test_a_caller_who_hangs_up_at_once_is_not_taken_for_local(
         "Accept: application/json, text/event-stream",
         f"Content-Length: {len(body)}",
     ]
-    port = int(info.url.rsplit(":", 1)[1].removesuffix("/mcp"))
     for _ in range(20):
-        with socket.create_connection(("127.0.0.1", port)) as caller:
+        with socket.create_connection(("127.0.0.1", port_of(info))) as caller:
             caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
             caller.sendall("\r\n".join([*lines, "", body]).encode())
     assert local("list_sessions", component=component)["sessions"] == []
@@ -294,16 +286,14 @@ def test_a_foreign_origin_is_turned_away_and_an_allowed_host_is_not(info: Server
 
 
 def test_an_endless_body_is_not_taken(info: ServerInfo) -> None:
-    port = int(info.url.rsplit(":", 1)[1].removesuffix("/mcp"))
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as caller:
+    with socket.create_connection(("127.0.0.1", port_of(info)), timeout=30) as caller:
         caller.sendall(b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n")
         assert caller.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
 def test_a_body_that_grows_too_large_is_told_so(info: ServerInfo) -> None:
-    port = int(info.url.rsplit(":", 1)[1].removesuffix("/mcp"))
     known = f"Authorization: Bearer {remote(info, 'track').token}\r\n".encode()
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as caller:
+    with socket.create_connection(("127.0.0.1", port_of(info)), timeout=30) as caller:
         caller.sendall(
             b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n" + known + b"\r\n"
         )
