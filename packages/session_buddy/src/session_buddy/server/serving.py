@@ -109,7 +109,8 @@ class Connection(H11Protocol):
         cycle: RequestResponseCycle | None = self.cycle
         asked = cycle is not None and not cycle.more_body and not cycle.response_complete
         unread = self.transport.get_write_buffer_size()
-        self._places.mark(self, waits=not asked and not unread)
+        # While we do not read, what it sends waits for us.
+        self._places.mark(self, waits=not (asked or unread or self.flow.read_paused))
         if unread:
             self._wait(SILENT_SECONDS)
         elif not asked:
