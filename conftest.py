@@ -1,9 +1,11 @@
 """What every test starts from."""
 
+import faulthandler
 import os
 import signal
+import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any, Final
 
@@ -11,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 _LONGEST: Final = "test_faults.py"
+_TEARDOWN_SECONDS: Final = 150
 
 # Under nohup, or in the background of a script, children would inherit that they ignore these two: a closed
 # terminal would end nobody, and Ctrl-C interrupt nobody.
@@ -57,6 +60,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = _left_out([item for item in items if item.get_closest_marker("sampled")])
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None, None, None]:
+    """End the process, and say where it was, if this hangs: a test's own time may be over by then."""
+    faulthandler.dump_traceback_later(_TEARDOWN_SECONDS, exit=True, file=sys.__stderr__)
+    yield
+    faulthandler.cancel_dump_traceback_later()
 
 
 def _left_out(sampled: list[pytest.Item]) -> list[pytest.Item]:

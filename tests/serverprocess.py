@@ -89,5 +89,5 @@ class ServerProcess:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send it a signal and wait; returns its exit status."""
         self.process.send_signal(number)
-        self.process.communicate()
+        self.process.communicate(timeout=60)
         return self.process.returncode

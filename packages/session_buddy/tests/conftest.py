@@ -116,7 +116,7 @@ def start(paths: Paths, port: int) -> Iterator[Callable[..., ServerInfo]]:
     yield start
     stopping.stop(paths)
     for child in children:
-        child.wait()
+        child.wait(60)
 
 
 @pytest.fixture
