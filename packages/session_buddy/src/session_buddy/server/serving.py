@@ -31,29 +31,36 @@ _TCP_BACKLOG: Final = 64
 
 
 class Places:
-    """The connections that one listener may have; who brings no request makes way for who comes later."""
+    """The connections that one listener may have; who brings no request makes way for who comes later.
+
+    Of those who have sent nothing yet and those who have, the group that is larger makes way: a crowd of
+    strangers does not push out who is in the middle of a request, however fast they come.
+    """
 
     def __init__(self, number: int) -> None:
         self._free = number
+        self._silent: dict[Connection, None] = {}
         self._waiting: dict[Connection, None] = {}
 
     def enter(self, connection: "Connection") -> None:
         """Take a place, or turn somebody away."""
         self._free -= 1
-        self._waiting[connection] = None
+        self._silent[connection] = None
         if self._free < 0:
             # With no others that wait, it is the one that came.
-            longest = next(iter(self._waiting))
-            del self._waiting[longest]
+            crowd = max(self._waiting, self._silent, key=len)
+            longest = next(iter(crowd))
+            del crowd[longest]
             longest.transport.abort()
 
     def leave(self, connection: "Connection") -> None:
         """Give the place back."""
         self._free += 1
-        self._waiting.pop(connection, None)
+        self.mark(connection, waits=False)
 
     def mark(self, connection: "Connection", *, waits: bool) -> None:
         """Whether a connection waits for its client, who was heard of just now."""
+        self._silent.pop(connection, None)
         self._waiting.pop(connection, None)
         if waits:
             self._waiting[connection] = None
