@@ -21,6 +21,7 @@ import psutil
 
 from oneiric.testing import start_event
 from session_buddy.access.callers import local_caller
+from session_buddy.intake.exits import Exits
 from session_buddy.intake.liveness import Watch
 from session_buddy.intake.presence import CALLS_PER_SECOND, Presence
 from session_buddy.intake.writer import FLUSH_SECONDS, Writer
@@ -91,11 +92,13 @@ class Fleet:
         self._watch = Watch(
             presence,
             writer.ingest,
-            lambda: True,
+            lambda _: None,
+            lambda: None,
+            Exits(SESSIONS),
             clock=clock,
             now=clock.now,
         )
-        self._due: defaultdict[int, list[list[str]]] = defaultdict(list)
+        self._due: defaultdict[int, list[tuple[int, list[str]]]] = defaultdict(list)
         self.pace = 0.0
         self.beats = 0
         self.written = 0.0
@@ -105,16 +108,17 @@ class Fleet:
         for _ in range(SESSIONS // CALLS_PER_SECOND):
             now = self._clock.now().isoformat()
             starts = [start_event(event_id=str(uuid.uuid4()), timestamp=now) for _ in range(CALLS_PER_SECOND)]
-            await self._track(starts)
+            await self._track(starts, self._clock.seconds)
             await self.second()
 
     async def second(self) -> None:
         """One second of heartbeats; the state is written, and the live looked after, every half minute."""
         now = self._clock.now().isoformat()
         activity = {"commands": self._clock.seconds, "errors": 0, "last_activity": now}
-        for group in self._due.pop(self._clock.seconds, []):
-            beat = {"event_type": "session_heartbeat", "timestamp": now, "activity": activity}
-            await self._track([{**beat, "session_id": session_id} for session_id in group])
+        for began, group in self._due.pop(self._clock.seconds, []):
+            beat: dict[str, Any] = {"event_type": "session_heartbeat", "timestamp": now, "activity": activity}
+            beat["elapsed_seconds"] = float(self._clock.seconds - began)
+            await self._track([{**beat, "session_id": session_id} for session_id in group], began)
             self.beats += len(group)
         self._clock.seconds += 1
         if self._clock.seconds % FLUSH_SECONDS == 0:
@@ -123,14 +127,14 @@ class Fleet:
             self.written += time.perf_counter() - begun
             self._watch.look()
 
-    async def _track(self, events: list[dict[str, Any]]) -> None:
+    async def _track(self, events: list[dict[str, Any]], began: int) -> None:
         answer = await self._register.track(events, local_caller())
         refused = [result for result in answer["results"] if result["status"] != "stored"]
         if refused:
             raise RuntimeError(f"{len(refused)} of {len(events)} events were not stored: {refused[0]}")
         self.pace = answer["next_heartbeat_seconds"]
         group = [str(result["session_id"]) for result in answer["results"]]
-        self._due[self._clock.seconds + math.ceil(self.pace)].append(group)
+        self._due[self._clock.seconds + math.ceil(self.pace)].append((began, group))
 
 
 async def live_through(folder: Path, hours: int) -> Day:

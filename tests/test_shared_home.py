@@ -191,7 +191,7 @@ def test_one_user_on_two_machines_with_one_home(world: World, place: str) -> Non
         world.start_server()
     expected = {
         "a-ended": ("ended", "exit"),
-        "a-killed": ("crashed", "outbox_recovered"),
+        "a-killed": ("crashed", "process_gone"),
         "b-ended": ("ended", "exit"),
         "b-ended-too": ("ended", "exit"),
     }

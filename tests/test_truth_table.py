@@ -13,6 +13,7 @@ import pexpect
 import pytest
 
 from oneiric.transport import call_tool
+from session_buddy.intake.liveness import SWEEP_SECONDS
 from tests.world import PATIENCE, World, eventually
 
 REPL = ["-q", "-i", "-c", "import oneiric; e = oneiric.install('shop')"]
@@ -152,10 +153,10 @@ ROWS = (
         15,
     ),
     Row("terminal closed", prompt(dies_of(signal.SIGHUP)), "ended", "sighup", "emitter", None, 1),
-    Row("SIGTERM in a script", code("os.kill(os.getpid(), 15)"), "crashed", "outbox_recovered", "outbox"),
-    Row("SIGKILL", code("os.kill(os.getpid(), 9)"), "crashed", "outbox_recovered", "outbox"),
-    Row("SIGSEGV", code("os.kill(os.getpid(), signal.SIGSEGV)"), "crashed", "outbox_recovered", "outbox"),
-    Row("os._exit(4)", code("os._exit(4)"), "crashed", "outbox_recovered", "outbox"),
+    Row("SIGTERM in a script", code("os.kill(os.getpid(), 15)"), "crashed", "process_gone", "liveness"),
+    Row("SIGKILL", code("os.kill(os.getpid(), 9)"), "crashed", "process_gone", "liveness"),
+    Row("SIGSEGV", code("os.kill(os.getpid(), signal.SIGSEGV)"), "crashed", "process_gone", "liveness"),
+    Row("os._exit(4)", code("os._exit(4)"), "crashed", "process_gone", "liveness"),
 )
 
 
@@ -172,10 +173,13 @@ def test_an_end_is_told_as_it_was(place: World, row: Row) -> None:
     row.end(place)
     (session,) = eventually(lambda: [one for one in place.sessions() if one["status"] != "active"])
     told = {name: session[name] for name in ("status", "exit_reason", "detected_by", "exit_code", "signal")}
+    # By a server that had heard of it, else by who looked next.
+    found = session["detected_by"] if row.detected_by == "liveness" else row.detected_by
+    assert found in {row.detected_by, "outbox"}
     assert told == {
         "status": row.status,
         "exit_reason": row.exit_reason,
-        "detected_by": row.detected_by,
+        "detected_by": found,
         "exit_code": row.exit_code,
         "signal": row.signal,
     }
@@ -257,9 +261,9 @@ class Stopped:
 
     @property
     def outlived_its_lease(self) -> bool:
-        """Whether it was silent for a lease, and for two looks of the server's more."""
+        """Whether it was silent for a lease, and for a look of the server's at all leases more."""
         silent = datetime.now(UTC) - datetime.fromisoformat(self.session["last_seen"])
-        return silent > self._lease + timedelta(seconds=2)
+        return silent > self._lease + timedelta(seconds=SWEEP_SECONDS + 1)
 
     def goes_on_and_ends(self) -> None:
         """Woken, it is active; left, it has ended."""
@@ -308,3 +312,42 @@ def test_a_reboot_leaves_orphans_that_are_found(world: World) -> None:
     world.run(sys.executable, "-c", code_of_another_boot)
     (session,) = world.sessions()
     assert (session["status"], session["exit_reason"]) == ("crashed", "outbox_recovered")
+
+
+COUNTED = (
+    START + "e.wait_connected(60); e.record(commands=3, errors=1); print('up', flush=True); sys.stdin.read()"
+)
+
+
+def test_a_killed_shell_ended_when_it_was_killed_with_all_that_it_counted(world: World) -> None:
+    world.start_server()
+    shell = subprocess.Popen(
+        [sys.executable, "-c", COUNTED], env=world.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert shell.stdout is not None
+    shell.stdout.readline()
+    eventually(lambda: world.sessions()[0]["duration_seconds"] > 1.5)
+    killed = datetime.now(UTC)
+    shell.kill()
+    shell.communicate()
+    (session,) = eventually(lambda: [one for one in world.sessions() if one["status"] != "active"])
+    told = {
+        name: session[name] for name in ("exit_reason", "detected_by", "commands", "errors", "clock_skew")
+    }
+    assert told == {
+        "exit_reason": "process_gone",
+        "detected_by": "liveness",
+        "commands": 3,
+        "errors": 1,
+        "clock_skew": False,
+    }
+    end, start = (datetime.fromisoformat(session[name]) for name in ("end_time", "start_time"))
+    assert abs(end - killed) < timedelta(seconds=1)
+    assert session["duration_seconds"] == pytest.approx((end - start).total_seconds(), abs=0.5)
+
+
+def test_with_no_server_a_killed_shell_keeps_what_it_counted(world: World) -> None:
+    counted = START + "e.record(commands=3, errors=1); os._exit(4)"
+    world.run(sys.executable, "-c", counted, code=4)
+    (session,) = world.sessions()
+    assert (session["exit_reason"], session["commands"], session["errors"]) == ("process_gone", 3, 1)

@@ -33,7 +33,7 @@ def test_an_end_without_an_id_gets_the_same_one_each_time() -> None:
 def test_a_heartbeat_needs_no_activity() -> None:
     beat = parse_event({**END, "event_type": "session_heartbeat"})
     assert isinstance(beat, SessionHeartbeat)
-    assert beat.activity.commands == 0
+    assert beat.activity.commands is None
 
 
 def test_unknown_fields_of_a_newer_emitter_are_kept() -> None:

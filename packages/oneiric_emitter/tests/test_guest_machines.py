@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from oneiric.events import parse_event
+from oneiric.events import SessionEnd, parse_event
 from oneiric.sweep import sweep
 from oneiric.testing import FakeServer, journals
 
@@ -226,8 +226,13 @@ def test_a_clock_that_jumps_breaks_no_session(
     start, end = (parse_event(event) for event in taken)
     assert start.session_id == end.session_id
     shift = (end.timestamp - start.timestamp).total_seconds()
-    # A death has the time of the last sign of life; an end the time that its host's clock showed.
-    assert round((shift - (0.0 if death else jump)) / 600) == 0
+    # The time that its host's clock showed; how long it lasted no such clock tells.
+    assert round((shift - jump) / 600) == 0
+    assert isinstance(end, SessionEnd)
+    assert end.elapsed_seconds is not None
+    assert 0 < end.elapsed_seconds < 600
+    assert end.activity is not None
+    assert end.activity.commands == 1
 
 
 def test_a_clock_that_jumps_stops_no_delivery(environ: Mapping[str, str], folder: Path) -> None:

@@ -211,7 +211,7 @@ sys.stdin.read()
     sweep(folder, deliver, now=datetime.now(UTC))
     assert [(event["event_type"], event.get("exit_reason")) for event in taken] == [
         ("session_start", None),
-        ("session_end", "outbox_recovered"),
+        ("session_end", "process_gone"),
     ]
     # The child lived until here: it waits for the end of what its parent, and this test, hold open.
     os.set_blocking(parent.stdout.fileno(), False)

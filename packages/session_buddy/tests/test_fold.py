@@ -1,6 +1,7 @@
 """The rules: a session is a pure function of its events."""
 
 import itertools
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
@@ -170,19 +171,38 @@ def test_of_two_ends_with_one_id_the_later_is_believed_in_any_order(order: tuple
 KINDS: dict[str, dict[str, Any]] = {
     "exit": {"exit_reason": "exit"},
     "operator": {"exit_reason": "operator", "detected_by": "operator"},
+    "exec": {"exit_reason": "exec", "detected_by": "outbox"},
     "outbox_recovered": {"exit_reason": "outbox_recovered", "status": "crashed", "detected_by": "outbox"},
     "process_gone": {"exit_reason": "process_gone", "status": "crashed", "detected_by": "liveness"},
     "lease_expired": {"exit_reason": "lease_expired", "status": "crashed", "detected_by": "lease"},
 }
 
 
+# Two finds of the same death: nothing speaks for one but that it is nearer to it.
+FOUND_DEAD = ("outbox_recovered", "process_gone")
+
+
 @pytest.mark.parametrize(("strong", "weak"), list(itertools.combinations(KINDS, 2)))
 def test_the_stronger_end_is_believed_whatever_its_time(strong: str, weak: str) -> None:
     row = folded(arrival(START), ended(10, **KINDS[strong]), ended(20, **KINDS[weak]))
-    assert row.exit_reason == strong
+    assert row.exit_reason == (weak if (strong, weak) == FOUND_DEAD else strong)
+    assert folded(arrival(START), ended(20, **KINDS[strong]), ended(10, **KINDS[weak])).exit_reason == strong
 
 
-def test_an_exec_that_a_finder_concluded_is_no_stronger_than_its_other_finds() -> None:
+@pytest.mark.parametrize("by", ["outbox", "liveness"])
+def test_of_two_who_found_it_dead_the_later_is_believed(by: str) -> None:
+    other = {"outbox": "liveness", "liveness": "outbox"}[by]
+    ends = [
+        ended(seconds, exit_reason="process_gone", status="crashed", detected_by=one)
+        for seconds, one in ((10, other), (20, by))
+    ]
+    for found in (ends, ends[::-1]):
+        believed = folded(arrival(START), *found).believed_end
+        assert believed is not None
+        assert (believed.detected_by, believed.timestamp) == (by, MOMENT + timedelta(seconds=20))
+
+
+def test_an_exec_that_a_finder_concluded_is_weaker_than_what_anybody_says_and_can_be_refuted() -> None:
     found = ended(30, exit_reason="exec", detected_by="outbox")
     for kind in ("exit", "operator"):
         assert folded(arrival(START), found, ended(10, **KINDS[kind])).exit_reason == kind
@@ -205,10 +225,13 @@ def test_an_exec_that_a_finder_concluded_is_no_stronger_than_its_other_finds() -
 def test_who_says_it_counts_whatever_the_reason(by: str, kind: str, reason: str | None) -> None:
     said = ended(30, detected_by=by, exit_reason=reason, status="crashed")
     kinds = list(KINDS)
+    alike = FOUND_DEAD if kind in FOUND_DEAD else ()
     for other in kinds[: kinds.index(kind)]:
-        assert folded(arrival(START), said, ended(10, **KINDS[other])).exit_reason == other
+        expected = reason if other in alike else other
+        assert folded(arrival(START), said, ended(10, **KINDS[other])).exit_reason == expected
     for other in kinds[kinds.index(kind) + 1 :]:
-        assert folded(arrival(START), said, ended(60, **KINDS[other])).exit_reason == reason
+        expected = other if other in alike else reason
+        assert folded(arrival(START), said, ended(60, **KINDS[other])).exit_reason == expected
     woken = folded(arrival(START), said, arrival(heartbeat_event(ID, 45)))
     assert (woken.status == "active") is (kind != "operator")
     assert (folded(arrival(START), said).status == "lost") is (kind == "lease_expired")
@@ -445,3 +468,88 @@ def test_the_nearest_ids_are_named_once_each() -> None:
     assert nearest("1b9d6bce", ids) == ids[:1]
     assert nearest("shop-20260102-030405-1b9d6bce", ids)[0] == ids[0]
     assert nearest("zzz", ids) == []
+
+
+# --- clocks that were set, and the ends of the calendar
+
+
+def beat(seconds: float, elapsed: float | None, **fields: Any) -> Arrival:
+    return arrival(heartbeat_event(ID, seconds) | {"elapsed_seconds": elapsed} | fields)
+
+
+MONTH = 30 * 86_400.0
+JUMPS = [-MONTH, -6.0, 6.0, MONTH, 56 * 365 * 86_400.0]
+
+
+@pytest.mark.parametrize("jump", JUMPS)
+@pytest.mark.parametrize("reason", ["exit", "process_gone", "lease_expired"])
+def test_a_clock_that_is_set_changes_no_duration(jump: float, reason: str) -> None:
+    end = ended(100 + jump, **KINDS[reason], elapsed_seconds=100.25)
+    for events in itertools.permutations([arrival(START), beat(60 + jump, 60.0), beat(15, 15.0), end]):
+        row = folded(*events)
+        record = to_record(row, MOMENT)
+        assert (record["duration_seconds"], record["clock_skew"]) == (100.25, True)
+        assert row.status != "active"
+        assert row.listed_at == row.received_at
+
+
+@pytest.mark.parametrize("seconds", [-4.0, 0.0, 4.0])
+def test_a_clock_that_is_kept_in_time_is_not_skewed(seconds: float) -> None:
+    row = folded(arrival(START), beat(60 + seconds, 60.0), ended(100 + seconds, elapsed_seconds=100.0))
+    assert not to_record(row, MOMENT)["clock_skew"]
+    assert row.listed_at == row.start_time
+
+
+def test_who_lives_lasts_as_long_as_its_own_clock_counted_once_another_was_set() -> None:
+    kept = folded(arrival(START), beat(60, 60.0))
+    assert to_record(kept, MOMENT + timedelta(seconds=75))["duration_seconds"] == 75.0
+    was_set = folded(arrival(START), beat(60 + MONTH, 60.0))
+    record = to_record(was_set, MOMENT + timedelta(seconds=75 + MONTH))
+    assert (record["duration_seconds"], record["clock_skew"]) == (60.0, True)
+
+
+def test_a_start_that_comes_in_before_it_began_is_skewed() -> None:
+    row = folded(arrival(START)._replace(received_at=MOMENT - timedelta(days=30)))
+    assert to_record(row, MOMENT)["clock_skew"]
+    assert row.listed_at == MOMENT - timedelta(days=30)
+    late = folded(arrival(START)._replace(received_at=MOMENT + timedelta(days=30)))
+    assert (late.clock_skew, late.listed_at) == (False, MOMENT)
+
+
+def test_the_clock_that_nobody_sets_tells_whether_a_sign_of_life_refutes_an_end() -> None:
+    # Set back by a month between the two: the end is the later one, though its time is not.
+    end = ended(100 - MONTH, **KINDS["process_gone"], elapsed_seconds=100.0)
+    assert folded(arrival(START), beat(60, 60.0), end).status == "crashed"
+    # Set ahead: the heartbeat is the later one.
+    end = ended(10 + MONTH, **KINDS["process_gone"], elapsed_seconds=10.0)
+    assert folded(arrival(START), end, beat(60, 60.0)).status == "active"
+
+
+@pytest.mark.parametrize("last", ["9999-12-31T23:59:59.5+00:00", "9999-12-31T23:59:59.999999+00:00"])
+@pytest.mark.parametrize("reason", list(KINDS))
+def test_at_the_end_of_the_calendar_any_order_gives_the_same(last: str, reason: str) -> None:
+    start = arrival(start_event(timestamp="9999-12-31T23:59:58+00:00"))
+    end = arrival(end_event(start.session_id, **KINDS[reason]) | {"timestamp": last})
+    alive = arrival(heartbeat_event(start.session_id) | {"timestamp": last})
+    # A heartbeat without a start is not kept, so the start is always before it.
+    orders = itertools.permutations([start, end, alive])
+    rows = [folded(*order) for order in orders if order.index(start) < order.index(alive)]
+    (told,) = {json.dumps(to_record(row, MOMENT), sort_keys=True) for row in rows}
+    assert json.loads(told)["end_time"] == datetime.fromisoformat(last).isoformat()
+
+
+# --- what is counted
+
+
+def test_what_nobody_counted_is_not_0() -> None:
+    nobody = to_record(folded(arrival(START), ended(10)), MOMENT)
+    assert (nobody["commands"], nobody["errors"]) == (None, None)
+    none_yet = to_record(folded(arrival(START), beat(5, None, activity={"commands": 0})), MOMENT)
+    assert (none_yet["commands"], none_yet["errors"]) == (0, None)
+
+
+def test_the_last_counts_that_reached_anybody_are_told() -> None:
+    found = ended(20, **KINDS["process_gone"])
+    early = ended(10, **KINDS["outbox_recovered"], activity={"commands": 7, "errors": 2})
+    record = to_record(folded(arrival(START), early, found), MOMENT)
+    assert (record["exit_reason"], record["commands"], record["errors"]) == ("process_gone", 7, 2)

@@ -1,13 +1,14 @@
 """Who is gone without a word."""
 
-import itertools
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import psutil
@@ -16,9 +17,20 @@ from structlog.testing import capture_logs
 
 from oneiric import facts
 from oneiric.contract import DEFAULT_LEASE_SECONDS, UNKNOWN
+from oneiric.events import SessionHeartbeat, parse_event
 from session_buddy.access.callers import local_subject
+from session_buddy.errors import StoreUnavailable
 from session_buddy.history.model import Arrival, Taken
-from session_buddy.intake.liveness import Here, Watch, end_of, expired, gone, life_in_table, life_since
+from session_buddy.intake.exits import Exits
+from session_buddy.intake.liveness import (
+    SWEEP_SECONDS,
+    Here,
+    Watch,
+    end_of,
+    expired,
+    life_in_table,
+    life_since,
+)
 from session_buddy.intake.presence import Presence
 from session_buddy.store import Store, open_store
 from tests.samples import MOMENT, OWNER, arrival, end_event, heartbeat_event, session_id_of, start_event
@@ -52,16 +64,24 @@ def store(tmp_path: Path) -> Iterator[Store]:
 class Bench:
     """A watch over a real store, with clocks that the test turns."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, most: int = 1000) -> None:
         self.store = store
         self.presence = Presence()
         self.clock = 0.0
         self.time = NOW
         self.sweeps = 0
-        self.swept_elsewhere = False
         self.on_sweep: Callable[[], object] = lambda: None
+        self.taken_in: list[Mapping[str, datetime | None]] = []
+        self.on_take_in: Callable[[], object] = lambda: None
+        self.exits = Exits(most)
         self.watch = Watch(
-            self.presence, self.ingest, self._sweep, clock=lambda: self.clock, now=lambda: self.time
+            self.presence,
+            self.ingest,
+            self._take_in,
+            self._sweep,
+            self.exits,
+            clock=lambda: self.clock,
+            now=lambda: self.time,
         )
 
     def ingest(self, arrivals: Sequence[Arrival]) -> Sequence[Taken]:
@@ -69,10 +89,16 @@ class Bench:
         self.presence.learn([one.row for one in taken if one.row is not None], self.clock)
         return taken
 
-    def _sweep(self) -> bool:
+    def _take_in(self, died: Mapping[str, datetime | None]) -> None:
+        self.taken_in.append(dict(died))
+        self.on_take_in()
+
+    def _sweep(self) -> None:
         self.sweeps += 1
         self.on_sweep()
-        return not self.swept_elsewhere
+
+    def close(self) -> None:
+        self.watch.close()
 
     def start(self, subject: str = OWNER, **changes: Any) -> str:
         raw = start_event(**changes)
@@ -81,8 +107,16 @@ class Bench:
 
 
 @pytest.fixture
-def bench(store: Store) -> Bench:
-    return Bench(store)
+def bench(store: Store) -> Iterator[Bench]:
+    with closing(Bench(store)) as bench:
+        yield bench
+
+
+@pytest.fixture
+def unaided(store: Store) -> Iterator[Bench]:
+    """One whose kernel tells of nobody."""
+    with closing(Bench(store, most=0)) as bench:
+        yield bench
 
 
 # --- processes
@@ -117,48 +151,89 @@ def test_a_killed_shell_has_crashed(bench: Bench, sleeper: subprocess.Popen[str]
     bench.time = NOW + timedelta(seconds=1)
     bench.watch.look()
     row = bench.store.find(session)
-    assert (row.status, row.exit_reason, row.end_time) == ("crashed", "process_gone", NOW)
+    assert (row.status, row.exit_reason, row.end_time) == ("crashed", "process_gone", bench.time)
     assert row.ends[0].detected_by == "liveness"
     assert len(bench.presence) == 0
+
+
+def test_where_the_kernel_does_not_tell_it_was_alive_when_last_looked_at(
+    unaided: Bench, sleeper: subprocess.Popen[str]
+) -> None:
+    session = unaided.start(pid=sleeper.pid, process=process_of(sleeper.pid))
+    unaided.watch.look()
+    sleeper.kill()
+    sleeper.wait()
+    unaided.time = NOW + timedelta(seconds=1)
+    unaided.watch.look()
+    assert unaided.store.find(session).end_time == NOW
+
+
+def test_who_died_before_anybody_looked_ended_at_its_last_sign_of_life(
+    bench: Bench, sleeper: subprocess.Popen[str]
+) -> None:
+    session = bench.start(pid=sleeper.pid, process=process_of(sleeper.pid))
+    sleeper.kill()
+    sleeper.wait()
+    bench.watch.look()
+    assert bench.taken_in == [{session: None}]
+    assert bench.store.find(session).end_time == MOMENT
+
+
+def test_an_end_that_cannot_be_stored_is_stored_later_and_as_early(
+    bench: Bench, sleeper: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = bench.start(pid=sleeper.pid, process=process_of(sleeper.pid))
+    bench.watch.look()
+    sleeper.kill()
+    sleeper.wait()
+    with monkeypatch.context() as full:
+        full.setattr(bench.watch, "_ingest", _refuse)
+        with pytest.raises(StoreUnavailable):
+            bench.watch.look()
+    bench.time = NOW + timedelta(seconds=30)
+    bench.watch.look()
+    assert bench.store.find(session).end_time == NOW
+
+
+def _refuse(_: Sequence[Arrival]) -> Sequence[Taken]:
+    raise StoreUnavailable("the disk is full")
+
+
+def test_a_clock_that_was_set_back_keeps_nobody_alive(bench: Bench, sleeper: subprocess.Popen[str]) -> None:
+    session = bench.start(pid=sleeper.pid, process=process_of(sleeper.pid))
+    beat = parse_event(heartbeat_event(session, 30 * 86_400))
+    assert isinstance(beat, SessionHeartbeat)
+    assert bench.presence.hear(beat, OWNER, 0.0, by_admin=False)
+    bench.ingest([arrival(heartbeat_event(session, 30 * 86_400))])
+    bench.watch.look()
+    sleeper.kill()
+    sleeper.wait()
+    bench.watch.look()
+    assert bench.store.find(session).status == "crashed"
 
 
 def test_a_dead_shells_journal_is_asked_first(bench: Bench, sleeper: subprocess.Popen[str]) -> None:
     session = bench.start(pid=sleeper.pid, process=process_of(sleeper.pid))
     sleeper.kill()
     sleeper.wait()
-    bench.on_sweep = lambda: bench.ingest([arrival(end_event(session, exit_reason="exit"))])
+    bench.on_take_in = lambda: bench.ingest([arrival(end_event(session, exit_reason="exit"))])
     bench.watch.look()
     row = bench.store.find(session)
     assert (row.exit_reason, len(row.ends)) == ("exit", 1)
 
 
-def test_whoever_else_asks_it_is_waited_for_but_not_for_ever(
-    bench: Bench, sleeper: subprocess.Popen[str]
-) -> None:
-    session = bench.start(pid=sleeper.pid, process=process_of(sleeper.pid))
-    sleeper.kill()
-    sleeper.wait()
-    bench.swept_elsewhere = True
-    for bench.clock in (100.0, 129.0):
-        bench.watch.look()
-        assert bench.store.find(session).status == "active"
-    bench.clock = 130.0
-    bench.watch.look()
-    assert bench.store.find(session).exit_reason == "process_gone"
-
-
 @pytest.mark.parametrize("fact", ["boot_id", "pid_namespace"])
 def test_a_process_of_another_boot_or_namespace_is_not_ours_to_judge(bench: Bench, fact: str) -> None:
     session = bench.start(pid=999_999, process=process_of(os.getpid()) | {fact: "elsewhere"})
-    assert gone(bench.presence, NOW) == []
     assert not Here.now().holds(bench.presence.everyone()[0])
     bench.watch.look()
     assert bench.store.find(session).status == "active"
 
 
 def test_a_process_without_facts_is_not_ours_to_judge(bench: Bench) -> None:
-    bench.start(pid=999_999)
-    assert gone(bench.presence, NOW) == []
+    session = bench.start(pid=999_999)
+    bench.watch.look()
+    assert bench.store.find(session).status == "active"
 
 
 def test_what_names_this_host_is_read_once_a_look(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +246,7 @@ def test_what_names_this_host_is_read_once_a_look(bench: Bench, monkeypatch: pyt
         return reads[-1]
 
     monkeypatch.setattr(facts, "pid_namespace", counted)
-    assert gone(bench.presence, NOW) == []
+    bench.watch.look()
     assert (len(reads), len(sessions)) == (1, 20)
     assert all(live.alive for live in bench.presence.everyone())
 
@@ -192,12 +267,11 @@ def test_without_proc_the_process_table_tells(bench: Bench, sleeper: subprocess.
     session = bench.start(subject=local_subject(), **here)
     elsewhere = bench.start(subject=local_subject(), **here | {"hostname": "elsewhere"})
     remote = bench.start(subject="ann", **here)
-    assert gone(bench.presence, NOW) == []
+    bench.watch.look()
+    assert bench.store.find(session).status == "active"
     sleeper.kill()
     os.waitid(os.P_PID, sleeper.pid, os.WEXITED | os.WNOWAIT)
-    assert [live.session_id for live in gone(bench.presence, NOW)] == [session], "a zombie is gone"
-    sleeper.wait()
-    bench.watch.look()
+    bench.watch.look()  # a zombie is gone
     assert bench.store.find(session).exit_reason == "process_gone"
     assert {bench.store.find(other).status for other in (elsewhere, remote)} == {"active"}
 
@@ -224,7 +298,7 @@ def test_silence_for_a_whole_lease_is_lost(bench: Bench) -> None:
     bench.clock = DEFAULT_LEASE_SECONDS - 1
     bench.watch.look()
     assert bench.store.find(session).status == "active"
-    bench.clock = DEFAULT_LEASE_SECONDS
+    bench.clock = DEFAULT_LEASE_SECONDS + SWEEP_SECONDS
     bench.watch.look()
     row = bench.store.find(session)
     assert (row.status, row.end_time) == ("lost", MOMENT)
@@ -310,11 +384,13 @@ def test_the_outbox_is_swept_now_and_then(bench: Bench) -> None:
 def test_the_watch_survives_trouble_and_ends_when_told(bench: Bench) -> None:
     trouble, again = threading.Event(), threading.Event()
 
-    def fail() -> bool:
+    def fail() -> None:
         (again if trouble.is_set() else trouble).set()
         raise ValueError("no")
 
-    watch = Watch(Presence(), bench.ingest, fail, clock=itertools.count(step=10).__next__)
+    watch = Watch(
+        Presence(), bench.ingest, bench.taken_in.append, fail, Exits(1), clock=lambda: 100 * monotonic()
+    )
     watch.start()
     assert again.wait(30)
     watch.close()

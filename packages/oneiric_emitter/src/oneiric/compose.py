@@ -93,14 +93,18 @@ def session_end(
     return event | _present(optional)
 
 
-def heartbeat(session_id: str, when: str, activity: Mapping[str, Any]) -> dict[str, Any]:
+def heartbeat(
+    session_id: str, when: str, activity: Mapping[str, Any], elapsed_seconds: float | None
+) -> dict[str, Any]:
     """A heartbeat."""
-    return {
+    event = {
         "event_type": "session_heartbeat",
         "session_id": session_id,
         "timestamp": when,
+        "elapsed_seconds": elapsed_seconds,
         "activity": dict(activity),
     }
+    return _present(event)
 
 
 def encode(event: Mapping[str, Any]) -> bytes:

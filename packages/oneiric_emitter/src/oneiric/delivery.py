@@ -121,7 +121,11 @@ class Delivery(Owned):
         # The journal says no less than the server hears: else a later end would look refuted.
         now = self._pulse()
         beating = [one for one in self.sessions.live() if one.acknowledged and not one.refused]
-        self._send((one, [compose.heartbeat(one.id, now, one.activity)]) for one in beating)
+        beats = [
+            (one, compose.heartbeat(one.id, now, one.activity, one.journal.elapsed_seconds))
+            for one in beating
+        ]
+        self._send((one, [beat]) for one, beat in beats)
         self._send_starts(beating)
         self._next_beat = self._monotonic() + self.server.pace
 

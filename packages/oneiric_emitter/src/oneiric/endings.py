@@ -80,13 +80,13 @@ def at_prompt() -> bool:
 class _LastLine:
     """The handler of SIGTERM and SIGHUP: writes the end of a session, then lets the default act.
 
-    It takes no lock, and all of the line but the time is made beforehand.
+    It takes no lock, and all of the line but its times is made beforehand.
     """
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        never = datetime(2000, 1, 1, tzinfo=UTC)
-        self._then = compose.timestamp(never).encode()
+        never, so_long = datetime(2000, 1, 1, tzinfo=UTC), -0.25
+        self._then, self._elapsed = compose.timestamp(never).encode(), str(so_long).encode()
         self._lines = {
             number: compose.encode(
                 compose.session_end(
@@ -96,6 +96,7 @@ class _LastLine:
                     exit_reason=reason,
                     status="ended",
                     signal=number,
+                    elapsed_seconds=so_long,
                     detected_by="emitter",
                 )
             )
@@ -106,8 +107,9 @@ class _LastLine:
         del frame
         try:
             if self.session.end is None and self.session.made_here:
-                now = compose.timestamp(datetime.now(UTC)).encode()
-                self.session.journal.append(self._lines[number].replace(self._then, now))
+                journal, now = self.session.journal, compose.timestamp(datetime.now(UTC)).encode()
+                elapsed = str(journal.elapsed_seconds).encode()
+                journal.append(self._lines[number].replace(self._then, now).replace(self._elapsed, elapsed))
         finally:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)

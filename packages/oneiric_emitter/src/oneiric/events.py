@@ -115,6 +115,7 @@ EventVersion = Annotated[str, StringConstraints(pattern=r"^1\.\d{1,4}$")]
 Pid = Annotated[int, Field(ge=1, le=contract.MAX_PID)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_metadata)]
 Count = Annotated[int, Field(ge=0, le=contract.MAX_COUNT)]
+Elapsed = Annotated[float, Field(ge=0, le=contract.MAX_ELAPSED_SECONDS, allow_inf_nan=False)]
 ShellType = Annotated[
     str, StringConstraints(min_length=1, max_length=contract.MAX_SHELL_TYPE), AfterValidator(_no_nul)
 ]
@@ -165,10 +166,10 @@ class Origin(_Model):
 
 
 class Activity(_Model):
-    """What happened in the shell so far."""
+    """What happened in the shell so far, as far as it is counted."""
 
-    commands: Count = 0
-    errors: Count = 0
+    commands: Count | None = None
+    errors: Count | None = None
     last_activity: Timestamp | None = None
 
 
@@ -200,20 +201,28 @@ class SessionStart(_Model):
 
 
 class SessionHeartbeat(_Model):
-    """A shell still lives: state, not history."""
+    """A shell still lives: state, not history.
+
+    ``elapsed_seconds`` since the start are counted by a clock that nobody sets (``CLOCK_BOOTTIME``).
+    """
 
     event_type: Literal["session_heartbeat"]
     session_id: SessionId
     timestamp: Timestamp
+    elapsed_seconds: Elapsed | None = None
     activity: Activity = Activity()
 
 
 class SessionEnd(_Model):
-    """A shell is gone, and how. ``event_id`` is never empty after validation."""
+    """A shell is gone, and how; ``elapsed_seconds`` as in a heartbeat.
+
+    ``event_id`` is never empty after validation.
+    """
 
     event_type: Literal["session_end"]
     session_id: SessionId
     timestamp: Timestamp
+    elapsed_seconds: Elapsed | None = None
     event_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{0,36}$")] = ""
     status: EndStatus = "ended"
     exit_reason: ExitReason | None = None

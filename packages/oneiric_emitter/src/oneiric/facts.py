@@ -5,6 +5,7 @@ Nothing here asks the network or a directory service: a prompt waits for these a
 
 import os
 import sys
+import time
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -14,6 +15,8 @@ from oneiric.contract import UNKNOWN
 _UNSET_LOGIN_UID = 4_294_967_295
 _MAX_ANCESTORS = 64
 _MAX_PASSWD_BYTES = 1024 * 1024
+# On macOS, which has no other, this one counts what was slept, too.
+_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def user(environ: Mapping[str, str], home: str) -> dict[str, Any]:
@@ -54,6 +57,11 @@ def process(pid: int) -> dict[str, Any] | None:
     if UNKNOWN in {boot, namespace} or ticks is None:
         return None
     return {"boot_id": boot, "pid_namespace": namespace, "started_at": ticks}
+
+
+def boottime() -> float:
+    """Seconds since this system booted, those that it slept among them; nobody sets this clock."""
+    return time.clock_gettime(_BOOTTIME)
 
 
 @cache

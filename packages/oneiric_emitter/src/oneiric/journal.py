@@ -2,7 +2,7 @@
 
 The lines are::
 
-    pulse   the last sign of life, one record of fixed size that each heartbeat overwrites
+    pulse   the last sign of life, one record of fixed size that each heartbeat and each command overwrites
     start   the session_start event
     end     the session_end event, once there is one
 
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from oneiric import compose, contract, facts
+from oneiric.contract import ExitReason
 from oneiric.descriptors import CLOEXEC, identity, lock, make_folder, opened, raised, release, sync, write
 from oneiric.process import Owned
 
@@ -30,6 +31,8 @@ _MAX_JOURNAL_BYTES = 1024 * 1024
 # Not blocking: a named pipe in the folder must not hold up whoever looks at it.
 _GUARDED = CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _COUNTS = ("commands", "errors")
+# By whether its process is gone, where that can be known.
+_HOW_IT_LEFT: dict[bool | None, ExitReason] = {True: "process_gone", False: "exec", None: "outbox_recovered"}
 
 
 class CorruptJournal(Exception):  # noqa: N818 - reads as the fact it states
@@ -59,13 +62,14 @@ class Journal(Owned):
         ended: the end is in it.
     """
 
-    def __init__(self, path: Path, start: dict[str, Any], descriptor: int, size: int) -> None:
+    def __init__(self, path: Path, start: dict[str, Any]) -> None:
         super().__init__()
         self.path = path
         self._start = start
-        self._descriptor = descriptor
-        self._size = size
-        self._identity = identity(descriptor)
+        self._began = facts.boottime()
+        self._pulse = self._pulse_line(start["timestamp"], {})
+        self._descriptor, self._size = _write_new(path, self._pulse, start)
+        self._identity = identity(self._descriptor)
         self._closed = self.ended = False
         # By the delivery thread; no forked child, which may find it taken for good, asks for it.
         self._in_use = allocate_lock()
@@ -80,7 +84,7 @@ class Journal(Owned):
         The file gets its name after it is locked and whole: a finder can never take the lock of a live
         journal, nor see half of one.
         """
-        return cls(path, start, *_write_new(path, start))
+        return cls(path, start)
 
     def append_end(self, end: Mapping[str, Any]) -> None:
         """Write the end behind the start, once: safe to call again until it succeeds."""
@@ -97,12 +101,38 @@ class Journal(Owned):
         write(self._descriptor, line, self._size)
         self._size += len(line)
 
+    @property
+    def elapsed_seconds(self) -> float:
+        """How long the session has lasted."""
+        return round(facts.boottime() - self._began, 6)
+
     def pulse(self, when: str, activity: Mapping[str, Any]) -> None:
-        """Overwrite the sign of life; the journal does not grow."""
-        with self._in_use:
-            line = _pulse_line(when, activity)
-            if self._reaches_file() and len(line) == _PULSE_BYTES:
-                os.pwrite(self._descriptor, line, 0)
+        """Overwrite the sign of life; the journal does not grow.
+
+        While the disk is waited for, somebody else writes it afterwards: a prompt does not wait.
+        """
+        line = self._pulse_line(when, activity)
+        if len(line) == _PULSE_BYTES:
+            self._pulse = line
+            if self._in_use.acquire(blocking=False):
+                try:
+                    self._write_pulse()
+                finally:
+                    self._in_use.release()
+
+    def _write_pulse(self) -> None:
+        if self._reaches_file():
+            os.pwrite(self._descriptor, self._pulse, 0)
+
+    def _pulse_line(self, when: str, activity: Mapping[str, Any]) -> bytes:
+        record = {
+            "event_type": "session_heartbeat",
+            "timestamp": when,
+            "elapsed_seconds": self.elapsed_seconds,
+        }
+        # With it, who sees the process die knows how long the session lasted.
+        line = compose.encode({**record, "boottime_at_start": self._began, **activity})
+        return line[:-1].ljust(_PULSE_BYTES - 1) + b"\n"
 
     def sync(self) -> None:
         """Have the disk hold what was written; slow on a network home, so never on the caller's thread.
@@ -110,8 +140,11 @@ class Journal(Owned):
         Its name is on the disk after :func:`oneiric.descriptors.sync`.
         """
         with self._in_use:
+            before = self._pulse
             if self._reaches_file():
                 os.fsync(self._descriptor)
+                if self._pulse is not before:
+                    self._write_pulse()
                 return
         sync(self.path)
 
@@ -157,7 +190,7 @@ class Journal(Owned):
             descriptor, self._size = _take_up(self.path)
         except FileNotFoundError:
             # Unlinked, or taken for dead and delivered: begin anew, the start may be a duplicate.
-            descriptor, self._size = _write_new(self.path, self._start)
+            descriptor, self._size = _write_new(self.path, self._pulse, self._start)
         self._descriptor, self._identity = descriptor, identity(descriptor)
 
 
@@ -218,6 +251,14 @@ def activity_of(pulse: Mapping[str, Any]) -> dict[str, Any]:
     return counts | ({"last_activity": last["timestamp"]} if _has_time(last) else {})
 
 
+def elapsed_of(pulse: Mapping[str, Any]) -> float | None:
+    """How long the session had lasted at a pulse, as far as it is readable."""
+    elapsed = pulse.get("elapsed_seconds")
+    if isinstance(elapsed, int | float) and 0 <= elapsed <= contract.MAX_ELAPSED_SECONDS:
+        return float(elapsed)
+    return None
+
+
 def append_end(path: Path, entry: Entry, end: Mapping[str, Any]) -> None:
     """Write an end into a claimed journal; a torn line before it is closed first.
 
@@ -239,8 +280,10 @@ def owner_gone(entry: Entry) -> bool | None:
     return bool(facts.process_start_ticks(entry.start["pid"]) != process["started_at"])
 
 
-def end_for_orphan(entry: Entry) -> dict[str, Any]:
+def end_for_orphan(entry: Entry, died_at: datetime | None = None) -> dict[str, Any]:
     """The end of a session that nobody holds any more, at its last sign of life.
+
+    Or at ``died_at``, where its process was seen to end just now.
 
     The lock goes when the process dies, and also when it becomes another program (``exec``): then the very
     same process is still there. So any lock that a living process has lost is taken for an ``exec``: nothing
@@ -248,16 +291,20 @@ def end_for_orphan(entry: Entry) -> dict[str, Any]:
     """
     session_id = compose.session_id_of(entry.start)
     pulse = entry.pulse or {}
-    seen = (pulse or entry.start)["timestamp"]
-    execed = owner_gone(entry) is False
-    reason = "exec" if execed else "outbox_recovered"
+    seen = datetime.fromisoformat((pulse or entry.start)["timestamp"])
+    reason = "process_gone" if died_at else _HOW_IT_LEFT[owner_gone(entry)]
+    when, elapsed = died_at or seen, elapsed_of(pulse)
+    began = pulse.get("boottime_at_start")
+    if died_at and isinstance(began, float):
+        elapsed = max(0.0, round(facts.boottime() - began, 6))
     return compose.session_end(
         session_id,
-        datetime.fromisoformat(seen),
-        event_id=contract.end_event_id(session_id, f"{reason}:{seen}"),
+        when,
+        event_id=contract.end_event_id(session_id, f"{reason}:{compose.timestamp(when)}"),
         exit_reason=reason,
-        status="ended" if execed else "crashed",
-        detected_by="outbox",
+        status="ended" if reason == "exec" else "crashed",
+        detected_by="liveness" if died_at else "outbox",
+        elapsed_seconds=elapsed,
         activity=activity_of(pulse) or None,
     )
 
@@ -292,15 +339,10 @@ def _has_time(event: Mapping[str, Any]) -> bool:
     return when.tzinfo is not None
 
 
-def _pulse_line(when: str, activity: Mapping[str, Any]) -> bytes:
-    record = compose.encode({"event_type": "session_heartbeat", "timestamp": when, **activity})
-    return record[:-1].ljust(_PULSE_BYTES - 1) + b"\n"
-
-
-def _write_new(final: Path, start: dict[str, Any]) -> tuple[int, int]:
+def _write_new(final: Path, pulse: bytes, start: dict[str, Any]) -> tuple[int, int]:
     """Make a journal; returns its locked descriptor and its size."""
     fresh = final.with_suffix(NEW_SUFFIX)
-    content = _pulse_line(start["timestamp"], {}) + compose.encode(start)
+    content = pulse + compose.encode(start)
     descriptor = _open_new(fresh)
     try:
         lock(descriptor)

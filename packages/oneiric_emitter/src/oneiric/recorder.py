@@ -81,14 +81,17 @@ class Recorder:
         return session
 
     def record(self, commands: int, errors: int) -> None:
-        """Count what happened in the live session."""
+        """Count what happened in the live session, and write it down: a kill does not lose it."""
         session = self.session
         if session is not None:
-            more, worse = _addend(commands, session.commands), _addend(errors, session.errors)
+            more, worse = _addend(commands, session.commands or 0), _addend(errors, session.errors or 0)
             # In one step each: a signal handler of the host's may count too.
-            session.commands += more
-            session.errors += worse
-            session.last_activity = compose.timestamp(datetime.now(UTC))
+            session.commands = (session.commands or 0) + more
+            session.errors = (session.errors or 0) + worse
+            now = compose.timestamp(datetime.now(UTC))
+            if more or worse:
+                session.last_activity = now
+            session.pulse(now)
 
     def end(
         self, session_id: str | None, metadata: Mapping[str, Any] | None, ending: Mapping[str, Any]
@@ -103,7 +106,8 @@ class Recorder:
             event_id=contract.new_event_id(),
             metadata=metadata,
             detected_by="emitter",
-            activity=session.activity,
+            elapsed_seconds=session.journal.elapsed_seconds,
+            activity=session.activity or None,
             **ending,
         )
         self._session = None

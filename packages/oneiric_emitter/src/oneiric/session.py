@@ -28,8 +28,8 @@ class Session(Owned):
         self.start = start
         self.end: dict[str, Any] | None = None
         self.journal = journal
-        self.commands = 0
-        self.errors = 0
+        self.commands: int | None = None
+        self.errors: int | None = None
         self.last_activity: str | None = None
         self.synced = False
         self.acknowledged = False
@@ -42,9 +42,14 @@ class Session(Owned):
 
     @property
     def activity(self) -> dict[str, Any]:
-        """What happened so far, as heartbeats and ends report it."""
-        found: dict[str, Any] = {"commands": self.commands, "errors": self.errors}
-        return found | ({"last_activity": self.last_activity} if self.last_activity else {})
+        """What happened so far, as heartbeats and ends report it; nothing before somebody counts."""
+        found = {"commands": self.commands, "errors": self.errors, "last_activity": self.last_activity}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def pulse(self, when: str) -> None:
+        """Write its sign of life into the journal."""
+        with suppress(OSError):
+            self.journal.pulse(when, self.activity)
 
     def take_answer(self, event: dict[str, Any], result: dict[str, Any], instance: str) -> None:
         """Note what the server ``instance`` made of one event of this session."""
@@ -94,8 +99,7 @@ class Sessions(dict[str, Session]):
     def pulse(self, when: str) -> None:
         """Write each live session's sign of life."""
         for session in self.live():
-            with suppress(OSError):
-                session.journal.pulse(when, session.activity)
+            session.pulse(when)
 
     def close(self, ended: list[Session]) -> bool:
         """Close the journals of ended sessions; whether some are left to a sweep, since no server has them.

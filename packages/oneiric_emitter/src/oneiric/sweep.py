@@ -4,7 +4,7 @@ Whoever comes next does it: another shell of this user, the server, the command 
 """
 
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -42,10 +42,21 @@ def sweep(folder: Path, deliver: Deliver, *, now: datetime, destination: str = "
     with _one_at_a_time(folder, now) as mine:
         if not mine:
             return not folder.exists()
-        for batch in compose.batches(_ended(folder, now, destination), lambda ended: ended[1].events):
-            _deliver(batch, deliver)
+        _deliver(_ended(folder, now, destination), deliver)
         _prune(folder, now)
     return True
+
+
+def take_in(folder: Path, died: Mapping[str, datetime | None], deliver: Deliver) -> None:
+    """Deliver the journals of sessions whose processes have ended; those that lack an end get it.
+
+    Args:
+        folder: the outbox of this machine.
+        died: when the process of each session was seen to end; ``None``: before anybody looked.
+        deliver: as for :func:`sweep`.
+    """
+    paths = ((outbox.path_for(folder, session_id), died_at) for session_id, died_at in died.items())
+    _deliver(((path, entry) for path, died_at in paths if (entry := _recover(path, died_at))), deliver)
 
 
 def replay(folder: Path, deliver: Deliver, held: Collection[str] = ()) -> list[dict[str, Any]]:
@@ -91,14 +102,14 @@ def _ended(folder: Path, now: datetime, destination: str) -> Iterator[tuple[Path
         _drop_abandoned(path, now)
 
 
-def _recover(path: Path) -> Entry | None:
-    """What a journal says that nobody holds, with an end; ``None`` where it is held or unreadable."""
+def _recover(path: Path, died_at: datetime | None = None) -> Entry | None:
+    """What a journal says that nobody holds, with an end; ``None`` where it is held, unreadable or gone."""
     try:
         with outbox.claim(path) as claimed:
             if not claimed and not _surely_dead(path):
                 return None
             entry = journal.read(path)
-            return entry if entry.end is not None else _with_end(path, entry)
+            return entry if entry.end is not None else _with_end(path, entry, died_at)
     except CorruptJournal as error:
         log.warning("journal %s is set aside in %s: %s", path.name, path.parent / "corrupt", error)
         with suppress(OSError):
@@ -114,23 +125,25 @@ def _surely_dead(path: Path) -> bool:
     return entry is not None and journal.owner_gone(entry) is True
 
 
-def _with_end(path: Path, entry: Entry) -> Entry:
-    journal.append_end(path, entry, journal.end_for_orphan(entry))
+def _with_end(path: Path, entry: Entry, died_at: datetime | None) -> Entry:
+    journal.append_end(path, entry, journal.end_for_orphan(entry, died_at))
     complete = journal.read(path)
     if complete.end is None:
         raise CorruptJournal("its end cannot be read back")
     return complete
 
 
-def _deliver(batch: list[tuple[Path, Entry]], deliver: Deliver) -> None:
-    results = iter(deliver([event for _, entry in batch for event in entry.events]))
-    for path, entry in batch:
-        answers = [next(results) for _ in entry.events]
-        accepted = all(answer["status"] in contract.ACCEPTED for answer in answers)
-        if not accepted:
-            log.warning("journal %s is refused: %s", path.name, [a["error"] for a in answers if a["error"]])
-        with suppress(OSError):
-            outbox.move(path, "done" if accepted else "rejected")
+def _deliver(ended: Iterable[tuple[Path, Entry]], deliver: Deliver) -> None:
+    for batch in compose.batches(ended, lambda one: one[1].events):
+        results = iter(deliver([event for _, entry in batch for event in entry.events]))
+        for path, entry in batch:
+            answers = [next(results) for _ in entry.events]
+            accepted = all(answer["status"] in contract.ACCEPTED for answer in answers)
+            if not accepted:
+                why = [answer["error"] for answer in answers if answer["error"]]
+                log.warning("journal %s is refused: %s", path.name, why)
+            with suppress(OSError):
+                outbox.move(path, "done" if accepted else "rejected")
 
 
 def _foreign(folder: Path, now: datetime) -> Iterator[Path]:

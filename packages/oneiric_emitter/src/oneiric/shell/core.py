@@ -95,6 +95,8 @@ class AdminShell:
                 # One that a subclass made does not know that it stands at a prompt.
                 emitter.interactive = True
             self._track(self._emit_session_start)
+            # Here commands are counted: none so far.
+            self.count()
             self._start_failed = self._emitter is not None and self.session_id is None
             try:
                 self._exit = {"exit_reason": self._run_prompt(), "exit_code": 0}

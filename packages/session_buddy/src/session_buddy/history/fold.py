@@ -1,15 +1,16 @@
 """The rules: what a set of events says about a session. Events in, rows out, no I/O, no clock of its own.
 
 A session is a pure function of its events: in any order, however often repeated, the same row. Only the
-heartbeat state (``last_seen``, ``commands``, ``errors``, ``last_activity``) is state; it is merged by
-taking the larger value.
+heartbeat state (``last_seen``, ``elapsed_seconds``, ``commands``, ``errors``, ``last_activity``) is state; it
+is merged by taking the larger value.
 """
 
+from datetime import datetime
 from typing import Final
 
 from oneiric import contract
 from oneiric.events import Activity, SessionEnd, SessionHeartbeat, SessionStart
-from session_buddy.history.model import Arrival, Beat, End, SessionRow, Taken, Verdict, later
+from session_buddy.history.model import Arrival, Beat, End, SessionRow, Taken, Verdict, greatest
 
 # Of ends alike only the last can be believed; the few before it are kept to be known when they come again.
 ENDS_ALIKE: Final = 8
@@ -28,7 +29,7 @@ def fold(row: SessionRow | None, arrival: Arrival) -> Taken:
 def _fold_start(row: SessionRow | None, event: SessionStart, arrival: Arrival) -> Taken:
     fresh = _started(event, arrival)
     if row is None:
-        return Taken("stored", fresh.session_id, fresh, kept=True)
+        return Taken("stored", fresh.session_id, with_outcome(fresh), kept=True)
     if row.start_event_id == fresh.start_event_id:
         return Taken("duplicate", row.session_id, row)
     if row.started:
@@ -36,11 +37,13 @@ def _fold_start(row: SessionRow | None, event: SessionStart, arrival: Arrival) -
         error = f"event_id: '{arrival.event_id}' is not valid: {known}"
         return Taken("invalid", row.session_id, row, field="event_id", error=error)
     ends = tuple(end for end in row.ends if _counts(end.subject, end.by_admin, arrival.subject))
-    return Taken("stored", row.session_id, _with_outcome(fresh._replace(ends=ends)), kept=True)
+    return Taken("stored", row.session_id, with_outcome(fresh._replace(ends=ends)), kept=True)
 
 
 def _fold_end(row: SessionRow | None, event: SessionEnd, arrival: Arrival) -> Taken:
-    row = row or SessionRow(session_id=event.session_id, start_time=contract.start_time_of(event.session_id))
+    if row is None:
+        start = contract.start_time_of(event.session_id)
+        row = SessionRow(session_id=event.session_id, start_time=start, listed_at=start)
     end = _end(event, arrival)
     if row.started and not _counts(end.subject, end.by_admin, row.subject):
         return _forbidden(row, arrival)
@@ -48,7 +51,7 @@ def _fold_end(row: SessionRow | None, event: SessionEnd, arrival: Arrival) -> Ta
     verdict: Verdict = "stored" if row.started else "not_found"
     if ends == row.ends:
         return Taken("duplicate" if row.started else verdict, row.session_id, row)
-    return Taken(verdict, row.session_id, _with_outcome(row._replace(ends=ends)), kept=True)
+    return Taken(verdict, row.session_id, with_outcome(row._replace(ends=ends)), kept=True)
 
 
 def _with_end(ends: tuple[End, ...], end: End) -> tuple[End, ...]:
@@ -65,30 +68,34 @@ def _fold_heartbeat(row: SessionRow | None, event: SessionHeartbeat, arrival: Ar
         return Taken("not_found", event.session_id, row)
     if not _counts(arrival.subject, arrival.by_admin, row.subject):
         return _forbidden(row, arrival)
-    seen = row._replace(last_seen=later(row.last_seen, event.timestamp))
-    return Taken("stored", row.session_id, _with_outcome(_with_activity(seen, event.activity)))
+    seen = _seen(row, event.timestamp, event.elapsed_seconds, event.activity)
+    return Taken("stored", row.session_id, with_outcome(seen))
 
 
 def with_heartbeats(row: SessionRow, old: SessionRow | None) -> SessionRow:
     """A row folded from the history alone, with the heartbeat state that an older row had."""
     if old is None or not row.started or not old.started:
         return row
-    seen = row._replace(last_seen=later(row.last_seen, old.last_seen))
-    return _with_outcome(_with_activity(seen, old))
+    return with_outcome(_seen(row, old.last_seen, old.elapsed_seconds, old))
 
 
 def refreshed(row: SessionRow, beat: Beat | None) -> SessionRow:
     """A stored row with the heartbeat state that is not stored yet."""
     if beat is None or row.status != "active":
         return row
-    return _with_activity(row._replace(last_seen=later(row.last_seen, beat.last_seen)), beat)
+    return _seen(row, beat.last_seen, beat.elapsed_seconds, beat)
 
 
-def _with_activity(row: SessionRow, activity: Activity | Beat | SessionRow) -> SessionRow:
+def _seen(
+    row: SessionRow, when: datetime | None, elapsed: float | None, activity: Activity | Beat | SessionRow
+) -> SessionRow:
+    """The row with the heartbeat state that it had then, so many seconds after its start."""
     return row._replace(
-        commands=max(row.commands, activity.commands),
-        errors=max(row.errors, activity.errors),
-        last_activity=later(row.last_activity, activity.last_activity),
+        last_seen=greatest(row.last_seen, when),
+        elapsed_seconds=greatest(row.elapsed_seconds, elapsed),
+        commands=greatest(row.commands, activity.commands),
+        errors=greatest(row.errors, activity.errors),
+        last_activity=greatest(row.last_activity, activity.last_activity),
     )
 
 
@@ -101,12 +108,17 @@ def _forbidden(row: SessionRow, arrival: Arrival) -> Taken:
     return Taken("forbidden", row.session_id, row, error=error)
 
 
-def _with_outcome(row: SessionRow) -> SessionRow:
+def with_outcome(row: SessionRow) -> SessionRow:
     """The row with what follows from the rest of it."""
-    end = row.believed_end if row.started else None
-    if end is None:
-        return row._replace(status="active" if row.started else None, exit_reason=None, end_time=None)
-    return row._replace(status=end.makes, exit_reason=end.exit_reason, end_time=end.timestamp)
+    if not row.started:
+        return row
+    end = row.believed_end
+    return row._replace(
+        listed_at=row.received_at or row.start_time if row.clock_skew else row.start_time,
+        status=end.makes if end else "active",
+        exit_reason=end.exit_reason if end else None,
+        end_time=end.timestamp if end else None,
+    )
 
 
 def _started(event: SessionStart, arrival: Arrival) -> SessionRow:
@@ -114,6 +126,8 @@ def _started(event: SessionStart, arrival: Arrival) -> SessionRow:
     return SessionRow(
         session_id=arrival.session_id,
         start_time=event.timestamp,
+        listed_at=event.timestamp,
+        received_at=arrival.received_at,
         start_event_id=arrival.event_id,
         subject=arrival.subject,
         component=event.component_name,
@@ -134,7 +148,6 @@ def _started(event: SessionStart, arrival: Arrival) -> SessionRow:
         actor=event.actor,
         metadata=event.metadata,
         last_seen=event.timestamp,
-        status="active",
     )
 
 
@@ -150,6 +163,7 @@ def _end(event: SessionEnd, arrival: Arrival) -> End:
         detected_by=event.detected_by,
         subject=arrival.subject,
         by_admin=arrival.by_admin,
+        elapsed_seconds=event.elapsed_seconds,
         commands=activity.commands,
         errors=activity.errors,
         last_activity=activity.last_activity,

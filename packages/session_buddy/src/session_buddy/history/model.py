@@ -1,7 +1,7 @@
 """What the rules speak of: an event that came in, a session's row, its ends, its heartbeat state."""
 
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self, TypeVar, get_args
 
 from oneiric.contract import EndStatus, Status
 from oneiric.events import Process, SessionEnd, SessionHeartbeat, SessionStart
@@ -11,11 +11,22 @@ Verdict = Literal["stored", "duplicate", "not_found", "forbidden", "invalid"]
 
 # An inferred end is dated by a file's time, which comes from a coarser clock than a heartbeat's own.
 REFUTES_AFTER: Final = timedelta(seconds=1)
+# Two clocks of one process that differ by more: one of them was set.
+MAX_SKEW: Final = timedelta(seconds=5)
 
-# What is believed about an end, the strongest first; an emitter's own word is stronger than all.
-_WEAKER: Final = ("operator", "outbox_recovered", "process_gone", "lease_expired")
-_INFERRED: Final = frozenset(_WEAKER[1:])
-_CONCLUDES: Final = dict(zip(("operator", "outbox", "liveness", "lease"), _WEAKER, strict=True))
+# What tells of an end, the nearest to the fact last: silence; that the process is gone, whoever found it;
+# that it lives on as another program; a person's word; the emitter's own.
+Evidence = Literal["lease", "death", "exec", "operator", "emitter"]
+_STRENGTH: Final = get_args(Evidence)
+_FOUND_BY: Final[dict[str, Evidence]] = {"lease": "lease", "liveness": "death", "operator": "operator"}
+_TOLD_AS: Final[dict[str | None, Evidence]] = {
+    "lease_expired": "lease",
+    "process_gone": "death",
+    "outbox_recovered": "death",
+    "operator": "operator",
+}
+
+T = TypeVar("T", int, float, datetime)
 
 
 class Arrival(NamedTuple):
@@ -64,27 +75,26 @@ class End(NamedTuple):
     detected_by: str
     subject: str
     by_admin: bool
-    commands: int
-    errors: int
+    elapsed_seconds: float | None
+    commands: int | None
+    errors: int | None
     last_activity: datetime | None
     metadata: dict[str, Any]
 
     @property
     def inferred(self) -> bool:
         """Whether somebody concluded this end, so that a later sign of life refutes it."""
-        return self._concluded_as in _INFERRED
+        return self.evidence in ("lease", "death", "exec")
 
     @property
     def makes(self) -> EndStatus | Literal["lost"]:
         """The status of a session that ended so."""
-        return "lost" if self._concluded_as == "lease_expired" else self.status
+        return "lost" if self.evidence == "lease" else self.status
 
     @property
     def weight(self) -> tuple[int, datetime, str]:
         """Of several ends the one of the greatest weight is believed."""
-        concluded = self._concluded_as
-        strength = -_WEAKER.index(concluded) if concluded in _WEAKER else 1
-        return strength, self.timestamp, self.event_id
+        return _STRENGTH.index(self.evidence), self.timestamp, self.event_id
 
     @property
     def source(self) -> tuple[int, str, bool]:
@@ -97,12 +107,14 @@ class End(NamedTuple):
         return self.timestamp, self.event_id, self.subject, repr(self)
 
     @property
-    def _concluded_as(self) -> str | None:
-        """What counts is who says it: the finder of a free lock, say, also concludes an ``exec``.
+    def evidence(self) -> Evidence:
+        """What tells of this end: what counts is who says it.
 
         The emitter is also named where nobody is: then the reason tells.
         """
-        return _CONCLUDES.get(self.detected_by, self.exit_reason)
+        if self.detected_by == "outbox":
+            return "exec" if self.exit_reason == "exec" else "death"
+        return _FOUND_BY.get(self.detected_by) or _TOLD_AS.get(self.exit_reason, "emitter")
 
 
 class SessionRow(NamedTuple):
@@ -110,10 +122,17 @@ class SessionRow(NamedTuple):
 
     While only an end is known, ``start_event_id`` and ``status`` are ``None``, and ``start_time`` is the one
     in the id; such a row is joined when its start comes, and shown to nobody before.
+
+    Attributes:
+        received_at: when the start came in, by the server's clock.
+        listed_at: its place in lists: when it started, or came in where its own clock was wrong.
+        elapsed_seconds: how long it lasted at its latest heartbeat, by a clock that nobody sets.
     """
 
     session_id: str
     start_time: datetime
+    listed_at: datetime
+    received_at: datetime | None = None
     start_event_id: str | None = None
     subject: str | None = None
     component: str | None = None
@@ -134,8 +153,9 @@ class SessionRow(NamedTuple):
     actor: str | None = None
     metadata: dict[str, Any] | None = None
     last_seen: datetime | None = None
-    commands: int = 0
-    errors: int = 0
+    elapsed_seconds: float | None = None
+    commands: int | None = None
+    errors: int | None = None
     last_activity: datetime | None = None
     ends: tuple[End, ...] = ()
     status: Status | None = None
@@ -161,10 +181,25 @@ class SessionRow(NamedTuple):
         """The end that counts, ``None`` while the session lives."""
         return max(filter(self._stands, self.ends), key=lambda end: end.weight, default=None)
 
+    @property
+    def clock_skew(self) -> bool:
+        """Whether its clock was wrong: set while it was open, or ahead of the server's when it started."""
+        start, end = self.start_time, self.believed_end
+        return (
+            was_set(start, self.last_seen, self.elapsed_seconds)
+            or (self.received_at is not None and start - self.received_at > MAX_SKEW)
+            or (
+                end is not None
+                and (end.timestamp < start or was_set(start, end.timestamp, end.elapsed_seconds))
+            )
+        )
+
     def _stands(self, end: End) -> bool:
-        if not end.inferred or self.last_seen is None or self.last_seen <= self.start_time:
+        if not end.inferred or self.last_seen is None:
             return True
-        return self.last_seen <= end.timestamp + REFUTES_AFTER
+        if self.elapsed_seconds is not None and end.elapsed_seconds is not None:
+            return self.elapsed_seconds - end.elapsed_seconds <= REFUTES_AFTER.total_seconds()
+        return self.last_seen <= self.start_time or self.last_seen - end.timestamp <= REFUTES_AFTER
 
 
 class Taken(NamedTuple):
@@ -193,11 +228,19 @@ class Beat(NamedTuple):
 
     session_id: str
     last_seen: datetime
-    commands: int
-    errors: int
+    commands: int | None
+    errors: int | None
     last_activity: datetime | None
+    elapsed_seconds: float | None = None
 
 
-def later(one: datetime | None, other: datetime | None) -> datetime | None:
-    """The later of two times, as far as they are known."""
-    return max((time for time in (one, other) if time is not None), default=None)
+def was_set(start: datetime, now: datetime | None, elapsed_seconds: float | None) -> bool:
+    """Whether a clock that showed ``start`` and shows ``now`` was set meanwhile, so many seconds later."""
+    if now is None or elapsed_seconds is None:
+        return False
+    return abs((now - start).total_seconds() - elapsed_seconds) > MAX_SKEW.total_seconds()
+
+
+def greatest(*values: T | None) -> T | None:
+    """The largest or latest of the values that are known."""
+    return max((value for value in values if value is not None), default=None)

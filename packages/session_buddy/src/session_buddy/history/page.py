@@ -46,6 +46,6 @@ def page(
             if len(records) == query.limit or (records and size > MAX_PAGE_BYTES):
                 return SessionsAnswer(sessions=records, next_cursor=str(behind))
             records.append(record)
-            behind = Cursor(row.start_time, row.session_id)
+            behind = Cursor(row.listed_at, row.session_id)
         if len(rows) < asked:
             return SessionsAnswer(sessions=records, next_cursor=None)

@@ -19,9 +19,9 @@ DEFAULT_LIMIT: Final = 50
 
 
 class Cursor(NamedTuple):
-    """A place in a list: behind the session that started then and has this id, which never change."""
+    """A place in a list: behind the session that stands there, at its ``listed_at``, and has this id."""
 
-    start_time: datetime
+    listed_at: datetime
     session_id: str
 
     def __str__(self) -> str:
@@ -30,7 +30,7 @@ class Cursor(NamedTuple):
         >>> str(Cursor(datetime(2026, 1, 2, tzinfo=UTC), "shop-20260102-000000-1b9d6bcd"))
         '1767312000000000.shop-20260102-000000-1b9d6bcd'
         """
-        return f"{(self.start_time - _EPOCH) // timedelta(microseconds=1)}.{self.session_id}"
+        return f"{(self.listed_at - _EPOCH) // timedelta(microseconds=1)}.{self.session_id}"
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -60,7 +60,7 @@ class Query:
         component: e.g. ``mahavishnu``.
         username: who.
         status: ``active``, ``ended``, ``crashed``, ``lost``, ``unreachable``.
-        since: started at or after, UTC.
+        since: started at or after, UTC; came in, where the session's own clock was wrong.
         limit: at most so many, 1 to 10,000.
         behind: only those behind this place.
         silent: the ids that ``unreachable`` means: live sessions that have missed their heartbeats.

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class SessionRecord(TypedDict):
-    """A session as it is shown; times are ISO 8601 in UTC with offset, durations seconds."""
+    """A session as it is shown; times are ISO 8601 in UTC with offset, durations seconds.
+
+    What nobody could count is ``None``.
+    """
 
     session_id: str
     component: str
@@ -44,8 +47,8 @@ class SessionRecord(TypedDict):
     parent_session_id: str | None
     reason: str | None
     actor: str | None
-    commands: int
-    errors: int
+    commands: int | None
+    errors: int | None
     reported_by: str
     metadata: dict[str, Any]
 
@@ -59,10 +62,15 @@ def to_record(row: "SessionRow", now: datetime, *, silent: bool = False) -> Sess
         silent: whether somebody listens for its heartbeats and misses them; if it is active, it is then
             ``unreachable``.
     """
-    end = row.believed_end
+    from session_buddy.history.model import greatest  # who has a row has loaded pydantic
+
+    end, skewed = row.believed_end, row.clock_skew
     finished = end.timestamp if end else None
-    seen = _latest(row.last_seen, finished if end and not end.inferred else None)
-    lasted = ((finished or now) - row.start_time).total_seconds()
+    lasted = end.elapsed_seconds if end else None
+    if lasted is None and skewed:
+        lasted = row.elapsed_seconds
+    if lasted is None:
+        lasted = max(0.0, ((finished or now) - row.start_time).total_seconds())
     return SessionRecord(
         session_id=row.session_id,
         component=row.component or contract.UNKNOWN,
@@ -76,10 +84,10 @@ def to_record(row: "SessionRow", now: datetime, *, silent: bool = False) -> Sess
         detected_by=end.detected_by if end else None,
         start_time=row.start_time.isoformat(),
         end_time=_iso(finished),
-        last_seen=_iso(seen),
-        last_activity=_iso(_latest(row.last_activity, *(end.last_activity for end in row.ends))),
-        duration_seconds=max(0.0, lasted),
-        clock_skew=finished is not None and finished < row.start_time,
+        last_seen=_iso(greatest(row.last_seen, finished if end and not end.inferred else None)),
+        last_activity=_iso(greatest(row.last_activity, *(one.last_activity for one in row.ends))),
+        duration_seconds=lasted,
+        clock_skew=skewed,
         username=row.username or contract.UNKNOWN,
         hostname=row.hostname or contract.UNKNOWN,
         pid=row.pid or 0,
@@ -90,15 +98,11 @@ def to_record(row: "SessionRow", now: datetime, *, silent: bool = False) -> Sess
         parent_session_id=row.parent_session_id,
         reason=row.reason,
         actor=row.actor,
-        commands=max((row.commands, *(one.commands for one in row.ends))),
-        errors=max((row.errors, *(one.errors for one in row.ends))),
+        commands=greatest(row.commands, *(one.commands for one in row.ends)),
+        errors=greatest(row.errors, *(one.errors for one in row.ends)),
         reported_by=row.subject or contract.UNKNOWN,
         metadata={**(row.metadata or {}), **(end.metadata if end else {})},
     )
-
-
-def _latest(*times: datetime | None) -> datetime | None:
-    return max((time for time in times if time is not None), default=None)
 
 
 def _iso(time: datetime | None) -> str | None:

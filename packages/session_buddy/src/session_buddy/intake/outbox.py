@@ -44,5 +44,6 @@ def _said(entry: Entry) -> list[dict[str, Any]]:
     if entry.end is not None or entry.pulse is None:
         return entry.events
     activity = journal.activity_of(entry.pulse)
-    beat = compose.heartbeat(compose.session_id_of(entry.start), entry.pulse["timestamp"], activity)
+    session_id, elapsed = compose.session_id_of(entry.start), journal.elapsed_of(entry.pulse)
+    beat = compose.heartbeat(session_id, entry.pulse["timestamp"], activity, elapsed)
     return [*entry.events, beat]

@@ -4,15 +4,15 @@ Shared by the register (heartbeats come in), the writer (what was taken, what is
 over liveness. Times of life are the emitters' own; leases run on the monotonic clock, in seconds.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from threading import Lock
 from typing import Final
 
 from oneiric.contract import DEFAULT_HEARTBEAT_SECONDS, DEFAULT_LEASE_SECONDS, LEASE_BEATS
-from oneiric.events import Activity, Process, SessionHeartbeat
-from session_buddy.history.model import Beat, SessionRow
+from oneiric.events import Process, SessionHeartbeat
+from session_buddy.history.model import Beat, SessionRow, greatest, was_set
 
 CALLS_PER_SECOND: Final = 50
 MISSED_BEATS: Final = 2
@@ -28,7 +28,8 @@ class Live:
         alive: whether its process was seen on this host when it was last looked for.
         alive_at: when its process was last seen on this host.
         lease: seconds of silence after which the session is given up.
-        said: the time that the latest heartbeat told, by its emitter's clock, which may jump.
+        said: the time that the latest heartbeat told, by its emitter's clock, which may be set.
+        skewed: whether that was seen, and the store knows it.
         dirty: whether the store does not know its state yet.
     """
 
@@ -39,9 +40,11 @@ class Live:
     process: Process | None
     start_time: datetime
     last_seen: datetime
-    commands: int
-    errors: int
+    elapsed_seconds: float | None
+    commands: int | None
+    errors: int | None
     last_activity: datetime | None
+    skewed: bool
     heard: float = 0.0
     promised: float = 0.0
     lease: float = 0.0
@@ -57,15 +60,16 @@ class Live:
     @property
     def beat(self) -> Beat:
         """The state as a store takes it."""
-        return Beat(self.session_id, self.last_seen, self.commands, self.errors, self.last_activity)
+        return Beat(*(getattr(self, name) for name in Beat._fields))
 
-    def hear(self, timestamp: datetime, activity: Activity) -> None:
+    def hear(self, beat: SessionHeartbeat) -> None:
         """Raise the state by one heartbeat."""
-        self.last_seen = max(self.last_seen, timestamp)
-        self.commands = max(self.commands, activity.commands)
-        self.errors = max(self.errors, activity.errors)
-        if activity.last_activity is not None:
-            self.last_activity = max(self.last_activity or activity.last_activity, activity.last_activity)
+        self.last_seen = max(self.last_seen, beat.timestamp)
+        self.elapsed_seconds = greatest(self.elapsed_seconds, beat.elapsed_seconds)
+        self.commands = greatest(self.commands, beat.activity.commands)
+        self.errors = greatest(self.errors, beat.activity.errors)
+        self.last_activity = greatest(self.last_activity, beat.activity.last_activity)
+        self.said, self.dirty = beat.timestamp, True
 
 
 @dataclass
@@ -75,11 +79,14 @@ class Presence:
     Attributes:
         pace: seconds between two heartbeats of one session while there are few.
         min_lease: seconds of silence that every session is granted, however fast its pace.
+        on_arrival: called when sessions have come.
     """
 
     pace: float = DEFAULT_HEARTBEAT_SECONDS
     min_lease: float = DEFAULT_LEASE_SECONDS
+    on_arrival: Callable[[], None] = lambda: None
     _live: dict[str, Live] = field(default_factory=dict)
+    _news: list[Live] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
     def __repr__(self) -> str:
@@ -112,7 +119,16 @@ class Presence:
             # Once all are in: those who are many were told to take their time, also by the server before.
             for entry in entered:
                 self._promise(entry, heard, self.heartbeat_seconds)
-            return [entry.beat for entry in over if entry is not None and entry.dirty]
+            self._news += [entry for entry in (*over, *entered) if entry is not None]
+        if entered:
+            self.on_arrival()
+        return [entry.beat for entry in over if entry is not None and entry.dirty]
+
+    def news(self) -> list[tuple[Live, bool]]:
+        """The sessions that came or went since this was last asked, each with whether it is live now."""
+        with self._lock:
+            news, self._news = self._news, []
+            return [(entry, self._live.get(entry.session_id) is entry) for entry in news]
 
     def _enter(self, row: SessionRow) -> Live | None:
         """Who is live from now on; a start that came again, handed on by somebody, is no sign of life."""
@@ -122,7 +138,10 @@ class Presence:
         return entry
 
     def hear(self, beat: SessionHeartbeat, subject: str, heard: float, *, by_admin: bool) -> bool:
-        """Take a heartbeat; false if the session is not live, or another's, so that a store must judge."""
+        """Take a heartbeat; false if a store must judge.
+
+        That is where the session is not live, or another's, or where it is news that its clock was set.
+        """
         pace = self.heartbeat_seconds
         with self._lock:
             entry = self._live.get(beat.session_id)
@@ -130,10 +149,11 @@ class Presence:
                 return False
             # The same one again comes from somebody who read it in the outbox: nobody need be alive for that.
             if beat.timestamp != entry.said:
-                entry.hear(beat.timestamp, beat.activity)
-                entry.said, entry.dirty = beat.timestamp, True
+                entry.hear(beat)
                 self._promise(entry, heard, pace)
-            return True
+            known = entry.skewed
+            entry.skewed = known or was_set(entry.start_time, entry.last_seen, entry.elapsed_seconds)
+            return known == entry.skewed
 
     def unwritten(self, only: Collection[str] | None = None) -> list[Beat]:
         """The state that the store does not know (of these sessions ``only``), from now on taken as known."""
@@ -176,6 +196,8 @@ def _live(row: SessionRow) -> Live:
         process=row.process,
         start_time=row.start_time,
         last_seen=row.last_seen or row.start_time,
+        elapsed_seconds=row.elapsed_seconds,
+        skewed=row.clock_skew,
         commands=row.commands,
         errors=row.errors,
         last_activity=row.last_activity,

@@ -265,6 +265,7 @@ def _arrival_of(beat: Beat) -> Arrival:
         event_type="session_heartbeat",
         session_id=beat.session_id,
         timestamp=beat.last_seen,
+        elapsed_seconds=beat.elapsed_seconds,
         activity=activity,
     )
     return Arrival.of(event, "", beat.last_seen, by_admin=True)

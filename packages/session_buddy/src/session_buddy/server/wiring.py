@@ -16,7 +16,7 @@ import anyio
 import structlog
 
 from oneiric.paths import Paths, user_paths
-from oneiric.sweep import sweep
+from oneiric.sweep import sweep, take_in
 from oneiric.transport import ServerInfo, call_tool
 from session_buddy import __version__
 from session_buddy.errors import ServerFailed, SessionBuddyError
@@ -32,6 +32,8 @@ from session_buddy.keep.keeper import Keeper
 from session_buddy.server import signals
 
 if TYPE_CHECKING:
+    from session_buddy.intake.liveness import Watch
+    from session_buddy.intake.presence import Presence
     from session_buddy.intake.writer import Writer
     from session_buddy.store import Store
 
@@ -102,7 +104,6 @@ def _run(
     """Open everything, serve, and let ``stack`` close it in the opposite order."""
     # Not at the top: a command line that only wants to say "already running" does without these.
     from session_buddy.access.secret import accepted_secrets
-    from session_buddy.intake.liveness import Watch
     from session_buddy.intake.presence import Presence
     from session_buddy.intake.writer import Writer
     from session_buddy.server.app import build_app
@@ -130,7 +131,7 @@ def _run(
     stack.callback(backups.wait)
     make_backup = partial(_back_up, backups, store, writer, settings.backup.keep)
     keeper = Keeper(backups, make_backup, timedelta(hours=settings.backup.every_hours))
-    watch = Watch(presence, writer.ingest, partial(_sweep, store, writer, paths, keeper))
+    watch = _watch(store, writer, presence, paths, keeper)
     stack.enter_context(closing(watch))
     # Closed before the watch, which starts it: no backup begins while the server goes down.
     stack.enter_context(closing(keeper))
@@ -169,7 +170,22 @@ def _run(
     anyio.run(server.serve, [unix])
 
 
-def _sweep(store: "Store", writer: "Writer", paths: Paths, keeper: Keeper) -> bool:
+def _watch(store: "Store", writer: "Writer", presence: "Presence", paths: Paths, keeper: Keeper) -> "Watch":
+    from session_buddy.intake.admission import locally
+    from session_buddy.intake.exits import Exits
+    from session_buddy.intake.liveness import Watch
+
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return Watch(
+        presence,
+        writer.ingest,
+        lambda died: take_in(paths.outbox, died, locally(writer.ingest, datetime.now(UTC))),
+        partial(_sweep, store, writer, paths, keeper),
+        Exits(files // 2),
+    )
+
+
+def _sweep(store: "Store", writer: "Writer", paths: Paths, keeper: Keeper) -> None:
     """Take the outbox in, if nobody else does; before that, until it has succeeded once, what was lost.
 
     Then backups begin.
@@ -184,8 +200,7 @@ def _sweep(store: "Store", writer: "Writer", paths: Paths, keeper: Keeper) -> bo
             writer.run(store.forget_gap).result()
     finally:
         keeper.start()
-        swept = sweep(paths.outbox, locally(writer.ingest, now), now=now)
-    return swept
+        sweep(paths.outbox, locally(writer.ingest, now), now=now)
 
 
 def _back_up(backups: Backups, store: "Store", writer: "Writer", keep: int) -> Backup:

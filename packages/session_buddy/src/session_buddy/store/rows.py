@@ -13,7 +13,9 @@ COLUMNS: Final = SessionRow._fields
 
 # What a later event can change in a row whose start is known.
 MUTABLE: Final = (
+    "listed_at",
     "last_seen",
+    "elapsed_seconds",
     "commands",
     "errors",
     "last_activity",
@@ -27,18 +29,30 @@ _EMPTY_END: Final[dict[str, Any]] = {
     "exit_reason": None,
     "exit_code": None,
     "signal": None,
+    "elapsed_seconds": None,
+    "commands": None,
+    "errors": None,
     "last_activity": None,
     "metadata": {},
 }
 
 
 def row_values(row: SessionRow, columns: Sequence[str] = COLUMNS) -> dict[str, Any]:
-    """The row as column values: naive UTC times, JSON as text."""
-    values = row._asdict()
+    """The row as column values: naive UTC times, JSON as text, and the last digits of the id as a number."""
+    values = row._asdict() | {"digits": digits_of(row.session_id)}
     for name, form in _TO_VALUE.items():
         if values[name] is not None:
             values[name] = form(values[name])
     return values if columns is COLUMNS else {name: values[name] for name in columns}
+
+
+def digits_of(session_id: str) -> int:
+    """The last eight digits of an id, as a number: a look-up by them compares no texts.
+
+    >>> digits_of("shop-20260102-030405-1b9d6bcd") == 0x1B9D6BCD
+    True
+    """
+    return int(session_id[-8:], 16)
 
 
 def row_from(fetched: Sequence[Any]) -> SessionRow:
@@ -102,15 +116,15 @@ def _end_from(document: dict[str, Any]) -> End:
     return End(**(_EMPTY_END | document | times))
 
 
-_TIMES: Final = ("start_time", "last_seen", "last_activity", "end_time")
+TIMES: Final = ("start_time", "listed_at", "received_at", "last_seen", "last_activity", "end_time")
 _TO_VALUE: Final[dict[str, Callable[[Any], Any]]] = {
-    **dict.fromkeys(_TIMES, naive),
+    **dict.fromkeys(TIMES, naive),
     "origin": _text,
     "metadata": _text,
     "ends": _ends_text,
 }
 _FROM_VALUE: Final[dict[str, Callable[[Any], Any]]] = {
-    **dict.fromkeys(_TIMES, _aware),
+    **dict.fromkeys(TIMES, _aware),
     "origin": json.loads,
     "metadata": json.loads,
     "ends": _ends_from,

@@ -22,6 +22,7 @@ from oneiric.contract import Actor, Detector, EndStatus, ExitReason
 from oneiric.events import (
     Activity,
     ComponentName,
+    Elapsed,
     Environment,
     EventVersion,
     Hostname,
@@ -156,6 +157,7 @@ class Tools:
         *,
         session_id: SessionId,
         timestamp: Timestamp,
+        elapsed_seconds: Elapsed | None = None,
         event_type: Literal["session_end"] = "session_end",
         metadata: Metadata | None = None,
         event_id: Annotated[str | None, Field(max_length=36)] = None,

@@ -15,9 +15,20 @@ import duckdb
 
 from oneiric.descriptors import make_folder
 from session_buddy.errors import USE_ANOTHER, NewerDatabase, NotADatabase, StoreLocked, StoreUnavailable
+from session_buddy.history.fold import with_outcome
 from session_buddy.host.holders import program_of
 from session_buddy.store.duckdb.schema import LATEST, MIGRATIONS
-from session_buddy.store.duckdb.statements import Cursor, gap_of, mark, one, rows_of, transaction
+from session_buddy.store.duckdb.statements import (
+    OF_SEVERAL_ENDS,
+    Cursor,
+    change,
+    fetch,
+    gap_of,
+    mark,
+    one,
+    rows_of,
+    transaction,
+)
 from session_buddy.store.duckdb.wal import aside_of, is_unclean, log_of, sessions_named_in, set_aside
 from session_buddy.store.protocol import Gap
 
@@ -34,6 +45,10 @@ _MAGIC: Final = slice(8, 12), b"DUCK"
 _RETRY_SECONDS: Final = 0.1
 # What the library says of a log that it cannot replay, or that is another file's or another time's.
 _BAD_LOG: Final = ("replaying WAL", "WAL was created for", "WAL does not match", "iteration does not match")
+
+
+# From this step on, of two ends that somebody found the later is believed, whoever found it.
+_ENDS_JUDGED_ANEW: Final = 2
 
 
 class UnreadableLog(Exception):  # noqa: N818 - reads as the fact it states
@@ -201,6 +216,8 @@ def _migrate(database: Cursor, path: Path) -> None:
             if number == 1:
                 insert = "INSERT INTO meta VALUES ('instance', ?), ('schema_version', '1')"
                 cursor.execute(insert, [str(uuid.uuid4())])
+            if number == _ENDS_JUDGED_ANEW:
+                change(cursor, [with_outcome(row) for row in fetch(cursor, OF_SEVERAL_ENDS)])
             cursor.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", [str(number)])
 
 

@@ -136,11 +136,7 @@ class DuckDBStore:
     def find(self, ref: str) -> SessionRow:
         """The one session that ``ref`` means."""
         with self._connection.reading() as reader:
-            with suppress(ValueError):  # it is no whole id
-                exact = sql.find_by_ids(reader, {ref}).get(ref)
-                if exact is not None and exact.started:
-                    return exact
-            rows = sql.fetch(reader, sql.BY_REF, [ref, ref.lower()])
+            rows = sql.find_by_ref(reader, ref)
             if not rows:
                 raise UnknownSession(
                     ref, nearest(ref, (found for (found,) in sql.rows_of(reader, sql.RECENT)))
