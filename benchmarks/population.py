@@ -39,8 +39,8 @@ _SESSIONS = f"""
     INSERT INTO sessions BY NAME SELECT one.* REPLACE (
         made.id AS session_id, made.start_id AS start_event_id, made.started AS start_time,
         made.started AS listed_at, made.started AS received_at, made.started AS last_seen,
-        CAST('0x' || made.start_id[:8] AS UINTEGER) AS digits, made.component AS component, made.username AS username,
-        made.hostname AS hostname,
+        CAST('0x' || made.start_id[:8] AS UINTEGER) AS digits, made.component AS component,
+        made.username AS username, made.hostname AS hostname,
         CASE WHEN number >= {LIVE} THEN {{ends}} ELSE '[]' END AS ends,
         CASE WHEN number >= {LIVE} THEN one.status ELSE 'active' END AS status,
         CASE WHEN number >= {LIVE} THEN one.exit_reason END AS exit_reason,

@@ -11,7 +11,7 @@ from session_buddy.intake.writer import FLUSH_SECONDS
 from tests.world import ROOT, World
 
 LARGEST = 100 * MEGABYTE
-GROWTH = 0.10
+GROWTH = 0.05
 
 
 def rows(world: World, effort: Effort) -> Iterator[Row]:

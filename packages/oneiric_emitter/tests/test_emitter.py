@@ -18,7 +18,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from oneiric import SessionEventEmitter, track_session
+from oneiric import SessionEventEmitter, facts, track_session
 from oneiric.events import SessionEnd, SessionStart, parse_event
 from oneiric.journal import read
 from oneiric.sweep import sweep
@@ -393,3 +393,43 @@ def test_a_session_for_another_server_waits_for_that_one(
     assert taken == []
     sweep(folder, deliver, now=now, destination=Endpoint(url="http://127.0.0.1:9/mcp").destination)
     assert [event["event_type"] for event in taken] == ["session_start", "session_end"]
+
+
+# --- what is counted, and how long it lasted
+
+
+def test_where_nobody_counts_nothing_is_said_to_be_0(emitter: SessionEventEmitter, folder: Path) -> None:
+    session_id = emitter.start_session("ShopShell")
+    emitter.end_session()
+    assert "activity" not in (read(folder / f"{session_id}.jsonl").end or {})
+
+
+def test_who_counts_has_counted_none_so_far(emitter: SessionEventEmitter, folder: Path) -> None:
+    session_id = emitter.start_session("ShopShell")
+    emitter.record()
+    emitter.end_session()
+    end = read(folder / f"{session_id}.jsonl").end
+    assert end is not None
+    assert end["activity"] == {"commands": 0, "errors": 0}
+
+
+def test_what_was_counted_is_on_disk_at_once(emitter: SessionEventEmitter, folder: Path) -> None:
+    session_id = emitter.start_session("ShopShell")
+    for number in range(1, 4):
+        emitter.record(commands=1, errors=number == 2)
+        pulse = read(folder / f"{session_id}.jsonl").pulse
+        assert pulse is not None
+        assert (pulse["commands"], pulse["errors"]) == (number, int(number >= 2))
+        assert pulse["last_activity"] == pulse["timestamp"]
+
+
+def test_an_end_tells_how_long_it_lasted_whatever_the_clock_says(
+    emitter: SessionEventEmitter, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session_id = emitter.start_session("ShopShell")
+    before = facts.boottime()
+    monkeypatch.setattr(facts, "boottime", lambda: before + 3600)
+    emitter.end_session()
+    end = read(folder / f"{session_id}.jsonl").end
+    assert end is not None
+    assert 3600 <= end["elapsed_seconds"] < 3660

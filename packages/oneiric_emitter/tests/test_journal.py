@@ -5,13 +5,16 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from oneiric import outbox
+from oneiric import facts, outbox
+from oneiric.events import parse_event
 from oneiric.journal import CorruptJournal, Journal, append_end, end_for_orphan, read
 from oneiric.testing import start_event
 
@@ -222,3 +225,119 @@ def test_a_program_that_took_the_process_over_is_an_exec(environ: Mapping[str, s
     end = end_for_orphan(read(path))
     child.communicate()
     assert (end["status"], end["exit_reason"]) == ("ended", "exec")
+
+
+# --- how long it lasted, and when it died
+
+DIED = datetime(2026, 1, 2, 5, tzinfo=UTC)
+
+
+@pytest.fixture
+def boottime(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds since the boot, which the test counts."""
+    seconds = [1000.0]
+    monkeypatch.setattr(facts, "boottime", lambda: seconds[0])
+    return seconds
+
+
+def test_a_found_end_lasted_as_long_as_the_last_pulse_says(boottime: list[float], tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path / f"{SESSION_ID}.jsonl", START)
+    assert end_for_orphan(read(journal.path))["elapsed_seconds"] == 0.0
+    boottime[0] += 90.5
+    # Whatever the time of day was set to.
+    journal.pulse("1970-01-01T00:00:07+00:00", {})
+    journal.close()
+    boottime[0] += 1000
+    end = end_for_orphan(read(journal.path))
+    assert (end["timestamp"], end["elapsed_seconds"]) == ("1970-01-01T00:00:07+00:00", 90.5)
+    assert "activity" not in end
+
+
+def test_a_seen_death_lasted_until_then(boottime: list[float], tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path / f"{SESSION_ID}.jsonl", START)
+    journal.pulse("1970-01-01T00:00:07+00:00", {"commands": 3})
+    journal.close()
+    boottime[0] += 100.25
+    end = end_for_orphan(read(journal.path), DIED)
+    told = {
+        name: end[name] for name in ("timestamp", "elapsed_seconds", "exit_reason", "detected_by", "activity")
+    }
+    assert told == {
+        "timestamp": DIED.isoformat(),
+        "elapsed_seconds": 100.25,
+        "exit_reason": "process_gone",
+        "detected_by": "liveness",
+        "activity": {"commands": 3},
+    }
+    parse_event(end)
+
+
+@pytest.mark.parametrize("elapsed", ['"x"', "-1", "1e300", "NaN", "null", "[]"])
+def test_a_pulse_that_somebody_else_wrote_is_believed_as_far_as_it_is_one(
+    journal: Journal, elapsed: str
+) -> None:
+    known = '{"event_type":"session_heartbeat","timestamp":"2026-01-02T03:30:00+00:00","elapsed_seconds":'
+    line = f'{known}{elapsed},"boottime_at_start":"x"}}'
+    os.pwrite(journal._descriptor, line.ljust(319).encode() + b"\n", 0)
+    for died_at in (None, DIED):
+        parse_event(end_for_orphan(read(journal.path), died_at))
+
+
+def test_a_pulse_of_an_older_emitter_says_nothing_of_it(journal: Journal) -> None:
+    line = (
+        '{"event_type":"session_heartbeat","timestamp":"2026-01-02T03:30:00+00:00","commands":2,"errors":0}'
+    )
+    os.pwrite(journal._descriptor, line.ljust(319).encode() + b"\n", 0)
+    assert "elapsed_seconds" not in end_for_orphan(read(journal.path))
+    assert end_for_orphan(read(journal.path), DIED)["timestamp"] == DIED.isoformat()
+
+
+def test_nobody_waits_for_the_disk_with_a_pulse_and_none_is_lost(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    syncing, go_on = threading.Event(), threading.Event()
+
+    def slow(_descriptor: int) -> None:
+        syncing.set()
+        assert go_on.wait(60)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    thread = threading.Thread(target=journal.sync)
+    thread.start()
+    assert syncing.wait(60)
+    journal.pulse("2026-01-02T03:30:00+00:00", {"commands": 7})
+    go_on.set()
+    thread.join(60)
+    pulse = read(journal.path).pulse
+    assert pulse is not None
+    assert pulse["commands"] == 7
+
+
+def test_a_handler_that_counts_within_a_pulse_does_not_wait_for_itself(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pwrite = os.pwrite
+    counted: list[int] = []
+
+    def interrupted(descriptor: int, line: bytes, offset: int) -> int:
+        if not counted:
+            counted.append(1)
+            journal.pulse("2026-01-02T03:30:01+00:00", {"commands": 2})
+        return pwrite(descriptor, line, offset)
+
+    monkeypatch.setattr(os, "pwrite", interrupted)
+    journal.pulse("2026-01-02T03:30:00+00:00", {"commands": 1})
+    journal.pulse("2026-01-02T03:30:02+00:00", {"commands": 3})
+    pulse = read(journal.path).pulse
+    assert pulse is not None
+    assert pulse["commands"] == 3
+
+
+def test_the_longest_pulse_has_room(journal: Journal, boottime: list[float]) -> None:
+    journal._began = 4_294_967_295.123456
+    boottime[0] = 2 * journal._began
+    activity = {"commands": 2**53, "errors": 2**53, "last_activity": "2026-01-02T03:30:00.123456+00:00"}
+    journal.pulse("2026-01-02T03:30:00.123456+00:00", activity)
+    pulse = read(journal.path).pulse
+    assert pulse is not None
+    assert pulse["commands"] == 2**53

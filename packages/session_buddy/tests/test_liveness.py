@@ -1,5 +1,6 @@
 """Who is gone without a word."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from structlog.testing import capture_logs
 
 from oneiric import facts
 from oneiric.contract import DEFAULT_LEASE_SECONDS, UNKNOWN
-from oneiric.events import SessionHeartbeat, parse_event
+from oneiric.events import SessionEnd, SessionHeartbeat, parse_event
 from session_buddy.access.callers import local_subject
 from session_buddy.errors import StoreUnavailable
 from session_buddy.history.model import Arrival, Taken
@@ -341,6 +342,57 @@ def test_the_same_conclusion_is_the_same_event(bench: Bench) -> None:
 
 
 # --- the thread
+
+
+def test_it_hears_of_a_death_at_once_also_of_one_that_just_came(store: Store) -> None:
+    ended = threading.Event()
+    presence = Presence()
+
+    def ingest(arrivals: Sequence[Arrival]) -> Sequence[Taken]:
+        taken = store.ingest(arrivals)
+        presence.learn([one.row for one in taken if one.row is not None], 0.0)
+        if any(isinstance(one.event, SessionEnd) for one in arrivals):
+            ended.set()
+        return taken
+
+    # By this clock what is done now and then is never due.
+    clock = itertools.count(0.0, -1000.0).__next__
+    watch = Watch(presence, ingest, lambda _: None, lambda: None, Exits(10), clock=clock)
+    watch.start()
+    try:
+        for _ in range(3):
+            with subprocess.Popen(SLEEPER, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+                raw = start_event(pid=process.pid, process=process_of(process.pid))
+                ingest([arrival(raw)])
+                process.kill()
+            assert ended.wait(60)
+            ended.clear()
+            assert store.find(session_id_of(raw)).status == "crashed"
+    finally:
+        watch.close()
+
+
+def test_of_those_one_too_many_a_look_tells(store: Store, sleeper: subprocess.Popen[str]) -> None:
+    with closing(Bench(store, most=1)) as bench:
+        told = bench.start(pid=os.getpid(), process=process_of(os.getpid()))
+        looked_at = bench.start(pid=sleeper.pid, process=process_of(sleeper.pid))
+        bench.watch.look()
+        sleeper.kill()
+        sleeper.wait()
+        bench.watch.look()
+        assert (bench.store.find(told).status, bench.store.find(looked_at).status) == ("active", "crashed")
+
+
+def test_who_ended_is_watched_no_longer(bench: Bench, sleeper: subprocess.Popen[str]) -> None:
+    session = bench.start(pid=sleeper.pid, process=process_of(sleeper.pid))
+    bench.watch.look()
+    bench.ingest([arrival(end_event(session, exit_reason="exit"))])
+    bench.watch.look()
+    sleeper.kill()
+    sleeper.wait()
+    bench.watch.look()
+    assert bench.taken_in == []
+    assert "processes=0" in repr(bench.exits)
 
 
 def test_an_outbox_that_cannot_be_swept_keeps_nobody_alive_and_is_told_once(

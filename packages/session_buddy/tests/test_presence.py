@@ -134,3 +134,30 @@ def test_pace_and_lease_can_be_set() -> None:
     presence = Presence(pace=1.0, min_lease=10.0)
     presence.learn([row_of(start_event())], 0.0)
     assert (presence.heartbeat_seconds, presence.everyone()[0].lease) == (1.0, 10.0)
+
+
+def test_that_a_clock_was_set_is_news_for_the_store_once() -> None:
+    raw = start_event()
+    session = session_id_of(raw)
+    presence = Presence()
+    presence.learn([row_of(raw)], 0.0)
+
+    def heard(after: float, elapsed: float) -> bool:
+        event = beat(session, after).model_copy(update={"elapsed_seconds": elapsed})
+        return presence.hear(event, OWNER, after, by_admin=False)
+
+    assert [heard(10, 10), heard(3600, 20), heard(3610, 30)] == [True, False, True]
+    assert presence.state([session])[session].elapsed_seconds == 30
+
+
+def test_news_is_who_came_and_who_went() -> None:
+    arrivals: list[int] = []
+    presence = Presence(on_arrival=lambda: arrivals.append(len(presence)))
+    raws = [start_event(), start_event()]
+    presence.learn([row_of(raw) for raw in raws], 0.0)
+    assert [is_live for _, is_live in presence.news()] == [True, True]
+    presence.learn([row_of(raws[0], end_event(session_id_of(raws[0])))], 1.0)
+    ((gone, is_live),) = presence.news()
+    assert (gone.session_id, is_live) == (session_id_of(raws[0]), False)
+    assert presence.news() == []
+    assert arrivals == [2]

@@ -731,3 +731,32 @@ def test_a_connection_that_broke_is_opened_again(path: Path) -> None:
     assert store.find(session).status == "active"
     assert store.ingest([arrival(end_event(session))])[0].verdict == "stored"
     store.close()
+
+
+# --- the last eight digits
+
+
+@pytest.mark.parametrize("upper", [False, True])
+def test_eight_digits_mean_the_session_that_they_end(store: Store, upper: bool) -> None:
+    ends = start_event(event_id="deadbeef-bbfd-4b2d-9b5d-ab8dfbbd4bed")
+    begins = start_event(component_name="deadbeef")
+    only_an_end = end_event("shop-20260102-030405-00c0ffee")
+    store.ingest([arrival(raw) for raw in (ends, begins, only_an_end)])
+    typed, unknown = (text.upper() if upper else text for text in ("deadbeef", "00c0ffee"))
+    assert store.find(typed).session_id == session_id_of(ends)
+    with pytest.raises(UnknownSession):
+        store.find(unknown)
+
+
+def test_eight_digits_that_end_none_may_begin_an_id(store: Store) -> None:
+    begins = start_event(component_name="deadbeef")
+    store.ingest([arrival(begins)])
+    assert store.find("deadbeef").session_id == session_id_of(begins)
+
+
+def test_eight_digits_that_end_several_are_ambiguous_newest_first(store: Store) -> None:
+    raws = [start_event(after, event_id=f"deadbeef-bbfd-4b2d-9b5d-ab8dfbbd4be{after}") for after in (1, 3, 2)]
+    store.ingest([arrival(raw) for raw in raws])
+    newest_first = ", ".join(session_id_of(raws[index]) for index in (1, 2, 0))
+    with pytest.raises(AmbiguousSession, match=f"fits several sessions: {newest_first}; "):
+        store.find("deadbeef")

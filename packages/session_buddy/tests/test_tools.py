@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 import uuid
@@ -349,3 +350,61 @@ def test_a_client_sees_what_each_tool_does_and_may_do(info: ServerInfo) -> None:
         hints = tool.annotations.model_dump(exclude_none=True)
         assert {"read_only_hint", "destructive_hint", "idempotent_hint", "open_world_hint"} <= set(hints)
         assert hints["read_only_hint"] == (not tool.name.startswith("track_"))
+
+
+# --- clocks that were set
+
+
+def live_through_a_jump(local: Callable[..., Any], component: str, jump: float) -> tuple[str, dict[str, Any]]:
+    """A session that starts by a wrong clock, which is then set right; its id, and how it is shown then."""
+    now = time.time()
+    start = start_event(component_name=component, timestamp=iso(now - jump))
+    session = local("track_session_start", **start)["session_id"]
+    beat = {"event_type": "session_heartbeat", "session_id": session, "timestamp": iso(now + 60)}
+    (taken,) = local("track_events", events=[beat | {"elapsed_seconds": 60.0}])["results"]
+    assert taken["status"] == "stored"
+    return session, local("get_session", session_id=session)["session"]
+
+
+def iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+@pytest.mark.parametrize("jump", [-30 * 86_400.0, 56 * 365 * 86_400.0, 3600.0])
+def test_a_clock_that_was_set_tells_no_duration_and_no_place_in_a_list(
+    local: Callable[..., Any], component: str, jump: float
+) -> None:
+    before = local("track_session_start", **start_event(component_name=component, timestamp=iso(time.time())))
+    session, meanwhile = live_through_a_jump(local, component, jump)
+    after = local("track_session_start", **start_event(component_name=component, timestamp=iso(time.time())))
+    assert (meanwhile["duration_seconds"], meanwhile["clock_skew"]) == (60.0, True)
+    listed = local("list_sessions", component=component, since="1h")["sessions"]
+    assert [one["session_id"] for one in listed] == [after["session_id"], session, before["session_id"]]
+    local("track_session_end", session_id=session, timestamp=iso(time.time() + 90), elapsed_seconds=90.25)
+    ended = local("get_session", session_id=session)["session"]
+    assert (ended["duration_seconds"], ended["clock_skew"], ended["status"]) == (90.25, True, "ended")
+
+
+def test_no_page_misses_what_a_clock_moved_down(local: Callable[..., Any], component: str) -> None:
+    hour = 3600.0
+    there = {live_through_a_jump(local, component, jump)[0] for jump in (-hour, hour, -2 * hour, 2 * hour)}
+    seen, cursor = [], None
+    while True:
+        answer = local("list_sessions", component=component, limit=1, cursor=cursor)
+        seen += [one["session_id"] for one in answer["sessions"]]
+        cursor = answer["next_cursor"]
+        if cursor is None:
+            break
+    assert (sorted(seen), len(seen)) == (sorted(there), 4)
+
+
+@pytest.mark.parametrize("elapsed", [-1, "soon", 1e300])
+def test_what_is_no_elapsed_time_is_refused(
+    local: Callable[..., Any], component: str, elapsed: object
+) -> None:
+    session = local("track_session_start", **start_event(component_name=component))["session_id"]
+    end = end_event(session) | {"elapsed_seconds": elapsed}
+    with pytest.raises(CallRefused, match=r"^elapsed_seconds: "):
+        local("track_session_end", **end)
+    (answer,) = local("track_events", events=[end])["results"]
+    assert (answer["status"], answer["field"]) == ("invalid", "elapsed_seconds")

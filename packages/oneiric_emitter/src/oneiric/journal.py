@@ -26,7 +26,7 @@ from oneiric.descriptors import CLOEXEC, identity, lock, make_folder, opened, ra
 from oneiric.process import Owned
 
 NEW_SUFFIX = ".new"
-_PULSE_BYTES = 256
+_PULSE_BYTES = 320
 _MAX_JOURNAL_BYTES = 1024 * 1024
 # Not blocking: a named pipe in the folder must not hold up whoever looks at it.
 _GUARDED = CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)

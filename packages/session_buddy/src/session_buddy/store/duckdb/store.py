@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC
 from pathlib import Path
 from typing import Final, Self
