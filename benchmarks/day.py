@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from oneiric.journal import Moment
 from oneiric.testing import start_event
 from session_buddy.access.callers import local_caller
 from session_buddy.intake.exits import Exits
@@ -96,7 +97,7 @@ class Fleet:
             lambda: None,
             Exits(SESSIONS),
             clock=clock,
-            now=clock.now,
+            now=lambda: Moment(clock.now(), clock.seconds),
         )
         self._due: defaultdict[int, list[tuple[int, list[str]]]] = defaultdict(list)
         self.pace = 0.0
@@ -116,8 +117,12 @@ class Fleet:
         now = self._clock.now().isoformat()
         activity = {"commands": self._clock.seconds, "errors": 0, "last_activity": now}
         for began, group in self._due.pop(self._clock.seconds, []):
-            beat: dict[str, Any] = {"event_type": "session_heartbeat", "timestamp": now, "activity": activity}
-            beat["elapsed_seconds"] = float(self._clock.seconds - began)
+            beat = {
+                "event_type": "session_heartbeat",
+                "timestamp": now,
+                "elapsed_seconds": float(self._clock.seconds - began),
+                "activity": activity,
+            }
             await self._track([{**beat, "session_id": session_id} for session_id in group], began)
             self.beats += len(group)
         self._clock.seconds += 1

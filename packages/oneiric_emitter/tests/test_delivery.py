@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from oneiric import log, outbox
+from oneiric import facts, journal, log, outbox
 from oneiric.compose import session_end, session_id_of
 from oneiric.delivery import Delivery
 from oneiric.journal import Journal
@@ -61,7 +61,7 @@ def delivering(folder: Path, locate: Callable[[], Endpoint | None], clock: Clock
 def begin(folder: Path, number: int = 0, **changes: Any) -> Session:
     start = start_event(event_id=f"1b9d{number:04x}-bbfd-4b2d-9b5d-ab8dfbbd4bed", **changes)
     session_id = session_id_of(start)
-    return Session(session_id, start, Journal.create(outbox.path_for(folder, session_id), start))
+    return Session(session_id, start, Journal(outbox.path_for(folder, session_id), start))
 
 
 def finish(delivery: Delivery, session: Session) -> None:
@@ -462,3 +462,34 @@ print(signal.sigwait({signal.SIGTERM}).name)
 """
     done = python(code, env=unmeasured)
     assert (done.returncode, done.stdout, done.stderr) == (0, "True\nSIGTERM\n", "")
+
+
+def test_the_server_hears_no_more_than_the_journal_says(
+    environ: Mapping[str, str],
+    folder: Path,
+    clock: Clock,
+    delivery: Delivery,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = begin(folder)
+    boottime, late = facts.boottime, [0.0]
+    monkeypatch.setattr(facts, "boottime", lambda: boottime() + late[0])
+    pwrite = os.pwrite
+
+    def slow(descriptor: int, line: bytes, offset: int) -> int:
+        late[0] += 7.0
+        return pwrite(descriptor, line, offset)
+
+    monkeypatch.setattr(os, "pwrite", slow)
+    with FakeServer(environ) as server:
+        delivery.add(session)
+        assert delivery.worker.flush(30)
+        clock.seconds += 60
+        delivery.worker.ask()
+        assert server.wait_for(
+            lambda events: any(one["event_type"] == "session_heartbeat" for one in events), 30
+        )
+        beat = next(one for one in server.events if one["event_type"] == "session_heartbeat")
+    pulse = journal.read(session.journal.path).pulse
+    assert pulse is not None
+    assert (beat["timestamp"], beat["elapsed_seconds"]) == (pulse["timestamp"], pulse["elapsed_seconds"])

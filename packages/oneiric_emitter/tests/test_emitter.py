@@ -433,3 +433,45 @@ def test_an_end_tells_how_long_it_lasted_whatever_the_clock_says(
     end = read(folder / f"{session_id}.jsonl").end
     assert end is not None
     assert 3600 <= end["elapsed_seconds"] < 3660
+
+
+def test_a_start_that_took_long_to_make_is_counted_from_its_beginning(
+    emitter: SessionEventEmitter, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boottime, slept = facts.boottime, [0.0]
+
+    def slow() -> dict[str, str]:
+        slept[0] = 6.0
+        return {"python_version": "", "platform": "", "cwd": ""}
+
+    monkeypatch.setattr(facts, "boottime", lambda: boottime() + slept[0])
+    monkeypatch.setattr(facts, "environment", slow)
+    session_id = emitter.start_session("ShopShell")
+    emitter.end_session()
+    end = read(folder / f"{session_id}.jsonl").end
+    assert end is not None
+    assert end["elapsed_seconds"] >= 6
+
+
+def test_a_prompt_waits_for_a_slow_disk_now_and_then_only(
+    emitter: SessionEventEmitter, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session_id = emitter.start_session("ShopShell")
+    pwrite, writes, mine = os.pwrite, [], threading.get_ident()
+
+    def slow(descriptor: int, line: bytes, offset: int) -> int:
+        if threading.get_ident() == mine:
+            writes.append(line)
+            threading.Event().wait(0.1)
+        return pwrite(descriptor, line, offset)
+
+    monkeypatch.setattr(os, "pwrite", slow)
+    for _ in range(20):
+        emitter.record(commands=1)
+    # Then the delivery's thread does, and the end.
+    assert len(writes) == 1
+    monkeypatch.undo()
+    emitter.end_session()
+    end = read(folder / f"{session_id}.jsonl").end
+    assert end is not None
+    assert end["activity"]["commands"] == 20

@@ -1,4 +1,5 @@
 import fcntl
+import itertools
 import json
 import os
 import resource
@@ -15,7 +16,7 @@ import pytest
 
 from oneiric import facts, outbox
 from oneiric.events import parse_event
-from oneiric.journal import CorruptJournal, Journal, append_end, end_for_orphan, read
+from oneiric.journal import CorruptJournal, Journal, Moment, append_end, end_for_orphan, read
 from oneiric.testing import start_event
 
 SESSION_ID = "shop-20260102-030405-1b9d6bcd"
@@ -25,7 +26,7 @@ END = {"event_type": "session_end", "session_id": SESSION_ID, "timestamp": "2026
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
-    journal = Journal.create(tmp_path / "outbox" / f"{SESSION_ID}.jsonl", START)
+    journal = Journal(tmp_path / "outbox" / f"{SESSION_ID}.jsonl", START)
     yield journal
     journal.close()
 
@@ -48,7 +49,7 @@ def test_a_journal_is_for_its_user_alone(tmp_path: Path, umask: int) -> None:
         folder = tmp_path / "outbox"
         folder.mkdir(mode=0o700)
         folder.chmod(0o700)
-        journal = Journal.create(folder / f"{SESSION_ID}.jsonl", START)
+        journal = Journal(folder / f"{SESSION_ID}.jsonl", START)
     finally:
         os.umask(before)
     assert journal.path.stat().st_mode & 0o777 == 0o600
@@ -58,18 +59,16 @@ def test_a_journal_is_for_its_user_alone(tmp_path: Path, umask: int) -> None:
 def test_heartbeats_do_not_grow_a_journal(journal: Journal) -> None:
     size = journal.path.stat().st_size
     for minute in range(10, 20):
-        journal.pulse(f"2026-01-02T03:{minute}:00+00:00", {"commands": minute, "errors": 1})
+        journal.pulse(f"2026-01-02T03:{minute}:00+00:00", lambda: {"commands": minute, "errors": 1})  # noqa: B023 - called here
     assert journal.path.stat().st_size == size
-    pulse = read(journal.path).pulse
-    assert pulse is not None
-    assert pulse["commands"] == 19
+    assert commands(journal) == 19
 
 
 def test_a_killed_process_lets_go_of_its_journal(tmp_path: Path) -> None:
     code = (
         "import sys, os, signal; from pathlib import Path; from oneiric.journal import Journal;"
         "from oneiric.testing import start_event;"
-        f"Journal.create(Path(sys.argv[1], '{SESSION_ID}.jsonl'), start_event());"
+        f"Journal(Path(sys.argv[1], '{SESSION_ID}.jsonl'), start_event());"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
@@ -85,7 +84,7 @@ def test_a_killed_process_lets_go_of_its_journal(tmp_path: Path) -> None:
 
 
 def test_the_end_of_an_orphan_is_its_last_sign_of_life(journal: Journal) -> None:
-    journal.pulse("2026-01-02T03:30:00+00:00", {"commands": 7, "errors": 1})
+    journal.pulse("2026-01-02T03:30:00+00:00", lambda: {"commands": 7, "errors": 1})
     end = end_for_orphan(read(journal.path))
     assert end["timestamp"] == "2026-01-02T03:30:00+00:00"
     assert end["activity"] == {"commands": 7, "errors": 1}
@@ -93,13 +92,13 @@ def test_the_end_of_an_orphan_is_its_last_sign_of_life(journal: Journal) -> None
 
 def test_an_end_that_was_made_beforehand_tells_what_the_last_pulse_knew(journal: Journal) -> None:
     counts = {"commands": 7, "errors": 1, "last_activity": "2026-01-02T03:29:00+00:00"}
-    journal.pulse("2026-01-02T03:30:00+00:00", counts)
+    journal.pulse("2026-01-02T03:30:00+00:00", lambda: counts)
     journal.append(json.dumps(END).encode() + b"\n")
     assert read(journal.path).end == {**END, "activity": counts}
 
 
 def test_an_end_that_knows_better_than_the_pulse_is_left_as_it_is(journal: Journal) -> None:
-    journal.pulse("2026-01-02T03:30:00+00:00", {"commands": 7, "errors": 1})
+    journal.pulse("2026-01-02T03:30:00+00:00", lambda: {"commands": 7, "errors": 1})
     end = {**END, "activity": {"commands": 8, "errors": 1}}
     journal.append_end(end)
     assert read(journal.path).end == end
@@ -173,7 +172,7 @@ from oneiric.journal import Journal
 from oneiric.testing import start_event
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-journal = Journal.create(Path({str(tmp_path)!r}, "{SESSION_ID}.jsonl"), start_event())
+journal = Journal(Path({str(tmp_path)!r}, "{SESSION_ID}.jsonl"), start_event())
 resource.setrlimit(resource.RLIMIT_FSIZE, (journal.path.stat().st_size + 10, most))
 try: journal.append_end({END})
 except OSError: print("refused")
@@ -195,7 +194,7 @@ def test_a_full_disk_leaves_the_journal_as_it_was(
         "import resource, signal; from pathlib import Path; from oneiric.journal import Journal;"
         "from oneiric.testing import start_event; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
-        f"try: Journal.create(Path({str(tmp_path)!r}, '{SESSION_ID}.jsonl'), start_event())\n"
+        f"try: Journal(Path({str(tmp_path)!r}, '{SESSION_ID}.jsonl'), start_event())\n"
         "except OSError as error: print('refused')"
     )
     done = python(code, env=unmeasured)
@@ -230,6 +229,7 @@ def test_a_program_that_took_the_process_over_is_an_exec(environ: Mapping[str, s
 # --- how long it lasted, and when it died
 
 DIED = datetime(2026, 1, 2, 5, tzinfo=UTC)
+SEEN = Moment(DIED, 1100.25)
 
 
 @pytest.fixture
@@ -241,11 +241,11 @@ def boottime(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_a_found_end_lasted_as_long_as_the_last_pulse_says(boottime: list[float], tmp_path: Path) -> None:
-    journal = Journal.create(tmp_path / f"{SESSION_ID}.jsonl", START)
+    journal = Journal(tmp_path / f"{SESSION_ID}.jsonl", START)
     assert end_for_orphan(read(journal.path))["elapsed_seconds"] == 0.0
     boottime[0] += 90.5
     # Whatever the time of day was set to.
-    journal.pulse("1970-01-01T00:00:07+00:00", {})
+    journal.pulse("1970-01-01T00:00:07+00:00", dict)
     journal.close()
     boottime[0] += 1000
     end = end_for_orphan(read(journal.path))
@@ -254,11 +254,12 @@ def test_a_found_end_lasted_as_long_as_the_last_pulse_says(boottime: list[float]
 
 
 def test_a_seen_death_lasted_until_then(boottime: list[float], tmp_path: Path) -> None:
-    journal = Journal.create(tmp_path / f"{SESSION_ID}.jsonl", START)
-    journal.pulse("1970-01-01T00:00:07+00:00", {"commands": 3})
+    journal = Journal(tmp_path / f"{SESSION_ID}.jsonl", START)
+    journal.pulse("1970-01-01T00:00:07+00:00", lambda: {"commands": 3})
     journal.close()
-    boottime[0] += 100.25
-    end = end_for_orphan(read(journal.path), DIED)
+    # Delivered much later.
+    boottime[0] += 5000
+    end = end_for_orphan(read(journal.path), SEEN)
     told = {
         name: end[name] for name in ("timestamp", "elapsed_seconds", "exit_reason", "detected_by", "activity")
     }
@@ -279,7 +280,7 @@ def test_a_pulse_that_somebody_else_wrote_is_believed_as_far_as_it_is_one(
     known = '{"event_type":"session_heartbeat","timestamp":"2026-01-02T03:30:00+00:00","elapsed_seconds":'
     line = f'{known}{elapsed},"boottime_at_start":"x"}}'
     os.pwrite(journal._descriptor, line.ljust(319).encode() + b"\n", 0)
-    for died_at in (None, DIED):
+    for died_at in (None, SEEN):
         parse_event(end_for_orphan(read(journal.path), died_at))
 
 
@@ -289,12 +290,10 @@ def test_a_pulse_of_an_older_emitter_says_nothing_of_it(journal: Journal) -> Non
     )
     os.pwrite(journal._descriptor, line.ljust(319).encode() + b"\n", 0)
     assert "elapsed_seconds" not in end_for_orphan(read(journal.path))
-    assert end_for_orphan(read(journal.path), DIED)["timestamp"] == DIED.isoformat()
+    assert end_for_orphan(read(journal.path), SEEN)["timestamp"] == DIED.isoformat()
 
 
-def test_nobody_waits_for_the_disk_with_a_pulse_and_none_is_lost(
-    journal: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pulse_does_not_wait_for_the_disk(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     syncing, go_on = threading.Event(), threading.Event()
 
     def slow(_descriptor: int) -> None:
@@ -305,39 +304,58 @@ def test_nobody_waits_for_the_disk_with_a_pulse_and_none_is_lost(
     thread = threading.Thread(target=journal.sync)
     thread.start()
     assert syncing.wait(60)
-    journal.pulse("2026-01-02T03:30:00+00:00", {"commands": 7})
+    journal.pulse("2026-01-02T03:30:00+00:00", lambda: {"commands": 7})
+    assert commands(journal) == 7
+    # It would wait for the disk, too.
+    journal.try_close()
+    assert str(journal.path) in open_files()
     go_on.set()
     thread.join(60)
+
+
+def commands(journal: Journal) -> int:
     pulse = read(journal.path).pulse
     assert pulse is not None
-    assert pulse["commands"] == 7
+    return int(pulse["commands"])
 
 
-def test_a_handler_that_counts_within_a_pulse_does_not_wait_for_itself(
+def test_who_counts_while_another_writes_is_on_disk_when_both_are_done(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pwrite = os.pwrite
-    counted: list[int] = []
+    pwrite, counted = os.pwrite, [1]
 
     def interrupted(descriptor: int, line: bytes, offset: int) -> int:
-        if not counted:
-            counted.append(1)
-            journal.pulse("2026-01-02T03:30:01+00:00", {"commands": 2})
+        # As a signal handler does, or another thread.
+        if counted[0] == 1:
+            counted[0] = 2
+            journal.pulse("2026-01-02T03:30:01+00:00", lambda: {"commands": counted[0]})
         return pwrite(descriptor, line, offset)
 
     monkeypatch.setattr(os, "pwrite", interrupted)
-    journal.pulse("2026-01-02T03:30:00+00:00", {"commands": 1})
-    journal.pulse("2026-01-02T03:30:02+00:00", {"commands": 3})
-    pulse = read(journal.path).pulse
-    assert pulse is not None
-    assert pulse["commands"] == 3
+    journal.pulse("2026-01-02T03:30:00+00:00", lambda: {"commands": counted[0]})
+    assert commands(journal) == 2
+
+
+def test_of_many_threads_that_count_the_last_is_on_disk(journal: Journal) -> None:
+    counted = itertools.count(1)
+    latest = [0]
+
+    def count() -> None:
+        for _ in range(200):
+            latest[0] = max(latest[0], next(counted))
+            journal.pulse("2026-01-02T03:30:00+00:00", lambda: {"commands": latest[0]})
+
+    threads = [threading.Thread(target=count) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert commands(journal) == latest[0]
 
 
 def test_the_longest_pulse_has_room(journal: Journal, boottime: list[float]) -> None:
     journal._began = 4_294_967_295.123456
     boottime[0] = 2 * journal._began
     activity = {"commands": 2**53, "errors": 2**53, "last_activity": "2026-01-02T03:30:00.123456+00:00"}
-    journal.pulse("2026-01-02T03:30:00.123456+00:00", activity)
-    pulse = read(journal.path).pulse
-    assert pulse is not None
-    assert pulse["commands"] == 2**53
+    journal.pulse("2026-01-02T03:30:00.123456+00:00", lambda: activity)
+    assert commands(journal) == 2**53

@@ -12,9 +12,9 @@ import pytest
 
 from oneiric import outbox
 from oneiric.compose import session_id_of
-from oneiric.journal import Journal, append_end, end_for_orphan, read
+from oneiric.journal import Journal, Moment, append_end, end_for_orphan, read
 from oneiric.outbox import move
-from oneiric.sweep import replay, sweep, take_in
+from oneiric.sweep import deliver_gone, replay, sweep
 from oneiric.testing import journals, start_event
 
 NOW = datetime.now(UTC)
@@ -36,7 +36,7 @@ class Receiver:
 
 def leave_orphan(folder: Path, number: int = 0, **changes: Any) -> Path:
     start = start_event(event_id=f"1b9d{number:04x}-bbfd-4b2d-9b5d-ab8dfbbd4bed", **changes)
-    journal = Journal.create(outbox.path_for(folder, session_id_of(start)), start)
+    journal = Journal(outbox.path_for(folder, session_id_of(start)), start)
     journal.close()
     return journal.path
 
@@ -57,7 +57,7 @@ def test_an_orphan_is_recovered_and_delivered(folder: Path) -> None:
 
 def test_a_live_journal_is_left_alone(folder: Path) -> None:
     start = start_event(pid=os.getpid())
-    journal = Journal.create(outbox.path_for(folder, session_id_of(start)), start)
+    journal = Journal(outbox.path_for(folder, session_id_of(start)), start)
     assert sweep(folder, Receiver(), now=NOW)
     assert (count(folder), count(folder, "done")) == (1, 0)
     journal.close()
@@ -314,7 +314,7 @@ def test_a_forked_child_that_keeps_the_lock_does_not_keep_the_dead_alive(folder:
             "started_at": 1,
         },
     )
-    journal = Journal.create(outbox.path_for(folder, session_id_of(start)), start)
+    journal = Journal(outbox.path_for(folder, session_id_of(start)), start)
     assert sweep(folder, Receiver(), now=NOW)
     assert count(folder, "done") == 1
     journal.close()
@@ -326,10 +326,10 @@ def test_a_forked_child_that_keeps_the_lock_does_not_keep_the_dead_alive(folder:
 def test_the_journals_of_the_dead_are_taken_in_and_no_others(folder: Path) -> None:
     dead, other = leave_orphan(folder, 1), leave_orphan(folder, 2)
     receiver = Receiver()
-    died = datetime(2026, 1, 2, 5, tzinfo=UTC)
-    take_in(folder, {outbox.session_of(dead): died, "shop-20260102-030405-ffffffff": died}, receiver)
+    died = Moment(datetime(2026, 1, 2, 5, tzinfo=UTC), 0.0)
+    deliver_gone(folder, {outbox.session_of(dead): died, "shop-20260102-030405-ffffffff": died}, receiver)
     assert [event["event_type"] for event in receiver.events] == ["session_start", "session_end"]
-    assert receiver.events[1]["timestamp"] == died.isoformat()
+    assert receiver.events[1]["timestamp"] == died.time.isoformat()
     assert (count(folder), count(folder, "done"), other.exists()) == (1, 1, True)
 
 
@@ -338,14 +338,14 @@ def test_the_end_that_a_journal_has_is_the_one_that_counts(folder: Path) -> None
     own = {"event_type": "session_end", "session_id": outbox.session_of(path), "timestamp": NOW.isoformat()}
     append_end(path, read(path), own)
     receiver = Receiver()
-    take_in(folder, {outbox.session_of(path): NOW}, receiver)
+    deliver_gone(folder, {outbox.session_of(path): Moment(NOW, 0.0)}, receiver)
     assert receiver.events[1] == own
 
 
 def test_a_journal_that_somebody_holds_is_left(folder: Path) -> None:
     start = start_event(pid=os.getpid())
-    journal = Journal.create(outbox.path_for(folder, session_id_of(start)), start)
+    journal = Journal(outbox.path_for(folder, session_id_of(start)), start)
     receiver = Receiver()
-    take_in(folder, {session_id_of(start): NOW}, receiver)
+    deliver_gone(folder, {session_id_of(start): Moment(NOW, 0.0)}, receiver)
     assert (receiver.calls, count(folder)) == (0, 1)
     journal.close()

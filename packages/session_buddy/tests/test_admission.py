@@ -100,7 +100,7 @@ def test_an_event_is_measured_in_bytes() -> None:
 
 def swept(store: Store, paths: Paths) -> bool:
     now = datetime.now(UTC)
-    return sweep(paths.outbox, locally(store.ingest, now), now=now)
+    return sweep(paths.outbox, locally(store.ingest, lambda: now), now=now)
 
 
 def test_a_journal_that_is_too_large_is_set_aside_and_holds_up_no_other(paths: Paths, home: Path) -> None:

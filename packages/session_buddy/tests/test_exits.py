@@ -1,5 +1,6 @@
 """The kernel's word of processes that end."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -60,8 +61,7 @@ def test_who_is_there_no_more_and_who_is_one_too_many(
 ) -> None:
     with subprocess.Popen(["true"]) as gone:
         pass
-    with pytest.raises(ProcessLookupError):
-        exits.watch("gone", gone.pid)
+    assert not exits.watch("gone", gone.pid)
     watched = [exits.watch(f"{number}", process.pid) for number, process in enumerate(processes)]
     assert watched == [True, True, True, False]
     exits.forget("1")
@@ -110,3 +110,18 @@ def test_where_the_system_does_not_tell_it_says_so(exits: Exits, monkeypatch: py
     assert not exits.watch("one", os.getpid())
     monkeypatch.delattr(os, "pidfd_open")
     assert not exits.watch("one", os.getpid())
+
+
+def test_where_no_more_can_be_waited_for_none_is_lost(
+    exits: Exits, processes: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = descriptors()
+    with monkeypatch.context() as limited:
+        limited.setattr(exits._ready, "register", full)
+        assert not exits.watch("one", processes[0].pid)
+    exits.forget("one")
+    assert descriptors() == before
+    assert exits.watch("one", processes[0].pid)

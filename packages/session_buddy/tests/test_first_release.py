@@ -84,3 +84,12 @@ def test_its_events_are_answered_as_it_did(tmp_path: Path) -> None:
         # It counted nothing as 0.
         counts = ("commands", "errors", "reported_by")
         assert asked(store, *counts) == {name: told(record, *counts) for name, record in then().items()}
+
+
+def test_its_events_are_known_when_they_come_again(migrated: Store) -> None:
+    before = asked(migrated)
+    for line in (FOLDER / "events.jsonl").read_text().splitlines():
+        (taken,) = migrated.ingest([admit(json.loads(line), local_caller(), NOW)])
+        assert taken.verdict in ("duplicate", "not_found") or '"session_heartbeat"' in line
+        assert not taken.kept
+    assert asked(migrated) == before

@@ -326,7 +326,7 @@ def test_a_strangers_end_that_came_first_does_not_count_and_hides_no_other() -> 
 # --- the whole, in any order
 
 ENDS = st.builds(
-    lambda by, reason, status, after, code, number, source: arrival(
+    lambda by, reason, status, after, elapsed, code, number, source: arrival(
         end_event(
             ID,
             after,
@@ -334,11 +334,13 @@ ENDS = st.builds(
             exit_reason=reason,
             status=status,
             exit_code=code,
+            elapsed_seconds=elapsed,
             event_id=f"end-{number}",
         ),
         source[0],
         by_admin=source[1],
     ),
+    elapsed=st.sampled_from([None, 0.0, 9.0, 10.0, 20.0]),
     by=st.sampled_from(get_args(contract.Detector)),
     reason=st.sampled_from([None, *get_args(contract.ExitReason)]),
     status=st.sampled_from(get_args(contract.EndStatus)),
@@ -350,9 +352,12 @@ ENDS = st.builds(
     source=st.sampled_from([(OWNER, False), ("mallory", False), ("root", True)]),
 )
 BEATS = st.builds(
-    lambda after, commands, source: arrival(
-        heartbeat_event(ID, after, commands=commands), source[0], by_admin=source[1]
+    lambda after, elapsed, commands, source: arrival(
+        heartbeat_event(ID, after, commands=commands) | {"elapsed_seconds": elapsed},
+        source[0],
+        by_admin=source[1],
     ),
+    elapsed=st.sampled_from([None, 0.0, 9.0, 10.0, 20.0]),
     after=st.integers(-20, 60),
     commands=st.integers(0, 9),
     source=st.sampled_from([(OWNER, False), ("mallory", False), ("root", True)]),
@@ -553,3 +558,19 @@ def test_the_last_counts_that_reached_anybody_are_told() -> None:
     early = ended(10, **KINDS["outbox_recovered"], activity={"commands": 7, "errors": 2})
     record = to_record(folded(arrival(START), early, found), MOMENT)
     assert (record["exit_reason"], record["commands"], record["errors"]) == ("process_gone", 7, 2)
+
+
+def test_of_ends_at_one_time_the_one_that_lasted_longest_is_kept() -> None:
+    # A clock was set back, so each silence ends at the same last heartbeat, only longer after the start.
+    lost = KINDS["lease_expired"] | {"event_id": "lost"}
+    ends = [ended(5, **lost, elapsed_seconds=float(elapsed)) for elapsed in range(100, 3000, 100)]
+    for order in (ends, ends[::-1]):
+        row = folded(arrival(START), beat(5, 2900.0), *order)
+        assert row.status == "lost"
+
+
+def test_an_end_that_the_first_release_has_taken_is_known_when_it_comes_again() -> None:
+    counted = ended(10, event_id="x", activity={"commands": 0, "errors": 0})
+    uncounted = ended(10, event_id="x")
+    row = folded(arrival(START), counted)
+    assert fold(row, uncounted).verdict == "duplicate"

@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 from oneiric import facts
 from oneiric.contract import DEFAULT_LEASE_SECONDS, UNKNOWN
 from oneiric.events import SessionEnd, SessionHeartbeat, parse_event
+from oneiric.journal import Moment
 from session_buddy.access.callers import local_subject
 from session_buddy.errors import StoreUnavailable
 from session_buddy.history.model import Arrival, Taken
@@ -72,9 +73,10 @@ class Bench:
         self.time = NOW
         self.sweeps = 0
         self.on_sweep: Callable[[], object] = lambda: None
-        self.taken_in: list[Mapping[str, datetime | None]] = []
+        self.taken_in: list[Mapping[str, Moment | None]] = []
         self.on_take_in: Callable[[], object] = lambda: None
         self.exits = Exits(most)
+        self.presence.on_arrival = self.exits.wake
         self.watch = Watch(
             self.presence,
             self.ingest,
@@ -82,7 +84,7 @@ class Bench:
             self._sweep,
             self.exits,
             clock=lambda: self.clock,
-            now=lambda: self.time,
+            now=lambda: Moment(self.time, 0.0),
         )
 
     def ingest(self, arrivals: Sequence[Arrival]) -> Sequence[Taken]:
@@ -90,8 +92,8 @@ class Bench:
         self.presence.learn([one.row for one in taken if one.row is not None], self.clock)
         return taken
 
-    def _take_in(self, died: Mapping[str, datetime | None]) -> None:
-        self.taken_in.append(dict(died))
+    def _take_in(self, gone: Mapping[str, Moment | None]) -> None:
+        self.taken_in.append(dict(gone))
         self.on_take_in()
 
     def _sweep(self) -> None:
@@ -157,7 +159,7 @@ def test_a_killed_shell_has_crashed(bench: Bench, sleeper: subprocess.Popen[str]
     assert len(bench.presence) == 0
 
 
-def test_where_the_kernel_does_not_tell_it_was_alive_when_last_looked_at(
+def test_where_the_kernel_does_not_tell_it_ended_when_that_was_found(
     unaided: Bench, sleeper: subprocess.Popen[str]
 ) -> None:
     session = unaided.start(pid=sleeper.pid, process=process_of(sleeper.pid))
@@ -166,7 +168,7 @@ def test_where_the_kernel_does_not_tell_it_was_alive_when_last_looked_at(
     sleeper.wait()
     unaided.time = NOW + timedelta(seconds=1)
     unaided.watch.look()
-    assert unaided.store.find(session).end_time == NOW
+    assert unaided.store.find(session).end_time == unaided.time
 
 
 def test_who_died_before_anybody_looked_ended_at_its_last_sign_of_life(
@@ -356,8 +358,9 @@ def test_it_hears_of_a_death_at_once_also_of_one_that_just_came(store: Store) ->
         return taken
 
     # By this clock what is done now and then is never due.
-    clock = itertools.count(0.0, -1000.0).__next__
-    watch = Watch(presence, ingest, lambda _: None, lambda: None, Exits(10), clock=clock)
+    clock, exits = itertools.count(0.0, -1000.0).__next__, Exits(10)
+    presence.on_arrival = exits.wake
+    watch = Watch(presence, ingest, lambda _: None, lambda: None, exits, clock=clock)
     watch.start()
     try:
         for _ in range(3):

@@ -151,7 +151,7 @@ def test_a_server_that_cannot_make_up_for_a_gap_tries_again(paths: Paths, shell:
     url = f"duckdb:///{paths.data}/x.duckdb"
     session = shell()
     store = open_store(url)
-    hand_over(paths.outbox, locally(store.ingest, MOMENT), MOMENT)
+    hand_over(paths.outbox, locally(store.ingest, lambda: MOMENT), MOMENT)
     store.close()
     (paths.data / "x.duckdb").unlink()
     troubled = Troubled.open(paths.data / "x.duckdb", known=True)

@@ -5,7 +5,7 @@ from datetime import timedelta
 from oneiric.contract import DEFAULT_LEASE_SECONDS
 from oneiric.events import SessionHeartbeat, parse_event
 from session_buddy.history.fold import fold
-from session_buddy.history.model import SessionRow
+from session_buddy.history.model import Arrival, SessionRow
 from session_buddy.intake.presence import Presence
 from tests.samples import MOMENT, OWNER, arrival, end_event, heartbeat_event, session_id_of, start_event
 
@@ -136,18 +136,30 @@ def test_pace_and_lease_can_be_set() -> None:
     assert (presence.heartbeat_seconds, presence.everyone()[0].lease) == (1.0, 10.0)
 
 
-def test_that_a_clock_was_set_is_news_for_the_store_once() -> None:
+def test_that_a_clock_was_set_is_news_until_the_store_knows() -> None:
     raw = start_event()
     session = session_id_of(raw)
     presence = Presence()
-    presence.learn([row_of(raw)], 0.0)
+    row = row_of(raw)
+    presence.learn([row], 0.0)
 
-    def heard(after: float, elapsed: float) -> bool:
+    def heard(after: float, elapsed: float) -> SessionHeartbeat | None:
+        """The heartbeat, if a store must judge it."""
         event = beat(session, after).model_copy(update={"elapsed_seconds": elapsed})
-        return presence.hear(event, OWNER, after, by_admin=False)
+        return None if presence.hear(event, OWNER, after, by_admin=False) else event
 
-    assert [heard(10, 10), heard(3600, 20), heard(3610, 30)] == [True, False, True]
-    assert presence.state([session])[session].elapsed_seconds == 30
+    assert heard(10, 10) is None
+    # The first time it cannot be written.
+    assert heard(3600, 20)
+    news = heard(3610, 30)
+    assert news
+    judged = fold(row, Arrival.of(news, OWNER, MOMENT, by_admin=False)).row
+    assert judged is not None
+    assert judged.listed_at == row.received_at
+    presence.learn([judged], 3610)
+    assert heard(3620, 40) is None
+    assert presence.state([session])[session].elapsed_seconds == 40
+    assert presence.news()[1:] == []
 
 
 def test_news_is_who_came_and_who_went() -> None:

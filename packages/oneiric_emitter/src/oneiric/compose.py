@@ -94,7 +94,7 @@ def session_end(
 
 
 def heartbeat(
-    session_id: str, when: str, activity: Mapping[str, Any], elapsed_seconds: float | None
+    session_id: str, when: str, elapsed_seconds: float | None, activity: Mapping[str, Any]
 ) -> dict[str, Any]:
     """A heartbeat."""
     event = {

@@ -94,12 +94,11 @@ class Delivery(Owned):
             log.debug("a delivery turn failed and will be tried again")
             self._failed(error)
 
-    def _pulse(self) -> str:
-        """Write each live session's sign of life; returns its time."""
+    def _pulse(self) -> None:
+        """Write each live session's pulse."""
         self._next_pulse = self._monotonic() + PULSE_SECONDS
-        now = compose.timestamp(self._wall())
-        self.sessions.pulse(now)
-        return now
+        for session in self.sessions.live():
+            session.pulse(compose.timestamp(self._wall()))
 
     def _contact(self) -> None:
         ended = self.sessions.ended()
@@ -118,14 +117,10 @@ class Delivery(Owned):
             self._close(ended)
 
     def _beat(self) -> None:
-        # The journal says no less than the server hears: else a later end would look refuted.
-        now = self._pulse()
+        # What the server hears the journal has said: else a later end would look refuted.
+        self._pulse()
         beating = [one for one in self.sessions.live() if one.acknowledged and not one.refused]
-        beats = [
-            (one, compose.heartbeat(one.id, now, one.activity, one.journal.elapsed_seconds))
-            for one in beating
-        ]
-        self._send((one, [beat]) for one, beat in beats)
+        self._send((one, [compose.heartbeat(one.id, *one.journal.pulsed, one.activity)]) for one in beating)
         self._send_starts(beating)
         self._next_beat = self._monotonic() + self.server.pace
 

@@ -85,18 +85,19 @@ class _LastLine:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        never, so_long = datetime(2000, 1, 1, tzinfo=UTC), -0.25
-        self._then, self._elapsed = compose.timestamp(never).encode(), str(so_long).encode()
+        # Placeholders, which no event has.
+        no_time, no_duration = datetime(2000, 1, 1, tzinfo=UTC), -0.25
+        self._no_time, self._no_duration = compose.timestamp(no_time).encode(), str(no_duration).encode()
         self._lines = {
             number: compose.encode(
                 compose.session_end(
                     session.id,
-                    never,
+                    no_time,
                     event_id=contract.new_event_id(),
                     exit_reason=reason,
                     status="ended",
                     signal=number,
-                    elapsed_seconds=so_long,
+                    elapsed_seconds=no_duration,
                     detected_by="emitter",
                 )
             )
@@ -109,7 +110,8 @@ class _LastLine:
             if self.session.end is None and self.session.made_here:
                 journal, now = self.session.journal, compose.timestamp(datetime.now(UTC)).encode()
                 elapsed = str(journal.elapsed_seconds).encode()
-                journal.append(self._lines[number].replace(self._then, now).replace(self._elapsed, elapsed))
+                line = self._lines[number].replace(self._no_time, now)
+                journal.append(line.replace(self._no_duration, elapsed))
         finally:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)

@@ -15,8 +15,8 @@ from oneiric.contract import UNKNOWN
 _UNSET_LOGIN_UID = 4_294_967_295
 _MAX_ANCESTORS = 64
 _MAX_PASSWD_BYTES = 1024 * 1024
-# On macOS, which has no other, this one counts what was slept, too.
-_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+# macOS has no CLOCK_BOOTTIME; its CLOCK_MONOTONIC counts sleep, too.
+_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
 
 
 def user(environ: Mapping[str, str], home: str) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def process(pid: int) -> dict[str, Any] | None:
 
 def boottime() -> float:
     """Seconds since this system booted, those that it slept among them; nobody sets this clock."""
-    return time.clock_gettime(_BOOTTIME)
+    return time.clock_gettime(_BOOTTIME) if _BOOTTIME is not None else time.monotonic()
 
 
 @cache

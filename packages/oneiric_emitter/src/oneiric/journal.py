@@ -14,7 +14,7 @@ import json
 import os
 import stat
 from _thread import allocate_lock
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,7 +32,23 @@ _MAX_JOURNAL_BYTES = 1024 * 1024
 _GUARDED = CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _COUNTS = ("commands", "errors")
 # By whether its process is gone, where that can be known.
-_HOW_IT_LEFT: dict[bool | None, ExitReason] = {True: "process_gone", False: "exec", None: "outbox_recovered"}
+_REASON_IF_GONE: dict[bool | None, ExitReason] = {
+    True: "process_gone",
+    False: "exec",
+    None: "outbox_recovered",
+}
+
+
+class Moment(NamedTuple):
+    """A moment, by the clock that people set and by the one that nobody sets."""
+
+    time: datetime
+    boottime: float
+
+    @classmethod
+    def now(cls) -> "Moment":
+        """This one."""
+        return cls(datetime.now(UTC), facts.boottime())
 
 
 class CorruptJournal(Exception):  # noqa: N818 - reads as the fact it states
@@ -54,37 +70,40 @@ class Entry(NamedTuple):
 
 
 class Journal(Owned):
-    """The journal of one live session, held by its owner.
+    """The journal of one live session, held by its owner; once it is made, no kill loses the start.
+
+    The file gets its name after it is locked and whole: a finder can never take the lock of a live journal,
+    nor see half of one.
 
     Every write can raise :class:`OSError`; a write that fails leaves the journal as it was.
 
+    Args:
+        path: where it lies.
+        start: the start event.
+        began: when that was made, by :func:`oneiric.facts.boottime`; now, if nothing is given.
+
     Attributes:
         ended: the end is in it.
+        pulsed: time and elapsed seconds of the latest pulse.
     """
 
-    def __init__(self, path: Path, start: dict[str, Any]) -> None:
+    def __init__(self, path: Path, start: dict[str, Any], began: float | None = None) -> None:
         super().__init__()
         self.path = path
         self._start = start
-        self._began = facts.boottime()
-        self._pulse = self._pulse_line(start["timestamp"], {})
+        self._began = facts.boottime() if began is None else began
+        self.pulsed: tuple[str, float] = (start["timestamp"], 0.0)
+        self._pulse = self._pulse_line({})
         self._descriptor, self._size = _write_new(path, self._pulse, start)
         self._identity = identity(self._descriptor)
         self._closed = self.ended = False
-        # By the delivery thread; no forked child, which may find it taken for good, asks for it.
+        self._syncing = False
+        self._asked = ""
+        # To write a pulse; no forked child, which may find it taken for good, asks for it.
         self._in_use = allocate_lock()
 
     def __repr__(self) -> str:
         return f"<Journal {self.path.name} bytes={self._size}>"
-
-    @classmethod
-    def create(cls, path: Path, start: dict[str, Any]) -> "Journal":
-        """Write the start; from the return on no kill loses it.
-
-        The file gets its name after it is locked and whole: a finder can never take the lock of a live
-        journal, nor see half of one.
-        """
-        return cls(path, start)
 
     def append_end(self, end: Mapping[str, Any]) -> None:
         """Write the end behind the start, once: safe to call again until it succeeds."""
@@ -103,34 +122,31 @@ class Journal(Owned):
 
     @property
     def elapsed_seconds(self) -> float:
-        """How long the session has lasted."""
+        """Seconds since the start, whatever the time of day was set to meanwhile."""
         return round(facts.boottime() - self._began, 6)
 
-    def pulse(self, when: str, activity: Mapping[str, Any]) -> None:
-        """Overwrite the sign of life; the journal does not grow.
+    def pulse(self, when: str, activity: Callable[[], Mapping[str, Any]]) -> None:
+        """Overwrite the pulse with what ``activity`` tells; the journal does not grow.
 
-        While the disk is waited for, somebody else writes it afterwards: a prompt does not wait.
+        Waits for nobody: where another is at it, maybe interrupted by a signal handler that calls this, that
+        one writes the latest activity.
         """
-        line = self._pulse_line(when, activity)
-        if len(line) == _PULSE_BYTES:
-            self._pulse = line
-            if self._in_use.acquire(blocking=False):
-                try:
-                    self._write_pulse()
-                finally:
-                    self._in_use.release()
+        self._asked = when
+        while self._asked and self._in_use.acquire(blocking=False):
+            try:
+                self.pulsed, self._asked = (self._asked, self.elapsed_seconds), ""
+                line = self._pulse_line(activity())
+                if len(line) == _PULSE_BYTES:
+                    self._pulse = line
+                    if self._reaches_file():
+                        os.pwrite(self._descriptor, line, 0)
+            finally:
+                self._in_use.release()
 
-    def _write_pulse(self) -> None:
-        if self._reaches_file():
-            os.pwrite(self._descriptor, self._pulse, 0)
-
-    def _pulse_line(self, when: str, activity: Mapping[str, Any]) -> bytes:
-        record = {
-            "event_type": "session_heartbeat",
-            "timestamp": when,
-            "elapsed_seconds": self.elapsed_seconds,
-        }
-        # With it, who sees the process die knows how long the session lasted.
+    def _pulse_line(self, activity: Mapping[str, Any]) -> bytes:
+        when, elapsed = self.pulsed
+        record = {"event_type": "session_heartbeat", "timestamp": when, "elapsed_seconds": elapsed}
+        # For whoever sees the process exit: the session lasted from this to the boot time then.
         line = compose.encode({**record, "boottime_at_start": self._began, **activity})
         return line[:-1].ljust(_PULSE_BYTES - 1) + b"\n"
 
@@ -139,13 +155,13 @@ class Journal(Owned):
 
         Its name is on the disk after :func:`oneiric.descriptors.sync`.
         """
-        with self._in_use:
-            before = self._pulse
+        self._syncing = True
+        try:
             if self._reaches_file():
                 os.fsync(self._descriptor)
-                if self._pulse is not before:
-                    self._write_pulse()
                 return
+        finally:
+            self._syncing = False
         sync(self.path)
 
     def close(self) -> None:
@@ -160,7 +176,7 @@ class Journal(Owned):
 
     def try_close(self) -> None:
         """:meth:`close` it beside the delivery thread, unless that is at it."""
-        if self._in_use.acquire(blocking=False):
+        if not self._syncing and self._in_use.acquire(blocking=False):
             try:
                 self.close()
             finally:
@@ -280,10 +296,10 @@ def owner_gone(entry: Entry) -> bool | None:
     return bool(facts.process_start_ticks(entry.start["pid"]) != process["started_at"])
 
 
-def end_for_orphan(entry: Entry, died_at: datetime | None = None) -> dict[str, Any]:
+def end_for_orphan(entry: Entry, gone_at: Moment | None = None) -> dict[str, Any]:
     """The end of a session that nobody holds any more, at its last sign of life.
 
-    Or at ``died_at``, where its process was seen to end just now.
+    Or at ``gone_at``, where its process was seen to end just now.
 
     The lock goes when the process dies, and also when it becomes another program (``exec``): then the very
     same process is still there. So any lock that a living process has lost is taken for an ``exec``: nothing
@@ -292,18 +308,18 @@ def end_for_orphan(entry: Entry, died_at: datetime | None = None) -> dict[str, A
     session_id = compose.session_id_of(entry.start)
     pulse = entry.pulse or {}
     seen = datetime.fromisoformat((pulse or entry.start)["timestamp"])
-    reason = "process_gone" if died_at else _HOW_IT_LEFT[owner_gone(entry)]
-    when, elapsed = died_at or seen, elapsed_of(pulse)
+    reason = "process_gone" if gone_at else _REASON_IF_GONE[owner_gone(entry)]
+    when, elapsed = gone_at.time if gone_at else seen, elapsed_of(pulse)
     began = pulse.get("boottime_at_start")
-    if died_at and isinstance(began, float):
-        elapsed = max(0.0, round(facts.boottime() - began, 6))
+    if gone_at and isinstance(began, float):
+        elapsed = max(0.0, round(gone_at.boottime - began, 6))
     return compose.session_end(
         session_id,
         when,
         event_id=contract.end_event_id(session_id, f"{reason}:{compose.timestamp(when)}"),
         exit_reason=reason,
         status="ended" if reason == "exec" else "crashed",
-        detected_by="liveness" if died_at else "outbox",
+        detected_by="liveness" if gone_at else "outbox",
         elapsed_seconds=elapsed,
         activity=activity_of(pulse) or None,
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from oneiric import compose, config, contract, deliveries, endings, facts, outbox
 from oneiric.delivery import Delivery
-from oneiric.journal import Journal
+from oneiric.journal import Journal, Moment
 from oneiric.lineage import Lineage
 from oneiric.paths import Paths, user_paths
 from oneiric.session import Session
@@ -66,12 +66,14 @@ class Recorder:
         paths = user_paths(self._environ)
         if config.off_reason(self._environ, paths) is not None:
             return None
-        start = self._compose_start(paths, shell_type, metadata, optional)
+        now = Moment.now()
+        start = self._compose_start(now.time, paths, shell_type, metadata, optional)
         session_id = compose.session_id_of(start)
         delivery = deliveries.delivery_for(paths, self._environ)
         folder = delivery.sessions.folder
         outbox.prepare(folder, paths.home)
-        journal = Journal.create(outbox.path_for(folder, session_id, delivery.server.destination), start)
+        path = outbox.path_for(folder, session_id, delivery.server.destination)
+        journal = Journal(path, start, now.boottime)
         self._delivery = delivery
         self._session = session = Session(session_id, start, journal)
         self._lineage.announce(session_id)
@@ -91,7 +93,7 @@ class Recorder:
             now = compose.timestamp(datetime.now(UTC))
             if more or worse:
                 session.last_activity = now
-            session.pulse(now)
+            session.pulse_unless_slow(now)
 
     def end(
         self, session_id: str | None, metadata: Mapping[str, Any] | None, ending: Mapping[str, Any]
@@ -123,14 +125,19 @@ class Recorder:
         return True
 
     def _compose_start(
-        self, paths: Paths, shell_type: str, metadata: Mapping[str, Any] | None, optional: Mapping[str, Any]
+        self,
+        now: datetime,
+        paths: Paths,
+        shell_type: str,
+        metadata: Mapping[str, Any] | None,
+        optional: Mapping[str, Any],
     ) -> dict[str, Any]:
         environ = self._environ
         return compose.session_start(
             event_id=contract.new_event_id(),
             component=self._component_name,
             shell_type=shell_type,
-            when=datetime.now(UTC),
+            when=now,
             pid=os.getpid(),
             user=facts.user(environ, os.fspath(paths.home)),
             hostname=facts.hostname(),

@@ -1,5 +1,6 @@
 """The sessions of this process: each with its journal, its activity, and how far it is delivered."""
 
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from oneiric.contract import ACCEPTED
 from oneiric.descriptors import sync
 from oneiric.journal import Journal
 from oneiric.process import Owned
+
+# Longer than a write takes where a busy thread of the host has to be waited for.
+_SLOW_SECONDS = 0.02
 
 
 class Session(Owned):
@@ -36,6 +40,7 @@ class Session(Owned):
         self.delivered = False
         self.refused = False
         self._sent_again_to: str | None = None
+        self._patient_at = 0.0
 
     def __repr__(self) -> str:
         return f"<Session {self.id} commands={self.commands} errors={self.errors}>"
@@ -47,9 +52,18 @@ class Session(Owned):
         return {name: value for name, value in found.items() if value is not None}
 
     def pulse(self, when: str) -> None:
-        """Write its sign of life into the journal."""
+        """Write a pulse into the journal."""
         with suppress(OSError):
-            self.journal.pulse(when, self.activity)
+            self.journal.pulse(when, lambda: self.activity)
+
+    def pulse_unless_slow(self, when: str) -> None:
+        """:meth:`pulse` on the thread of a prompt, which waits for a slow disk a hundredth of its time."""
+        begun = time.monotonic()
+        if begun >= self._patient_at:
+            self.pulse(when)
+            took = time.monotonic() - begun
+            if took > _SLOW_SECONDS:
+                self._patient_at = begun + 100 * took
 
     def take_answer(self, event: dict[str, Any], result: dict[str, Any], instance: str) -> None:
         """Note what the server ``instance`` made of one event of this session."""
@@ -95,11 +109,6 @@ class Sessions(dict[str, Session]):
         for session in fresh:
             session.synced = True
         self._to_disk(fresh)
-
-    def pulse(self, when: str) -> None:
-        """Write each live session's sign of life."""
-        for session in self.live():
-            session.pulse(when)
 
     def close(self, ended: list[Session]) -> bool:
         """Close the journals of ended sessions; whether some are left to a sweep, since no server has them.

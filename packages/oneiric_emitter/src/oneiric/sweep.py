@@ -1,6 +1,7 @@
 """Deliver what others left in the outbox: orphans, and ends that came too late for their process.
 
-Whoever comes next does it: another shell of this user, the server, the command line; one at a time.
+Whoever comes next does it: another shell of this user, the server, the command line; one at a time. The
+server delivers the journal of a process that it saw exit at once, beside any sweep: its own lock guards it.
 """
 
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from oneiric import compose, contract, descriptors, journal, log, outbox
-from oneiric.journal import CorruptJournal, Entry
+from oneiric.journal import CorruptJournal, Entry, Moment
 
 Deliver = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 
@@ -47,16 +48,16 @@ def sweep(folder: Path, deliver: Deliver, *, now: datetime, destination: str = "
     return True
 
 
-def take_in(folder: Path, died: Mapping[str, datetime | None], deliver: Deliver) -> None:
-    """Deliver the journals of sessions whose processes have ended; those that lack an end get it.
+def deliver_gone(folder: Path, gone: Mapping[str, Moment | None], deliver: Deliver) -> None:
+    """Deliver the journals of sessions whose processes are gone; those that lack an end get it.
 
     Args:
         folder: the outbox of this machine.
-        died: when the process of each session was seen to end; ``None``: before anybody looked.
+        gone: when the process of each session was seen to exit; ``None``: before anybody looked.
         deliver: as for :func:`sweep`.
     """
-    paths = ((outbox.path_for(folder, session_id), died_at) for session_id, died_at in died.items())
-    _deliver(((path, entry) for path, died_at in paths if (entry := _recover(path, died_at))), deliver)
+    paths = ((outbox.path_for(folder, session_id), gone_at) for session_id, gone_at in gone.items())
+    _deliver(((path, entry) for path, gone_at in paths if (entry := _recover(path, gone_at))), deliver)
 
 
 def replay(folder: Path, deliver: Deliver, held: Collection[str] = ()) -> list[dict[str, Any]]:
@@ -102,14 +103,14 @@ def _ended(folder: Path, now: datetime, destination: str) -> Iterator[tuple[Path
         _drop_abandoned(path, now)
 
 
-def _recover(path: Path, died_at: datetime | None = None) -> Entry | None:
+def _recover(path: Path, gone_at: Moment | None = None) -> Entry | None:
     """What a journal says that nobody holds, with an end; ``None`` where it is held, unreadable or gone."""
     try:
         with outbox.claim(path) as claimed:
             if not claimed and not _surely_dead(path):
                 return None
             entry = journal.read(path)
-            return entry if entry.end is not None else _with_end(path, entry, died_at)
+            return entry if entry.end is not None else _with_end(path, entry, gone_at)
     except CorruptJournal as error:
         log.warning("journal %s is set aside in %s: %s", path.name, path.parent / "corrupt", error)
         with suppress(OSError):
@@ -125,8 +126,8 @@ def _surely_dead(path: Path) -> bool:
     return entry is not None and journal.owner_gone(entry) is True
 
 
-def _with_end(path: Path, entry: Entry, died_at: datetime | None) -> Entry:
-    journal.append_end(path, entry, journal.end_for_orphan(entry, died_at))
+def _with_end(path: Path, entry: Entry, gone_at: Moment | None) -> Entry:
+    journal.append_end(path, entry, journal.end_for_orphan(entry, gone_at))
     complete = journal.read(path)
     if complete.end is None:
         raise CorruptJournal("its end cannot be read back")

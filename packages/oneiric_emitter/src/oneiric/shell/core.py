@@ -95,7 +95,7 @@ class AdminShell:
                 # One that a subclass made does not know that it stands at a prompt.
                 emitter.interactive = True
             self._track(self._emit_session_start)
-            # Here commands are counted: none so far.
+            # 0 from here on, not unknown: this shell counts its commands.
             self.count()
             self._start_failed = self._emitter is not None and self.session_id is None
             try:

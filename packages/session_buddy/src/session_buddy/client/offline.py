@@ -66,7 +66,7 @@ def opened(url: str, now: datetime) -> Iterator[Store]:
                 make_up(store, store.ingest, paths, now)
                 store.forget_gap()
             else:
-                hand_over(paths.outbox, locally(store.ingest, now), now)
+                hand_over(paths.outbox, locally(store.ingest), now)
             yield store
         return
     yours = f"your own history is {file_of(own(paths))}"

@@ -5,12 +5,11 @@ heartbeat state (``last_seen``, ``elapsed_seconds``, ``commands``, ``errors``, `
 is merged by taking the larger value.
 """
 
-from datetime import datetime
 from typing import Final
 
 from oneiric import contract
 from oneiric.events import Activity, SessionEnd, SessionHeartbeat, SessionStart
-from session_buddy.history.model import Arrival, Beat, End, SessionRow, Taken, Verdict, greatest
+from session_buddy.history.model import Arrival, Beat, End, SessionRow, Taken, Verdict, raised
 
 # Of ends alike only the last can be believed; the few before it are kept to be known when they come again.
 ENDS_ALIKE: Final = 8
@@ -56,8 +55,8 @@ def _fold_end(row: SessionRow | None, event: SessionEnd, arrival: Arrival) -> Ta
 
 def _with_end(ends: tuple[End, ...], end: End) -> tuple[End, ...]:
     """The ends with one more: of each source the latest few, so that they are the same in any order."""
-    if not ends or end in ends:
-        return ends or (end,)
+    if any(end.as_first_written == one.as_first_written for one in ends):
+        return ends
     ordered = sorted((*ends, end), key=lambda one: one.order)
     alike = [one for one in ordered if one.source == end.source]
     return tuple(one for one in ordered if one not in alike[:-ENDS_ALIKE])
@@ -68,35 +67,21 @@ def _fold_heartbeat(row: SessionRow | None, event: SessionHeartbeat, arrival: Ar
         return Taken("not_found", event.session_id, row)
     if not _counts(arrival.subject, arrival.by_admin, row.subject):
         return _forbidden(row, arrival)
-    seen = _seen(row, event.timestamp, event.elapsed_seconds, event.activity)
-    return Taken("stored", row.session_id, with_outcome(seen))
+    return Taken("stored", row.session_id, with_outcome(raised(row, Beat.of(event))))
 
 
 def with_heartbeats(row: SessionRow, old: SessionRow | None) -> SessionRow:
     """A row folded from the history alone, with the heartbeat state that an older row had."""
     if old is None or not row.started or not old.started:
         return row
-    return with_outcome(_seen(row, old.last_seen, old.elapsed_seconds, old))
+    return with_outcome(raised(row, old))
 
 
 def refreshed(row: SessionRow, beat: Beat | None) -> SessionRow:
     """A stored row with the heartbeat state that is not stored yet."""
     if beat is None or row.status != "active":
         return row
-    return _seen(row, beat.last_seen, beat.elapsed_seconds, beat)
-
-
-def _seen(
-    row: SessionRow, when: datetime | None, elapsed: float | None, activity: Activity | Beat | SessionRow
-) -> SessionRow:
-    """The row with the heartbeat state that it had then, so many seconds after its start."""
-    return row._replace(
-        last_seen=greatest(row.last_seen, when),
-        elapsed_seconds=greatest(row.elapsed_seconds, elapsed),
-        commands=greatest(row.commands, activity.commands),
-        errors=greatest(row.errors, activity.errors),
-        last_activity=greatest(row.last_activity, activity.last_activity),
-    )
+    return raised(row, beat)
 
 
 def _counts(subject: str, by_admin: bool, owner: str | None) -> bool:  # noqa: FBT001 - a fact about the subject
@@ -114,7 +99,7 @@ def with_outcome(row: SessionRow) -> SessionRow:
         return row
     end = row.believed_end
     return row._replace(
-        listed_at=row.received_at or row.start_time if row.clock_skew else row.start_time,
+        listed_at=row.received_at if row.received_at and row.clock_skew else row.start_time,
         status=end.makes if end else "active",
         exit_reason=end.exit_reason if end else None,
         end_time=end.timestamp if end else None,

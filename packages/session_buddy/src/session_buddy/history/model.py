@@ -14,19 +14,27 @@ REFUTES_AFTER: Final = timedelta(seconds=1)
 # Two clocks of one process that differ by more: one of them was set.
 MAX_SKEW: Final = timedelta(seconds=5)
 
-# What tells of an end, the nearest to the fact last: silence; that the process is gone, whoever found it;
-# that it lives on as another program; a person's word; the emitter's own.
-Evidence = Literal["lease", "death", "exec", "operator", "emitter"]
+# How an end is known, the weakest first: silence; that the process is gone, whoever found it; that it lives
+# on as another program; a person's word; the emitter's own.
+Evidence = Literal["lease", "gone", "exec", "operator", "emitter"]
 _STRENGTH: Final = get_args(Evidence)
-_FOUND_BY: Final[dict[str, Evidence]] = {"lease": "lease", "liveness": "death", "operator": "operator"}
-_TOLD_AS: Final[dict[str | None, Evidence]] = {
-    "lease_expired": "lease",
-    "process_gone": "death",
-    "outbox_recovered": "death",
+_BY_DETECTOR: Final[dict[str, Evidence]] = {
+    "lease": "lease",
+    "liveness": "gone",
+    "outbox": "gone",
     "operator": "operator",
 }
+_BY_REASON: Final[dict[str | None, Evidence]] = {
+    "lease_expired": "lease",
+    "process_gone": "gone",
+    "outbox_recovered": "gone",
+    "operator": "operator",
+}
+# What heartbeats raise: each is the largest or latest that was told.
+HEARTBEAT_STATE: Final = ("last_seen", "elapsed_seconds", "commands", "errors", "last_activity")
 
 T = TypeVar("T", int, float, datetime)
+S = TypeVar("S", "Beat", "SessionRow")
 
 
 class Arrival(NamedTuple):
@@ -82,9 +90,16 @@ class End(NamedTuple):
     metadata: dict[str, Any]
 
     @property
+    def evidence(self) -> Evidence:
+        """How this end is known: by who says it, and by the reason where that is the emitter, the default."""
+        if (self.detected_by, self.exit_reason) == ("outbox", "exec"):
+            return "exec"
+        return _BY_DETECTOR.get(self.detected_by) or _BY_REASON.get(self.exit_reason, "emitter")
+
+    @property
     def inferred(self) -> bool:
         """Whether somebody concluded this end, so that a later sign of life refutes it."""
-        return self.evidence in ("lease", "death", "exec")
+        return self.evidence in ("lease", "gone", "exec")
 
     @property
     def makes(self) -> EndStatus | Literal["lost"]:
@@ -102,19 +117,15 @@ class End(NamedTuple):
         return self.weight[0], self.subject, self.by_admin
 
     @property
-    def order(self) -> tuple[datetime, str, str, str]:
+    def order(self) -> tuple[datetime, float, str, str, str]:
         """A place among all ends, also among those that share an id."""
-        return self.timestamp, self.event_id, self.subject, repr(self)
+        elapsed = -1.0 if self.elapsed_seconds is None else self.elapsed_seconds
+        return self.timestamp, elapsed, self.event_id, self.subject, repr(self)
 
     @property
-    def evidence(self) -> Evidence:
-        """What tells of this end: what counts is who says it.
-
-        The emitter is also named where nobody is: then the reason tells.
-        """
-        if self.detected_by == "outbox":
-            return "exec" if self.exit_reason == "exec" else "death"
-        return _FOUND_BY.get(self.detected_by) or _TOLD_AS.get(self.exit_reason, "emitter")
+    def as_first_written(self) -> "End":
+        """As the first release has it, which wrote 0 where nothing was counted."""
+        return self._replace(commands=self.commands or 0, errors=self.errors or 0)
 
 
 class SessionRow(NamedTuple):
@@ -232,6 +243,27 @@ class Beat(NamedTuple):
     errors: int | None
     last_activity: datetime | None
     elapsed_seconds: float | None = None
+
+    @classmethod
+    def of(cls, event: SessionHeartbeat) -> Self:
+        """What one heartbeat tells."""
+        did = event.activity
+        return cls(
+            event.session_id,
+            event.timestamp,
+            did.commands,
+            did.errors,
+            did.last_activity,
+            event.elapsed_seconds,
+        )
+
+
+def raised(known: S, told: Beat | SessionRow) -> S:
+    """``known``, its heartbeat state raised to what ``told`` has."""
+    state: dict[str, Any] = {
+        name: greatest(getattr(known, name), getattr(told, name)) for name in HEARTBEAT_STATE
+    }
+    return known._replace(**state)
 
 
 def was_set(start: datetime, now: datetime | None, elapsed_seconds: float | None) -> bool:

@@ -6,7 +6,7 @@ Whatever brings them: a call of a client, or this user's outbox, swept with or w
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from pydantic_core import PydanticSerializationError
@@ -115,7 +115,7 @@ def result_of(taken: Taken) -> EventResult:
     )
 
 
-def locally(ingest: Ingest, now: datetime) -> Deliver:
+def locally(ingest: Ingest, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Deliver:
     """Delivery straight into a store, as this user; answers as ``track_events`` does.
 
     No batch is too large, since it is no call: an event that is, is refused by itself, and its journal set
@@ -123,7 +123,7 @@ def locally(ingest: Ingest, now: datetime) -> Deliver:
     """
 
     def take(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        valid = _each_validated(batch, local_caller(), now)
+        valid = _each_validated(batch, local_caller(), now())
         return [dict(result) for result in valid.results(ingest(valid.arrivals))]
 
     return take

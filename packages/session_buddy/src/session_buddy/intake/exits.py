@@ -1,4 +1,4 @@
-"""Which processes end: the kernel tells at once, through a descriptor for each (``pidfd_open``)."""
+"""Which processes exit: the kernel tells at once, through a descriptor for each (``pidfd_open``)."""
 
 import os
 import selectors
@@ -10,7 +10,7 @@ _CHUNK: Final = 4096
 
 
 class Exits:
-    """Waits for the ends of processes; one thread uses it, any may :meth:`wake` that one.
+    """Waits for processes to exit; one thread uses it, any may :meth:`wake` that one.
 
     Args:
         most: how many processes it may watch, each with a descriptor.
@@ -29,21 +29,19 @@ class Exits:
         return f"<Exits(processes={len(self._handles)})>"
 
     def watch(self, key: str, pid: int) -> bool:
-        """Watch a process; false if the system cannot tell of it, or there are too many.
-
-        Raises:
-            ProcessLookupError: there is none.
-        """
+        """Watch a process; false if there is none, too many are watched, or the system cannot tell."""
         if len(self._handles) >= self._most or not hasattr(os, "pidfd_open"):
             return False
         try:
             handle = os.pidfd_open(pid)
-        except ProcessLookupError:
-            raise
-        except OSError:  # an older kernel, or no descriptor left
+        except OSError:  # no such process, an older kernel, or no descriptor left
+            return False
+        try:
+            self._ready.register(handle, selectors.EVENT_READ, key)
+        except OSError:  # more than this user may wait for
+            os.close(handle)
             return False
         self._handles[key] = handle
-        self._ready.register(handle, selectors.EVENT_READ, key)
         return True
 
     def forget(self, key: str) -> None:
@@ -54,14 +52,14 @@ class Exits:
             os.close(handle)
 
     def wait(self, seconds: float) -> list[str]:
-        """Wait until a process ends, or somebody wakes; the keys of those that ended, watched no longer."""
-        ended = [key.data for key, _ in self._ready.select(seconds) if key.data is not None]
+        """Wait until a process exits, or somebody wakes; the keys of those that did, watched no longer."""
+        exited = [key.data for key, _ in self._ready.select(seconds) if key.data is not None]
         with suppress(BlockingIOError):
             while self._woken.recv(_CHUNK):
                 pass
-        for key in ended:
+        for key in exited:
             self.forget(key)
-        return ended
+        return exited
 
     def wake(self) -> None:
         """Have :meth:`wait` return, from any thread; a no-op once it is closed."""

@@ -14,6 +14,7 @@ import structlog
 from oneiric import facts
 from oneiric.contract import UNKNOWN, end_event_id
 from oneiric.events import SessionEnd
+from oneiric.journal import Moment
 from session_buddy.access.callers import local_subject
 from session_buddy.history.model import Arrival, Taken
 from session_buddy.intake.exits import Exits
@@ -21,8 +22,10 @@ from session_buddy.intake.presence import Live, Presence
 
 TICK_SECONDS: Final = 1.0
 SWEEP_SECONDS: Final = 5.0
-# With thousands of open shells a sweep takes long: it has at most a fiftieth of the time.
-_SWEEP_PAUSES: Final = 50
+LEASES_SECONDS: Final = 5.0
+# A sweep over thousands of open shells takes long: the pause after it is so many times as long, to a minute.
+_PAUSE_PER_SWEEP: Final = 50
+_LONGEST_PAUSE: Final = 60.0
 SUBJECT: Final = "session-buddy"
 
 # A process table dates its processes by the wall clock, which may have been set meanwhile.
@@ -34,7 +37,7 @@ log = structlog.stdlib.get_logger("session_buddy.intake.liveness")
 
 
 class Here(NamedTuple):
-    """What tells the processes that can be seen from here; read once for a look at all of them."""
+    """What tells the processes that can be seen from here; read once for all sessions that came."""
 
     boot_id: str
     pid_namespace: str
@@ -54,11 +57,14 @@ class Here(NamedTuple):
         return unnamed and (live.subject, live.hostname) == (local_subject(), self.hostname)
 
 
-def life_of(live: Live) -> Life:
+def look_at(live: Live) -> Life:
     """Whether a process that can be seen from here still runs; unreadable is unknown, not gone."""
     if live.process is None:
-        return life_in_table(live.pid, live.start_time)
-    return life_since(live.pid, live.process.started_at)
+        life = life_in_table(live.pid, live.start_time)
+    else:
+        life = life_since(live.pid, live.process.started_at)
+    live.alive = life == "alive"
+    return life
 
 
 def life_since(pid: int, started_at: int) -> Life:
@@ -89,25 +95,25 @@ def life_in_table(pid: int, before: datetime) -> Life:
 
 
 def expired(presence: Presence, clock: float) -> list[Live]:
-    """Live sessions unheard of for a whole lease, and whose process was not seen alive just now."""
+    """Live sessions unheard of for a whole lease, and whose process is not known to run."""
     return [live for live in presence.everyone() if clock - live.heard >= live.lease and not live.alive]
 
 
 def end_of(
-    live: Live, why: Literal["process_gone", "lease_expired"], died_at: datetime | None = None
+    live: Live, why: Literal["process_gone", "lease_expired"], gone_at: Moment | None = None
 ) -> SessionEnd:
     """The end that is concluded: when its process was seen to end, else at its last sign of life.
 
     Its id follows from that date: a second conclusion, after the session woke up, is another event.
     """
-    # No earlier than that: with a clock that was set back, it would look refuted.
-    last = max(live.last_seen, died_at or live.last_seen)
+    # A clock that was set back must not date it before the last heartbeat, which would refute it.
+    last = max(live.beat.last_seen, gone_at.time if gone_at else live.beat.last_seen)
     return SessionEnd(
         event_type="session_end",
         event_id=end_event_id(live.session_id, f"{why}:{last.isoformat()}"),
         session_id=live.session_id,
         timestamp=last,
-        elapsed_seconds=None if died_at else live.elapsed_seconds,
+        elapsed_seconds=None if gone_at else live.beat.elapsed_seconds,
         status="crashed",
         exit_reason=why,
         detected_by="lease" if why == "lease_expired" else "liveness",
@@ -120,10 +126,10 @@ class Watch:
     Args:
         presence: who is live.
         ingest: stores the ends that are concluded.
-        take_in: takes in the journals of sessions whose processes have ended, and when each was seen to:
-            a journal may hold its true end, and its last counts.
+        deliver_gone: takes in the journals of sessions whose processes are gone, and when each was seen to
+            be: a journal may hold the true end, and has the last counts.
         sweep: takes all of this user's outbox in.
-        exits: tells which processes end.
+        exits: tells which processes exit.
         clock: monotonic seconds.
         now: the time.
     """
@@ -132,28 +138,29 @@ class Watch:
         self,
         presence: Presence,
         ingest: Callable[[Sequence[Arrival]], Sequence[Taken]],
-        take_in: Callable[[Mapping[str, datetime | None]], object],
+        deliver_gone: Callable[[Mapping[str, Moment | None]], object],
         sweep: Callable[[], object],
         exits: Exits,
         *,
         clock: Callable[[], float] = monotonic,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], Moment] = Moment.now,
     ) -> None:
         self._presence = presence
         self._ingest = ingest
-        self._take_in = take_in
+        self._deliver_gone = deliver_gone
         self._sweep = sweep
         self._exits = exits
         self._clock = clock
         self._now = now
-        self._next_sweep = float("-inf")
-        self._watched: dict[str, Live] = {}
-        self._looked_at: dict[str, Live] = {}
-        self._dead: dict[str, tuple[Live, datetime | None]] = {}
+        self._next_sweep = self._next_leases = float("-inf")
+        # Sessions whose process runs, or ran, on this host; of these, whom the kernel does not tell of; and
+        # when each was seen to be gone: None, before the first look.
+        self._here: dict[str, Live] = {}
+        self._polled: set[str] = set()
+        self._gone: dict[str, Moment | None] = {}
         self._trouble: dict[str, str] = {}
         self._stop = Signal()
         self._thread = Thread(target=self._run, name="session-buddy-watch", daemon=True)
-        presence.on_arrival = exits.wake
 
     def start(self) -> None:
         """Begin to watch."""
@@ -170,9 +177,17 @@ class Watch:
     def _run(self) -> None:
         while not self._stop.is_set():
             self._try("look", self.look)
-            # Until the next sweep there is nothing to do but for whom nobody tells of, or who is not stored.
-            pause = TICK_SECONDS if self._looked_at or self._dead else self._next_sweep - self._clock()
-            self._note(self._exits.wait(max(0.0, pause)))
+            self._try("wait", self._wait)
+
+    def _wait(self) -> None:
+        """Until a process exits, a session comes, or something is due.
+
+        For a second at most while there are processes of which the kernel does not tell, or ends that could
+        not be stored.
+        """
+        due = min(self._next_sweep, self._next_leases) - self._clock()
+        pause = TICK_SECONDS if self._polled or self._gone else due
+        self._note(self._exits.wait(max(0.0, pause)))
 
     def _try(self, name: str, action: Callable[[], object]) -> None:
         """Do it; what fails is told once, until it succeeds or fails otherwise, and done again in time."""
@@ -187,74 +202,59 @@ class Watch:
             self._trouble.pop(name, None)
 
     def look(self) -> None:
-        """Look once: end whose process has ended, sweep and look at leases if it is time."""
+        """Look once: end the sessions whose process is gone; sweep, and look at leases, if it is time."""
         self._follow()
         self._note(self._exits.wait(0))
-        self._look_at_processes()
-        if self._dead:
-            died = {session_id: died_at for session_id, (_, died_at) in self._dead.items()}
-            self._try("take in", lambda: self._take_in(died))
-            self._end_dead()
+        self._note([one for one in self._polled if look_at(self._here[one]) == "gone"])
+        if self._gone:
+            self._try("deliver", lambda: self._deliver_gone(self._gone))
+            self._follow()
+            # Those that no journal told of; what cannot be stored now is tried again at the next look.
+            self._conclude(end_of(self._here[one], "process_gone", at) for one, at in self._gone.items())
+            self._follow()
         if (began := self._clock()) >= self._next_sweep:
             self._try("sweep", self._sweep)
             took = self._clock() - began
-            self._next_sweep = self._clock() + max(SWEEP_SECONDS, _SWEEP_PAUSES * took)
-            self._conclude(end_of(live, "lease_expired") for live in expired(self._presence, self._clock()))
+            pause = min(_LONGEST_PAUSE, max(SWEEP_SECONDS, _PAUSE_PER_SWEEP * took))
+            self._next_sweep = self._clock() + pause
+        if (now := self._clock()) >= self._next_leases:
+            self._next_leases = now + LEASES_SECONDS
+            self._conclude(end_of(live, "lease_expired") for live in expired(self._presence, now))
 
     def _follow(self) -> None:
         """Watch the processes of sessions that came, and those of the others no longer."""
         here = Here.now()
         for live, is_live in self._presence.news():
             if not is_live:
-                for known in (self._watched, self._looked_at, self._dead):
-                    known.pop(live.session_id, None)
                 self._exits.forget(live.session_id)
+                self._polled.discard(live.session_id)
+                self._here.pop(live.session_id, None)
+                self._gone.pop(live.session_id, None)
             elif here.holds(live):
+                self._here[live.session_id] = live
                 self._begin(live)
 
     def _begin(self, live: Live) -> None:
-        """Watch a process. That it is the right one is asked once it cannot be exchanged any more."""
-        try:
-            watched = live.process is not None and self._exits.watch(live.session_id, live.pid)
-        except ProcessLookupError:
-            watched = False
-        life = life_of(live)
-        live.alive = life == "alive"
-        if watched and life == "alive":
-            self._watched[live.session_id] = live
+        """Watch a process. Its start time is compared once the descriptor is open, which keeps its pid."""
+        told = live.process is not None and self._exits.watch(live.session_id, live.pid)
+        life = look_at(live)
+        if told and life == "alive":
             return
         self._exits.forget(live.session_id)
         if life == "gone":
-            self._dead[live.session_id] = live, None
+            self._gone[live.session_id] = None
         else:
-            self._looked_at[live.session_id] = live
+            self._polled.add(live.session_id)
 
-    def _note(self, ended: Iterable[str]) -> None:
+    def _note(self, gone: Iterable[str]) -> None:
         now = self._now()
-        for session_id in ended:
-            if live := self._watched.pop(session_id, None):
-                live.alive = False
-                self._dead[session_id] = live, now
-
-    def _look_at_processes(self) -> None:
-        """Those of whom the kernel does not tell."""
-        for session_id, live in list(self._looked_at.items()):
-            life = life_of(live)
-            live.alive = life == "alive"
-            if life == "gone":
-                del self._looked_at[session_id]
-                self._dead[session_id] = live, live.alive_at
-            elif life == "alive":
-                live.alive_at = self._now()
-
-    def _end_dead(self) -> None:
-        """Whom no journal told of is ended with what is known here; who cannot be stored now stays."""
-        self._follow()
-        self._conclude([end_of(live, "process_gone", died_at) for live, died_at in self._dead.values()])
-        self._follow()
+        for session_id in gone:
+            self._here[session_id].alive = False
+            self._polled.discard(session_id)
+            self._gone[session_id] = now
 
     def _conclude(self, ends: Iterable[SessionEnd]) -> None:
-        arrivals = [Arrival.of(end, SUBJECT, self._now(), by_admin=True) for end in ends]
+        arrivals = [Arrival.of(end, SUBJECT, self._now().time, by_admin=True) for end in ends]
         if not arrivals:
             return
         for arrival, taken in zip(arrivals, self._ingest(arrivals), strict=True):

@@ -45,5 +45,5 @@ def _said(entry: Entry) -> list[dict[str, Any]]:
         return entry.events
     activity = journal.activity_of(entry.pulse)
     session_id, elapsed = compose.session_id_of(entry.start), journal.elapsed_of(entry.pulse)
-    beat = compose.heartbeat(session_id, entry.pulse["timestamp"], activity, elapsed)
+    beat = compose.heartbeat(session_id, entry.pulse["timestamp"], elapsed, activity)
     return [*entry.events, beat]

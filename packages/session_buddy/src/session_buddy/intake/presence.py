@@ -12,7 +12,7 @@ from typing import Final
 
 from oneiric.contract import DEFAULT_HEARTBEAT_SECONDS, DEFAULT_LEASE_SECONDS, LEASE_BEATS
 from oneiric.events import Process, SessionHeartbeat
-from session_buddy.history.model import Beat, SessionRow, greatest, was_set
+from session_buddy.history.model import Beat, SessionRow, raised, was_set
 
 CALLS_PER_SECOND: Final = 50
 MISSED_BEATS: Final = 2
@@ -23,13 +23,13 @@ class Live:
     """One live session.
 
     Attributes:
-        heard: when a sign of life last came in, monotonic seconds.
+        beat: its heartbeat state.
+        heard: when a heartbeat last came in, monotonic seconds.
         promised: the heartbeat pace that its emitter was given, seconds.
-        alive: whether its process was seen on this host when it was last looked for.
-        alive_at: when its process was last seen on this host.
+        alive: whether its process runs on this host, as far as the watch knows.
         lease: seconds of silence after which the session is given up.
+        skew_known: whether the store lists it as one whose clock was wrong.
         said: the time that the latest heartbeat told, by its emitter's clock, which may be set.
-        skewed: whether that was seen, and the store knows it.
         dirty: whether the store does not know its state yet.
     """
 
@@ -39,18 +39,13 @@ class Live:
     pid: int
     process: Process | None
     start_time: datetime
-    last_seen: datetime
-    elapsed_seconds: float | None
-    commands: int | None
-    errors: int | None
-    last_activity: datetime | None
-    skewed: bool
+    beat: Beat
     heard: float = 0.0
     promised: float = 0.0
     lease: float = 0.0
+    skew_known: bool = False
     said: datetime | None = None
     alive: bool = False
-    alive_at: datetime | None = None
     dirty: bool = False
 
     def is_silent(self, clock: float) -> bool:
@@ -58,18 +53,9 @@ class Live:
         return clock - self.heard >= (MISSED_BEATS + 1) * self.promised
 
     @property
-    def beat(self) -> Beat:
-        """The state as a store takes it."""
-        return Beat(*(getattr(self, name) for name in Beat._fields))
-
-    def hear(self, beat: SessionHeartbeat) -> None:
-        """Raise the state by one heartbeat."""
-        self.last_seen = max(self.last_seen, beat.timestamp)
-        self.elapsed_seconds = greatest(self.elapsed_seconds, beat.elapsed_seconds)
-        self.commands = greatest(self.commands, beat.activity.commands)
-        self.errors = greatest(self.errors, beat.activity.errors)
-        self.last_activity = greatest(self.last_activity, beat.activity.last_activity)
-        self.said, self.dirty = beat.timestamp, True
+    def skewed(self) -> bool:
+        """Whether its emitter's clock was set since the start."""
+        return was_set(self.start_time, self.beat.last_seen, self.beat.elapsed_seconds)
 
 
 @dataclass
@@ -132,28 +118,32 @@ class Presence:
 
     def _enter(self, row: SessionRow) -> Live | None:
         """Who is live from now on; a start that came again, handed on by somebody, is no sign of life."""
-        if row.status != "active" or row.session_id in self._live:
+        if row.status != "active":
+            return None
+        known = self._live.get(row.session_id)
+        if known is not None:
+            known.skew_known = row.clock_skew
             return None
         entry = self._live[row.session_id] = _live(row)
         return entry
 
-    def hear(self, beat: SessionHeartbeat, subject: str, heard: float, *, by_admin: bool) -> bool:
+    def hear(self, event: SessionHeartbeat, subject: str, heard: float, *, by_admin: bool) -> bool:
         """Take a heartbeat; false if a store must judge.
 
-        That is where the session is not live, or another's, or where it is news that its clock was set.
+        That is where the session is not live, or another's, or where this shows a clock that was set, which
+        changes its place in lists.
         """
         pace = self.heartbeat_seconds
         with self._lock:
-            entry = self._live.get(beat.session_id)
+            entry = self._live.get(event.session_id)
             if entry is None or not (by_admin or entry.subject == subject):
                 return False
             # The same one again comes from somebody who read it in the outbox: nobody need be alive for that.
-            if beat.timestamp != entry.said:
-                entry.hear(beat)
+            if event.timestamp != entry.said:
+                entry.beat = raised(entry.beat, Beat.of(event))
+                entry.said, entry.dirty = event.timestamp, True
                 self._promise(entry, heard, pace)
-            known = entry.skewed
-            entry.skewed = known or was_set(entry.start_time, entry.last_seen, entry.elapsed_seconds)
-            return known == entry.skewed
+            return entry.skew_known or not entry.skewed
 
     def unwritten(self, only: Collection[str] | None = None) -> list[Beat]:
         """The state that the store does not know (of these sessions ``only``), from now on taken as known."""
@@ -188,6 +178,7 @@ class Presence:
 
 
 def _live(row: SessionRow) -> Live:
+    beat = Beat(row.session_id, row.start_time, None, None, None)
     return Live(
         session_id=row.session_id,
         subject=row.subject or "",
@@ -195,10 +186,6 @@ def _live(row: SessionRow) -> Live:
         pid=row.pid or 0,
         process=row.process,
         start_time=row.start_time,
-        last_seen=row.last_seen or row.start_time,
-        elapsed_seconds=row.elapsed_seconds,
-        skewed=row.clock_skew,
-        commands=row.commands,
-        errors=row.errors,
-        last_activity=row.last_activity,
+        beat=raised(beat, row),
+        skew_known=row.clock_skew,
     )

@@ -73,7 +73,7 @@ def bring_back(store: Store, ingest: Ingest, paths: Paths, now: datetime) -> Non
     """Take in what this user's journals have, if the history has a gap; arguments as of :func:`make_up`."""
     if store.gap is None:
         return
-    deliver = locally(ingest, now)
+    deliver = locally(ingest)
     if results := replay(paths.outbox, deliver, set(store.gap.sessions)):
         back = sum(result["status"] == "stored" for result in results)
         log.info("%s: of %d events, %d were missing and are back", store.gap.reason, len(results), back)

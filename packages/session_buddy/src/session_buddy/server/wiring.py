@@ -16,7 +16,7 @@ import anyio
 import structlog
 
 from oneiric.paths import Paths, user_paths
-from oneiric.sweep import sweep, take_in
+from oneiric.sweep import deliver_gone, sweep
 from oneiric.transport import ServerInfo, call_tool
 from session_buddy import __version__
 from session_buddy.errors import ServerFailed, SessionBuddyError
@@ -176,12 +176,14 @@ def _watch(store: "Store", writer: "Writer", presence: "Presence", paths: Paths,
     from session_buddy.intake.liveness import Watch
 
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    exits = Exits(files // 2)
+    presence.on_arrival = exits.wake
     return Watch(
         presence,
         writer.ingest,
-        lambda died: take_in(paths.outbox, died, locally(writer.ingest, datetime.now(UTC))),
+        lambda gone: deliver_gone(paths.outbox, gone, locally(writer.ingest)),
         partial(_sweep, store, writer, paths, keeper),
-        Exits(files // 2),
+        exits,
     )
 
 
@@ -200,7 +202,7 @@ def _sweep(store: "Store", writer: "Writer", paths: Paths, keeper: Keeper) -> No
             writer.run(store.forget_gap).result()
     finally:
         keeper.start()
-        sweep(paths.outbox, locally(writer.ingest, now), now=now)
+        sweep(paths.outbox, locally(writer.ingest), now=now)
 
 
 def _back_up(backups: Backups, store: "Store", writer: "Writer", keep: int) -> Backup:

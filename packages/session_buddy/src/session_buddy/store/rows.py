@@ -7,23 +7,12 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 
-from session_buddy.history.model import Arrival, Beat, End, SessionRow
+from session_buddy.history.model import HEARTBEAT_STATE, Arrival, Beat, End, SessionRow
 
 COLUMNS: Final = SessionRow._fields
 
 # What a later event can change in a row whose start is known.
-MUTABLE: Final = (
-    "listed_at",
-    "last_seen",
-    "elapsed_seconds",
-    "commands",
-    "errors",
-    "last_activity",
-    "ends",
-    "status",
-    "exit_reason",
-    "end_time",
-)
+MUTABLE: Final = ("listed_at", *HEARTBEAT_STATE, "ends", "status", "exit_reason", "end_time")
 BEAT_COLUMNS: Final = Beat._fields
 _EMPTY_END: Final[dict[str, Any]] = {
     "exit_reason": None,

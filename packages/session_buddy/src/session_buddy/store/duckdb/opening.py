@@ -19,7 +19,7 @@ from session_buddy.history.fold import with_outcome
 from session_buddy.host.holders import program_of
 from session_buddy.store.duckdb.schema import LATEST, MIGRATIONS
 from session_buddy.store.duckdb.statements import (
-    OF_SEVERAL_ENDS,
+    TO_JUDGE_ANEW,
     Cursor,
     change,
     fetch,
@@ -43,12 +43,9 @@ log = logging.getLogger("session_buddy.store")
 
 _MAGIC: Final = slice(8, 12), b"DUCK"
 _RETRY_SECONDS: Final = 0.1
+_JUDGES_ANEW: Final = 2  # the step after which rows have to be judged by the rules of now
 # What the library says of a log that it cannot replay, or that is another file's or another time's.
 _BAD_LOG: Final = ("replaying WAL", "WAL was created for", "WAL does not match", "iteration does not match")
-
-
-# From this step on, of two ends that somebody found the later is believed, whoever found it.
-_ENDS_JUDGED_ANEW: Final = 2
 
 
 class UnreadableLog(Exception):  # noqa: N818 - reads as the fact it states
@@ -216,8 +213,8 @@ def _migrate(database: Cursor, path: Path) -> None:
             if number == 1:
                 insert = "INSERT INTO meta VALUES ('instance', ?), ('schema_version', '1')"
                 cursor.execute(insert, [str(uuid.uuid4())])
-            if number == _ENDS_JUDGED_ANEW:
-                change(cursor, [with_outcome(row) for row in fetch(cursor, OF_SEVERAL_ENDS)])
+            if number == _JUDGES_ANEW:
+                change(cursor, [with_outcome(row) for row in fetch(cursor, TO_JUDGE_ANEW)])
             cursor.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", [str(number)])
 
 

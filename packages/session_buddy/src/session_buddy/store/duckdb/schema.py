@@ -51,51 +51,13 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     """,
     # A table that was altered cannot be updated in the same transaction, so it is made anew.
     """
-    CREATE TABLE changed (
-        session_id VARCHAR NOT NULL,
-        digits UINTEGER NOT NULL,
-        start_time TIMESTAMP NOT NULL,
-        listed_at TIMESTAMP NOT NULL,
-        received_at TIMESTAMP,
-        start_event_id VARCHAR,
-        subject VARCHAR,
-        component VARCHAR,
-        session_type VARCHAR,
-        shell_type VARCHAR,
-        username VARCHAR,
-        hostname VARCHAR,
-        pid INTEGER,
-        boot_id VARCHAR,
-        pid_namespace VARCHAR,
-        process_started_at BIGINT,
-        python_version VARCHAR,
-        platform VARCHAR,
-        cwd VARCHAR,
-        origin JSON,
-        parent_session_id VARCHAR,
-        reason VARCHAR,
-        actor VARCHAR,
-        metadata JSON,
-        last_seen TIMESTAMP,
-        elapsed_seconds DOUBLE,
-        commands BIGINT,
-        errors BIGINT,
-        last_activity TIMESTAMP,
-        ends JSON NOT NULL,
-        status VARCHAR,
-        exit_reason VARCHAR,
-        end_time TIMESTAMP
-    );
-    INSERT INTO changed BY NAME
+    CREATE TABLE changed AS
         SELECT
             sessions.*,
             received.received_at,
-            CAST('0x' || right(session_id, 8) AS UINTEGER) AS digits,
-            CASE
-                WHEN start_time - received.received_at > INTERVAL 5 SECONDS OR end_time < start_time
-                THEN received.received_at
-                ELSE start_time
-            END AS listed_at
+            start_time AS listed_at,
+            CAST(NULL AS DOUBLE) AS elapsed_seconds,
+            CAST('0x' || right(session_id, 8) AS UINTEGER) AS digits
         FROM sessions LEFT JOIN (
             SELECT session_id, min(received_at) AS received_at FROM events
             WHERE event_type = 'session_start' GROUP BY session_id
