@@ -186,7 +186,9 @@ def test_input_from_a_pipe_is_run_and_counted(pipe: Pipe, folder: Path) -> None:
 
 def test_an_empty_pipe_ends_at_once(pipe: Pipe, folder: Path) -> None:
     assert pipe(PLAIN, "").returncode == 0
-    assert only_session(folder)[1]["exit_reason"] == "eof"
+    ended = only_session(folder)[1]
+    # It counts, and has counted none.
+    assert (ended["exit_reason"], ended["activity"]) == ("eof", {"commands": 0, "errors": 0})
 
 
 def test_two_starts_are_two_sessions(pipe: Pipe, folder: Path) -> None:
