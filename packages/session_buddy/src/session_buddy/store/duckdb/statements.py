@@ -71,9 +71,8 @@ _BY_BEGINNING: Final = f"""
     WHERE status IS NOT NULL AND (starts_with(session_id, ?) OR starts_with(right(session_id, 8), ?))
     {_NEWEST_FIRST} LIMIT {CANDIDATES + 1}
 """
-_IDS_OF_DIGITS: Final = f"""
-    SELECT session_id FROM sessions WHERE digits = ? AND status IS NOT NULL LIMIT {CANDIDATES + 1}
-"""  # noqa: S608 - a number
+_PLACES_OF_DIGITS: Final = f"SELECT rowid FROM sessions WHERE digits = ? LIMIT {CANDIDATES + 1}"  # noqa: S608 - a number
+_AT_PLACE: Final = f"{_SELECT} WHERE rowid = ? AND digits = ?"
 RECENT: Final = f"""
     SELECT session_id FROM sessions WHERE status IS NOT NULL {_NEWEST_FIRST} LIMIT {_RECENT_IDS}
 """  # noqa: S608 - a number
@@ -155,14 +154,18 @@ def find_by_ref(cursor: Cursor, ref: str) -> list[SessionRow]:
 
     More than can be listed are cut. Eight digits that end an id are not tried as a beginning, too.
     """
-    # Their ids first: to sort whole rows takes four times as long.
-    ids = {ref}
+    found: Iterable[SessionRow] = ()
     if _DIGITS.fullmatch(ref):
-        ids = {found for (found,) in rows_of(cursor, _IDS_OF_DIGITS, [int(ref, 16)])}
-    with suppress(ValueError):  # it is no whole id
-        found = [row for row in find_by_ids(cursor, ids).values() if row.started]
-        if found:
-            return sorted(found, key=lambda row: (row.listed_at, row.session_id), reverse=True)
+        digits = int(ref, 16)
+        # One column is read whole, the others where a row stands: in half the time of all at once.
+        places = rows_of(cursor, _PLACES_OF_DIGITS, [digits])
+        found = [row for (place,) in places for row in fetch(cursor, _AT_PLACE, [place, digits])]
+    else:
+        with suppress(ValueError):  # it is no whole id
+            found = find_by_ids(cursor, {ref}).values()
+    shown = [row for row in found if row.started]
+    if shown:
+        return sorted(shown, key=lambda row: (row.listed_at, row.session_id), reverse=True)
     return fetch(cursor, _BY_BEGINNING, [ref, ref.lower()])
 
 
