@@ -45,13 +45,21 @@ class ServerProcess:
     Args:
         environ: names home and settings; on top of this process's environment.
         files: how many descriptors it may have.
+        patience: seconds without a byte after which it closes a connection; ``None``: as many as it has.
 
     Attributes:
         lines: what it printed until it was up.
     """
 
-    def __init__(self, environ: Mapping[str, str] | None = None, files: int | None = None) -> None:
-        few = f"import resource as r\nr.setrlimit(r.RLIMIT_NOFILE, ({files}, {files}))" if files else ""
+    def __init__(
+        self,
+        environ: Mapping[str, str] | None = None,
+        files: int | None = None,
+        patience: float | None = None,
+    ) -> None:
+        few = f"import resource as r\nr.setrlimit(r.RLIMIT_NOFILE, ({files}, {files}))\n" if files else ""
+        if patience is not None:
+            few += f"from session_buddy.server import serving\nserving.SILENT_SECONDS = {patience}\n"
         self.environ = os.environ | dict(environ or {})
         self.lines: list[str] = []
         self.process = forkserver.popen(

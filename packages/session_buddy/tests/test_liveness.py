@@ -1,5 +1,6 @@
 """Who is gone without a word."""
 
+import errno
 import itertools
 import os
 import subprocess
@@ -26,6 +27,7 @@ from session_buddy.history.model import Arrival, Taken
 from session_buddy.intake.exits import Exits
 from session_buddy.intake.liveness import (
     SWEEP_SECONDS,
+    TICK_SECONDS,
     Here,
     Watch,
     end_of,
@@ -191,8 +193,9 @@ def test_an_end_that_cannot_be_stored_is_stored_later_and_as_early(
     sleeper.wait()
     with monkeypatch.context() as full:
         full.setattr(bench.watch, "_ingest", _refuse)
-        with pytest.raises(StoreUnavailable):
-            bench.watch.look()
+        bench.clock += SWEEP_SECONDS
+        bench.watch.look()
+        assert (bench.sweeps, bench.store.find(session).status) == (2, "active"), "nothing waits for it"
     bench.time = NOW + timedelta(seconds=30)
     bench.watch.look()
     assert bench.store.find(session).end_time == NOW
@@ -450,3 +453,25 @@ def test_the_watch_survives_trouble_and_ends_when_told(bench: Bench) -> None:
     assert again.wait(30)
     watch.close()
     watch.close()
+
+
+class Broken(Exits):
+    """A kernel that refuses to be asked, once it has been asked at the first look."""
+
+    asked = 0
+
+    def wait(self, seconds: float) -> list[str]:
+        self.asked += 1
+        raise OSError(errno.ENOMEM, f"nobody waits {seconds} s")
+
+
+def test_a_wait_that_fails_is_not_tried_again_at_once(bench: Bench) -> None:
+    exits = Broken(1)
+    watch = Watch(Presence(), bench.ingest, lambda _: None, lambda: None, exits)
+    begun = monotonic()
+    watch.start()
+    while exits.asked < 4:
+        threading.Event().wait(0.01)
+    watch.close()
+    # Two a turn: at the look, and to wait.
+    assert exits.asked <= 2 * (2 + (monotonic() - begun) / TICK_SECONDS)

@@ -177,7 +177,8 @@ class Watch:
     def _run(self) -> None:
         while not self._stop.is_set():
             self._try("look", self.look)
-            self._try("wait", self._wait)
+            if not self._try("wait", self._wait):
+                self._stop.wait(TICK_SECONDS)
 
     def _wait(self) -> None:
         """Until a process exits, a session comes, or something is due.
@@ -189,7 +190,7 @@ class Watch:
         pause = TICK_SECONDS if self._polled or self._gone else due
         self._note(self._exits.wait(max(0.0, pause)))
 
-    def _try(self, name: str, action: Callable[[], object]) -> None:
+    def _try(self, name: str, action: Callable[[], object]) -> bool:
         """Do it; what fails is told once, until it succeeds or fails otherwise, and done again in time."""
         try:
             action()
@@ -198,8 +199,9 @@ class Watch:
             if self._trouble.get(name) != trouble:
                 log.exception("the watch over live sessions goes on", failed=name)
             self._trouble[name] = trouble
-        else:
-            self._trouble.pop(name, None)
+            return False
+        self._trouble.pop(name, None)
+        return True
 
     def look(self) -> None:
         """Look once: end the sessions whose process is gone; sweep, and look at leases, if it is time."""
@@ -210,7 +212,7 @@ class Watch:
             self._try("deliver", lambda: self._deliver_gone(self._gone))
             self._follow()
             # Those that no journal told of; what cannot be stored now is tried again at the next look.
-            self._conclude(end_of(self._here[one], "process_gone", at) for one, at in self._gone.items())
+            self._try("conclude", self._conclude_gone)
             self._follow()
         if (began := self._clock()) >= self._next_sweep:
             self._try("sweep", self._sweep)
@@ -223,8 +225,10 @@ class Watch:
 
     def _follow(self) -> None:
         """Watch the processes of sessions that came, and those of the others no longer."""
+        if not (news := self._presence.news()):
+            return
         here = Here.now()
-        for live, is_live in self._presence.news():
+        for live, is_live in news:
             if not is_live:
                 self._exits.forget(live.session_id)
                 self._polled.discard(live.session_id)
@@ -252,6 +256,9 @@ class Watch:
             self._here[session_id].alive = False
             self._polled.discard(session_id)
             self._gone[session_id] = now
+
+    def _conclude_gone(self) -> None:
+        self._conclude(end_of(self._here[one], "process_gone", at) for one, at in self._gone.items())
 
     def _conclude(self, ends: Iterable[SessionEnd]) -> None:
         arrivals = [Arrival.of(end, SUBJECT, self._now().time, by_admin=True) for end in ends]
