@@ -253,6 +253,39 @@ def test_a_401_says_how_to_get_a_token(info: ServerInfo, header: str, path: str)
     assert "Traceback" not in Path(info.log).read_text()
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "null",
+        "[]",
+        "{}",
+        '"x"',
+        '{"jsonrpc": "2.0"}',
+        '{"jsonrpc": "2.0", "id": 1, "method": 5}',
+        '{"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": []}',
+        '[{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}]',
+        "{",
+        "",
+    ],
+    ids=lambda text: text[-12:],
+)
+@pytest.mark.parametrize("protocol", ["2025-06-18", "2026-07-28"])
+def test_a_body_that_is_no_request_is_told_so_in_a_line(info: ServerInfo, body: str, protocol: str) -> None:
+    headers = {
+        "Authorization": f"Bearer {remote(info, 'read').token}",
+        "Accept": "application/json, text/event-stream",
+        "Content-Type": "application/json",
+        "Mcp-Protocol-Version": protocol,
+    }
+    request = urllib.request.Request(info.url, body.encode(), headers)
+    with pytest.raises(urllib.error.HTTPError) as refused, urllib.request.urlopen(request, timeout=30):
+        pass
+    with refused.value as answer:
+        told = json.load(answer)["error"]["message"]
+        assert (answer.code, told.splitlines()) == (HTTPStatus.BAD_REQUEST, [told])
+    assert "pydantic" not in told
+
+
 def test_one_address_however_written(info: ServerInfo) -> None:
     known = remote(info, "read")
     assert call(known._replace(url=f"{info.url}/"), "health_check", {})["status"] == "ok"

@@ -2,9 +2,9 @@
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from fastmcp.server.auth import AccessToken, TokenVerifier
 from starlette.requests import Request
@@ -16,6 +16,17 @@ from session_buddy.server.listeners import is_local
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 TOO_LARGE: Final = f"a request carries at most {MAX_BODY_BYTES} bytes"
+NOT_A_REQUEST: Final = {
+    "jsonrpc": "2.0",
+    "id": None,
+    "error": {
+        "code": -32600,
+        "message": 'the body is not a JSON-RPC request: one object with "jsonrpc", "id", "method" (a text)'
+        ' and, if need be, "params" (an object)',
+    },
+}
+# How the MCP library begins its answer to such a body: a page of what each field could have been.
+_VALIDATION: Final = b'"message":"Validation error: '
 UNAUTHORIZED: Final = (
     "a valid token is needed in the header `Authorization: Bearer TOKEN`;"
     " print one where the server runs, with: session-buddy token show"
@@ -94,34 +105,46 @@ class Gate:
 class _Answer:
     """What goes back to a caller: what the application says, until it is refused, which ends it.
 
-    Whoever is refused for want of a token is told how to get one; libraries would speak of registration.
+    Whoever is refused for want of a token is told how to get one; libraries would speak of registration. And
+    whoever sends what is no request is told so in one line.
     """
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._begun = False
+        self._bad: Message | None = None
         self.refused = False
 
     async def __call__(self, message: Message) -> None:
         """Pass a part of the application's answer on."""
         if message["type"] == "http.response.start" and message["status"] == HTTPStatus.UNAUTHORIZED:
             await self.refuse(HTTPStatus.UNAUTHORIZED, UNAUTHORIZED)
+        elif message["type"] == "http.response.start" and message["status"] == HTTPStatus.BAD_REQUEST:
+            self._bad = message
+        elif self._bad and _VALIDATION in message.get("body", b""):
+            await self._refuse(HTTPStatus.BAD_REQUEST, NOT_A_REQUEST)
         elif not self.refused:
-            self._begun = True
+            begun, self._bad, self._begun = self._bad, None, True
+            if begun:
+                await self._send(begun)
             await self._send(message)
 
     async def refuse(self, status: int, error: str) -> None:
         """Answer so, if nothing was answered yet; what comes later is dropped."""
+        await self._refuse(status, {"error": error})
+
+    async def _refuse(self, status: int, document: Mapping[str, Any]) -> None:
         begun, self.refused = self._begun or self.refused, True
         if begun:
             return
-        body = json.dumps({"error": error}).encode()
+        body = json.dumps(document).encode()
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
-            (b"www-authenticate", b"Bearer"),
         ]
+        if status == HTTPStatus.UNAUTHORIZED:
+            headers.append((b"www-authenticate", b"Bearer"))
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
