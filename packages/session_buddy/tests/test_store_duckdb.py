@@ -372,6 +372,22 @@ def test_heartbeats_raise_the_state_of_active_sessions(store: Store, count: int)
     assert store.find(over).commands is None
 
 
+def test_heartbeats_find_their_sessions_also_where_digits_are_the_same(store: Store) -> None:
+    alike = "0a1b2c3d-1111-4222-8333-"
+    raws = [
+        start_event(after, event_id=f"{alike}{number:012}", component_name=component)
+        for number, (after, component) in enumerate([(0, "shop"), (0, "desk"), (1, "shop"), (2, "shop")])
+    ]
+    store.ingest([arrival(raw) for raw in raws])
+    sessions = [session_id_of(raw) for raw in raws]
+    assert len({session[-8:] for session in sessions}) == 1
+    beats = [
+        Beat(session, MOMENT + timedelta(minutes=1), count, 0, None) for count, session in enumerate(sessions)
+    ]
+    store.touch(beats[:3])
+    assert [store.find(session).commands for session in sessions] == [0, 1, 2, None]
+
+
 def test_a_heartbeat_wakes_a_lost_session(store: Store) -> None:
     (session,) = started(store)
     lost = end_event(session, 10, exit_reason="lease_expired", status="crashed")

@@ -54,7 +54,7 @@ ROW_TYPES: Final = {
     "elapsed_seconds": "DOUBLE",
     "digits": "UINTEGER",
 }
-_BEAT_TYPES: Final = {name: ROW_TYPES[name] for name in BEAT_COLUMNS}
+_BEATS_TYPE: Final = json.dumps({name: [ROW_TYPES[name]] for name in ("digits", *BEAT_COLUMNS)})
 
 # Statements as they were parsed, by their text: one for each text in this module, whatever the connection.
 _parsed: Final[dict[str, duckdb.Statement]] = {}
@@ -76,12 +76,13 @@ _AT_PLACE: Final = f"{_SELECT} WHERE rowid = ? AND digits = ?"
 RECENT: Final = f"""
     SELECT session_id FROM sessions WHERE status IS NOT NULL {_NEWEST_FIRST} LIMIT {_RECENT_IDS}
 """  # noqa: S608 - a number
+# No join with rows: DuckDB keeps 5 kB of each for hours, and this runs every 30 s. Numbers are found fast.
+_PLACE: Final = "list_position(new.digits, sessions.digits)"
 _TOUCH: Final = f"""
     UPDATE sessions SET
-        {", ".join(f"{name} = greatest(sessions.{name}, new.{name})" for name in HEARTBEAT_STATE)}
-    FROM {{rows}} AS new
-    WHERE sessions.start_time BETWEEN ? AND ? AND sessions.session_id = new.session_id
-        AND sessions.status = 'active'
+        {", ".join(f"{name} = greatest(sessions.{name}, new.{name}[{_PLACE}])" for name in HEARTBEAT_STATE)}
+    FROM (SELECT from_json_strict(?::JSON, '{_BEATS_TYPE}') AS new)
+    WHERE start_time BETWEEN ? AND ? AND status = 'active' AND session_id = new.session_id[{_PLACE}]
 """  # noqa: S608 - names of columns
 _CHANGE: Final = f"""
     UPDATE sessions SET {", ".join(f"{name} = new.{name}" for name in MUTABLE)}
@@ -296,5 +297,11 @@ def change(cursor: Cursor, rows: Sequence[SessionRow]) -> None:
 
 def touch(cursor: Cursor, beats: Sequence[Beat]) -> None:
     """Raise the heartbeat state of sessions that are active."""
-    source, parameter = _bulk(_BEAT_TYPES, [beat_values(beat) for beat in beats])
-    _execute(cursor, _TOUCH.format(rows=source), [parameter, *span_of(beat.session_id for beat in beats)])
+    while beats:
+        # Where several have the same digits, one is found: the others come in the next turn.
+        turn = {digits_of(beat.session_id): beat for beat in beats}
+        beats = [beat for beat in beats if turn[digits_of(beat.session_id)] is not beat]
+        rows = [beat_values(beat) for beat in turn.values()]
+        columns = {name: [row[name] for row in rows] for name in BEAT_COLUMNS}
+        parameter = to_json({"digits": list(turn), **columns}).decode()
+        _execute(cursor, _TOUCH, [parameter, *span_of(row["session_id"] for row in rows)])
