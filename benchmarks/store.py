@@ -174,7 +174,8 @@ def batched(folder: Path, rounds: int) -> Row:
         closing(open_store(f"duckdb:///{folder}/batch.duckdb")) as store,
         closing(duckdb.connect(str(folder / "bare-batch.duckdb"))) as bare,
     ):
-        bare.execute(MIGRATIONS[0])
+        for step in MIGRATIONS:
+            bare.execute(step)
         raw = iter([[fresh() for _ in range(BATCH)] for _ in range(rounds + 1)])
         made = iter([_made_rows() for _ in range(rounds + 1)])
 
