@@ -57,13 +57,15 @@ class ServerProcess:
         files: int | None = None,
         patience: float | None = None,
     ) -> None:
-        few = f"import resource as r\nr.setrlimit(r.RLIMIT_NOFILE, ({files}, {files}))\n" if files else ""
+        prelude = ""
+        if files is not None:
+            prelude += f"import resource as r\nr.setrlimit(r.RLIMIT_NOFILE, ({files}, {files}))\n"
         if patience is not None:
-            few += f"from session_buddy.server import serving\nserving.SILENT_SECONDS = {patience}\n"
+            prelude += f"from session_buddy.server import serving\nserving.SILENT_SECONDS = {patience}\n"
         self.environ = os.environ | dict(environ or {})
         self.lines: list[str] = []
         self.process = forkserver.popen(
-            [sys.executable, "-P", "-c", few + _SERVE],
+            [sys.executable, "-P", "-c", prelude + _SERVE],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=self.environ,

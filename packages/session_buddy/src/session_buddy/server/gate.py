@@ -112,7 +112,7 @@ class _Answer:
     def __init__(self, send: Send) -> None:
         self._send = send
         self._begun = False
-        self._bad: Message | None = None
+        self._held: Message | None = None
         self.refused = False
 
     async def __call__(self, message: Message) -> None:
@@ -120,13 +120,15 @@ class _Answer:
         if message["type"] == "http.response.start" and message["status"] == HTTPStatus.UNAUTHORIZED:
             await self.refuse(HTTPStatus.UNAUTHORIZED, UNAUTHORIZED)
         elif message["type"] == "http.response.start" and message["status"] == HTTPStatus.BAD_REQUEST:
-            self._bad = message
-        elif self._bad and _VALIDATION in message.get("body", b""):
+            # What it is about stands in the body, which comes next.
+            self._held = message
+        elif self._held and _VALIDATION in message.get("body", b""):
             await self._refuse(HTTPStatus.BAD_REQUEST, NOT_A_REQUEST)
         elif not self.refused:
-            begun, self._bad, self._begun = self._bad, None, True
-            if begun:
-                await self._send(begun)
+            self._begun = True
+            held, self._held = self._held, None
+            if held:
+                await self._send(held)
             await self._send(message)
 
     async def refuse(self, status: int, error: str) -> None:
