@@ -9,6 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
@@ -23,11 +24,11 @@ CALLS = """
 import json, os, resource, sys, threading, time
 me, home = threading.get_ident(), os.environ["HOME"]
 
-def by_hand():
+def by_hand(number):
     descriptor = os.open(f"{home}/by-hand.new", os.O_RDWR | os.O_CREAT, 0o600)
     os.pwrite(descriptor, b"x" * 800, 0)
     os.close(descriptor)
-    os.rename(f"{home}/by-hand.new", f"{home}/by-hand")
+    os.rename(f"{home}/by-hand.new", f"{home}/by-hand-{number}")
 
 def where(frame):
     return f"{os.path.basename(frame.f_code.co_filename)[:-3]}.{frame.f_code.co_name}"
@@ -44,7 +45,7 @@ def took(call):
     waits = after.ru_nvcsw - before.ru_nvcsw, after.ru_nivcsw - before.ru_nivcsw
     return {"wall": wall, "own": own, "waits": waits[0], "preempted": waits[1], "others": others}
 
-alone = [took(by_hand) for _ in range(int(sys.argv[1]))]
+alone = [took(lambda: by_hand(number)) for number in range(int(sys.argv[1]))]
 import oneiric
 first = oneiric.SessionEventEmitter("bench")
 found = {"by hand": alone, "first": [took(lambda: first.start_session("bench"))]}
@@ -90,31 +91,30 @@ with trace.get_tracer("bench").start_as_current_span("session"): pass
 
 
 @contextmanager
-def server_up() -> Iterator[dict[str, str]]:
+def server_up(folder: Path) -> Iterator[dict[str, str]]:
     """A server that answers."""
-    with _home() as environ, FakeServer(environ):
+    environ = _environ(folder)
+    with FakeServer(environ):
         yield environ
 
 
 @contextmanager
-def server_refused() -> Iterator[dict[str, str]]:
+def server_refused(folder: Path) -> Iterator[dict[str, str]]:
     """Nobody listens where a server said it would be."""
-    with _home() as environ:
-        yield environ | {"SESSION_BUDDY_MCP_ENDPOINT": f"http://127.0.0.1:{free_port()}/mcp"}
+    yield _environ(folder, f"http://127.0.0.1:{free_port()}/mcp")
 
 
 @contextmanager
-def server_hung() -> Iterator[dict[str, str]]:
+def server_hung(folder: Path) -> Iterator[dict[str, str]]:
     """Somebody listens and never answers."""
-    with _home() as environ, socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
-        yield environ | {"SESSION_BUDDY_MCP_ENDPOINT": f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"}
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
+        yield _environ(folder, f"http://127.0.0.1:{listener.getsockname()[1]}/mcp")
 
 
 @contextmanager
-def server_unresolvable() -> Iterator[dict[str, str]]:
+def server_unresolvable(folder: Path) -> Iterator[dict[str, str]]:
     """A name that does not resolve."""
-    with _home() as environ:
-        yield environ | {"SESSION_BUDDY_MCP_ENDPOINT": "http://no-such-host.invalid:8678/mcp"}
+    yield _environ(folder, "http://no-such-host.invalid:8678/mcp")
 
 
 SERVERS = {
@@ -125,26 +125,31 @@ SERVERS = {
 }
 
 
-@contextmanager
-def _home() -> Iterator[dict[str, str]]:
-    with tempfile.TemporaryDirectory() as folder:
-        yield {"HOME": folder, "PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": folder}
+def _environ(folder: Path, endpoint: str | None = None) -> dict[str, str]:
+    """An environment with a home of its own, which stays until all is measured.
+
+    ext4 takes four times as long to make a file while thousands were deleted within the last minutes.
+    """
+    home = tempfile.mkdtemp(dir=folder)
+    environ = {"HOME": home, "PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": home}
+    return environ | ({"SESSION_BUDDY_MCP_ENDPOINT": endpoint} if endpoint else {})
 
 
 def rows(world: World, effort: Effort) -> Iterator[Row]:
     """Calls on the caller's thread, exit, whole processes beside others' SDKs."""
-    yield from callers_thread(effort.calls)
-    yield from exits(effort.rounds)
+    folder = world.home.parent
+    yield from callers_thread(folder, effort.calls)
+    yield from exits(folder, effort.rounds)
     yield from processes(world, effort.rounds)
 
 
-def callers_thread(calls: int) -> Iterator[Row]:
+def callers_thread(folder: Path, calls: int) -> Iterator[Row]:
     """How long a call of the emitter takes its caller, by what the server does.
 
     Heartbeats are not among them: our thread makes and sends them; the caller's part is ``record``.
     """
     for name, server in SERVERS.items():
-        with server() as environ:
+        with server(folder) as environ:
             found: dict[str, list[Call]] = {
                 kind: [Call(**one) for one in taken]
                 for kind, taken in json.loads(run(environ, CALLS, str(calls)).stdout).items()
@@ -190,11 +195,11 @@ def slow(calls: list[Call]) -> str:
     )
 
 
-def exits(rounds: int) -> Iterator[Row]:
+def exits(folder: Path, rounds: int) -> Iterator[Row]:
     """What the emitter adds to the end of a process."""
     for name, server in SERVERS.items():
         bar = 0.05 if name in ("up", "refused") else 0.25
-        with server() as environ:
+        with server(folder) as environ:
             done = [run(environ, AT_EXIT) for _ in range(rounds)]
         yield duration(f"added at exit, server {name}", median(float(one.stderr) for one in done), bar)
         printed = sum(len(one.stdout) for one in done)
