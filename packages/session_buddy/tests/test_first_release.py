@@ -70,12 +70,6 @@ def test_its_database_is_looked_up_by_digits(migrated: Store) -> None:
     assert migrated.find("a0000010").session_id == TWICE
 
 
-def test_its_database_can_be_folded_anew(migrated: Store) -> None:
-    before = asked(migrated)
-    migrated.rebuild()
-    assert asked(migrated) == before
-
-
 def test_its_events_are_answered_as_it_did(tmp_path: Path) -> None:
     lines = (FOLDER / "events.jsonl").read_text().splitlines()
     with closing(open_store(f"duckdb:///{tmp_path}/sessions.duckdb")) as store:

@@ -70,13 +70,6 @@ def _fold_heartbeat(row: SessionRow | None, event: SessionHeartbeat, arrival: Ar
     return Taken("stored", row.session_id, with_outcome(raised(row, Beat.of(event))))
 
 
-def with_heartbeats(row: SessionRow, old: SessionRow | None) -> SessionRow:
-    """A row folded from the history alone, with the heartbeat state that an older row had."""
-    if old is None or not row.started or not old.started:
-        return row
-    return with_outcome(raised(row, old))
-
-
 def refreshed(row: SessionRow, beat: Beat | None) -> SessionRow:
     """A stored row with the heartbeat state that is not stored yet."""
     if beat is None or row.status != "active":
@@ -98,8 +91,11 @@ def with_outcome(row: SessionRow) -> SessionRow:
     if not row.started:
         return row
     end = row.believed_end
+    listed_at = row.received_at if row.received_at and row.clock_skew else row.start_time
+    if end is None and row.status == "active" and row.listed_at == listed_at:
+        return row
     return row._replace(
-        listed_at=row.received_at if row.received_at and row.clock_skew else row.start_time,
+        listed_at=listed_at,
         status=end.makes if end else "active",
         exit_reason=end.exit_reason if end else None,
         end_time=end.timestamp if end else None,
@@ -133,6 +129,7 @@ def _started(event: SessionStart, arrival: Arrival) -> SessionRow:
         actor=event.actor,
         metadata=event.metadata,
         last_seen=event.timestamp,
+        status="active",
     )
 
 

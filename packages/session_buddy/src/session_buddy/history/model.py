@@ -47,7 +47,7 @@ class Arrival(NamedTuple):
         received_at: when it came in, UTC.
         session_id: the session that the event is about.
         event_id: the event's own id, ``""`` for a heartbeat.
-        body: the whole event as JSON, unknown fields included.
+        body: the whole event as JSON, as it came, unknown fields included.
     """
 
     event: Event
@@ -59,10 +59,12 @@ class Arrival(NamedTuple):
     body: str
 
     @classmethod
-    def of(cls, event: Event, subject: str, received_at: datetime, *, by_admin: bool) -> Self:
-        """The arrival of an event, with what follows from the event alone."""
+    def of(
+        cls, event: Event, subject: str, received_at: datetime, *, by_admin: bool, body: str | None = None
+    ) -> Self:
+        """The arrival of an event that came as ``body``, or was made here."""
         event_id = str(getattr(event, "event_id", ""))
-        body = event.model_dump_json(exclude_none=True)
+        body = event.model_dump_json(exclude_none=True) if body is None else body
         return cls(event, subject, by_admin, received_at, event.session_id, event_id, body)
 
     @property
@@ -190,7 +192,8 @@ class SessionRow(NamedTuple):
     @property
     def believed_end(self) -> End | None:
         """The end that counts, ``None`` while the session lives."""
-        return max(filter(self._stands, self.ends), key=lambda end: end.weight, default=None)
+        standing = [end for end in self.ends if self._stands(end)]
+        return max(standing, key=lambda end: end.weight) if standing else None
 
     @property
     def clock_skew(self) -> bool:

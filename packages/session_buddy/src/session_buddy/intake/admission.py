@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from pydantic_core import PydanticSerializationError
+from pydantic_core import PydanticSerializationError, to_json
 from typing_extensions import TypedDict
 
 from oneiric.contract import MAX_BATCH_BYTES, MAX_BATCH_EVENTS
@@ -61,7 +61,8 @@ def admit(raw: object, caller: Caller, now: datetime) -> Arrival:
         raise InvalidEvent("", raw, "an object is expected")
     kind = raw.get("event_type")
     try:
-        arrival = Arrival.of(parse_event(raw), caller.subject, now, by_admin=caller.is_admin)
+        event, body = parse_event(raw), to_json(raw, exclude_none=True, inf_nan_mode="null").decode()
+        arrival = Arrival.of(event, caller.subject, now, by_admin=caller.is_admin, body=body)
     except (PydanticSerializationError, UnicodeError, RecursionError) as error:
         shown = kind if isinstance(kind, str) else None
         raise InvalidEvent("", shown, f"plain JSON is expected ({error})") from None

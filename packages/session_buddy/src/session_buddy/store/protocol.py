@@ -26,7 +26,7 @@ class Gap(NamedTuple):
 class Store(Protocol):
     """A history of sessions on disk.
 
-    One thread at a time may write (``ingest``, ``touch``, ``rebuild``, ``backup``, ``forget_gap``); reads may
+    One thread at a time may write (``ingest``, ``touch``, ``backup``, ``forget_gap``); reads may
     come from any thread.
     """
 
@@ -102,12 +102,6 @@ class Store(Protocol):
 
         Raises:
             StoreUnavailable: the database cannot be written.
-        """
-
-    def rebuild(self) -> int:
-        """Fold all sessions anew from the events, heartbeat state aside; returns how many there are.
-
-        Safe to break off: it happens in one transaction.
         """
 
     def close(self) -> None:

@@ -27,7 +27,7 @@ _EMPTY_END: Final[dict[str, Any]] = {
 
 
 def row_values(row: SessionRow, columns: Sequence[str] = COLUMNS) -> dict[str, Any]:
-    """The row as column values: naive UTC times, JSON as text, and the last digits of the id as a number."""
+    """The row as column values: JSON is text, and the last digits of the id are a number."""
     values = row._asdict() | {"digits": digits_of(row.session_id)}
     for name, form in _TO_VALUE.items():
         if values[name] is not None:
@@ -53,12 +53,6 @@ def row_from(fetched: Sequence[Any]) -> SessionRow:
     return SessionRow(**values)
 
 
-def beat_values(beat: Beat) -> dict[str, Any]:
-    """The heartbeat state as column values."""
-    last = naive(beat.last_activity) if beat.last_activity else None
-    return {**beat._asdict(), "last_seen": naive(beat.last_seen), "last_activity": last}
-
-
 def event_values(arrival: Arrival) -> dict[str, Any]:
     """An event as the column values of the history; heartbeats are not part of it."""
     event = arrival.event
@@ -66,17 +60,12 @@ def event_values(arrival: Arrival) -> dict[str, Any]:
         "event_id": arrival.event_id,
         "session_id": arrival.session_id,
         "event_type": event.event_type,
-        "timestamp": naive(event.timestamp),
-        "received_at": naive(arrival.received_at),
+        "timestamp": event.timestamp,
+        "received_at": arrival.received_at,
         "subject": arrival.subject,
         "by_admin": arrival.by_admin,
         "body": arrival.body,
     }
-
-
-def naive(time: datetime) -> datetime:
-    """A UTC time as databases keep it: without saying so."""
-    return time.replace(tzinfo=None)
 
 
 def _aware(time: datetime) -> datetime:
@@ -107,7 +96,6 @@ def _end_from(document: dict[str, Any]) -> End:
 
 TIMES: Final = ("start_time", "listed_at", "received_at", "last_seen", "last_activity", "end_time")
 _TO_VALUE: Final[dict[str, Callable[[Any], Any]]] = {
-    **dict.fromkeys(TIMES, naive),
     "origin": _text,
     "metadata": _text,
     "ends": _ends_text,

@@ -21,9 +21,7 @@ from session_buddy.store.rows import (
     COLUMNS,
     MUTABLE,
     TIMES,
-    beat_values,
     digits_of,
-    naive,
     row_from,
     row_values,
 )
@@ -35,7 +33,7 @@ _RECENT_IDS: Final = 500
 _DIGITS: Final = re.compile("[0-9a-fA-F]{8}")
 _BULK_ROWS: Final = 5
 _SECOND: Final = timedelta(seconds=1)
-_LAST_SECOND: Final = naive(datetime.max.replace(tzinfo=UTC)) - _SECOND
+_LAST_SECOND: Final = datetime.max.replace(tzinfo=UTC) - _SECOND
 
 EVENT_TYPES: Final = {
     "event_id": "VARCHAR",
@@ -94,10 +92,6 @@ _CHANGE_ONE: Final = f"""
     WHERE start_time BETWEEN ? AND ? AND session_id = ?
 """  # noqa: S608 - names of columns
 REMOVE: Final = "DELETE FROM sessions WHERE start_time BETWEEN ? AND ? AND session_id = ?"
-EVENTS_OF_PART: Final = """
-    SELECT body, subject, by_admin, received_at FROM events
-    WHERE hash(session_id) % ? = ? ORDER BY received_at, rowid
-"""
 NEWEST: Final = """
     SELECT session_id FROM sessions
     WHERE start_time >= (SELECT date_trunc('second', max(start_time)) FROM sessions)
@@ -117,13 +111,6 @@ UNLIKELY_ROWS: Final = tuple(
     f"SELECT 1 FROM {table} WHERE hash({table}) = 0"  # noqa: S608 - names of ours
     for table in ("sessions", "events")
 )
-BEGIN_REBUILD: Final = "CREATE TEMP TABLE rebuilt AS FROM sessions LIMIT 0"
-END_REBUILD: Final = """
-    DELETE FROM sessions;
-    INSERT INTO sessions FROM rebuilt;
-    DROP TABLE rebuilt;
-"""
-SESSIONS_OF_PART: Final = f"{_SELECT} WHERE hash(session_id) % ? = ?"
 # What an earlier version judged by other rules: which of several ends counts, and a clock that was wrong.
 TO_JUDGE_ANEW: Final = f"""
     {_SELECT} WHERE json_array_length(ends) > 1 OR end_time < start_time
@@ -134,7 +121,7 @@ TO_JUDGE_ANEW: Final = f"""
 def span_of(session_ids: Iterable[str]) -> tuple[datetime, datetime]:
     """From when to when sessions with these ids started."""
     by_time = sorted(session_ids, key=second_of)
-    first, last = (naive(contract.start_time_of(by_time[end])) for end in (0, -1))
+    first, last = (contract.start_time_of(by_time[end]) for end in (0, -1))
     return first, min(last, _LAST_SECOND) + _SECOND
 
 
@@ -182,7 +169,7 @@ def _conditions(query: Query) -> tuple[list[str], list[Any]]:
         ("session_type = ?", query.session_type),
         ("component = ?", query.component),
         ("username = ?", query.username),
-        ("listed_at >= ?", query.since and naive(query.since)),
+        ("listed_at >= ?", query.since),
     ]
     if query.status == "unreachable":
         wanted += [("status = ?", "active"), ("session_id IN (SELECT unnest(?))", list(query.silent))]
@@ -190,7 +177,7 @@ def _conditions(query: Query) -> tuple[list[str], list[Any]]:
         wanted.append(("status = ?", query.status))
     named = [(condition, [value]) for condition, value in wanted if value is not None]
     if query.behind is not None:
-        place, session_id = naive(query.behind.listed_at), query.behind.session_id
+        place, session_id = query.behind.listed_at, query.behind.session_id
         # The first bound alone lets most of a large table be skipped.
         named.append(("listed_at <= ? AND (listed_at, session_id) < (?, ?)", [place, place, session_id]))
     return ["status IS NOT NULL", *(condition for condition, _ in named)], [
@@ -216,12 +203,19 @@ def fetch(cursor: Cursor, sql: str, parameters: Sequence[Any] = ()) -> list[Sess
 
 
 def _execute(cursor: Cursor, sql: str, parameters: Sequence[Any]) -> Cursor:
-    """Run one statement, parsed when it is first met: that takes as long as writing a row."""
+    """Run one statement, parsed when it is first met: that takes as long as writing a row.
+
+    Times go in as the columns have them, UTC without saying so: others would be taken for local ones.
+    """
     statement = _parsed.get(sql)
     if statement is None:
         (statement,) = cursor.extract_statements(sql)
         _parsed[sql] = statement
-    return cursor.execute(statement, parameters)
+    return cursor.execute(statement, [_naive(value) for value in parameters])
+
+
+def _naive(value: Any) -> Any:  # noqa: ANN401 - whatever a column holds
+    return value.replace(tzinfo=None) if isinstance(value, datetime) else value
 
 
 def gap_of(cursor: Cursor) -> Gap | None:
@@ -271,14 +265,15 @@ def _bulk(types: dict[str, str], rows: Sequence[dict[str, Any]]) -> tuple[str, s
 
 def insert(cursor: Cursor, table: str, types: dict[str, str], rows: Sequence[dict[str, Any]]) -> None:
     """Add rows to a table; ``types`` names its columns."""
-    names = ", ".join(types)
     if len(rows) >= _BULK_ROWS:
         source, parameter = _bulk(types, rows)
-        _execute(cursor, f"INSERT INTO {table} ({names}) FROM {source}", [parameter])
+        _execute(cursor, f"INSERT INTO {table} ({', '.join(types)}) FROM {source}", [parameter])
         return
-    marks = ", ".join("?" * len(types))
     for row in rows:
-        _execute(cursor, f"INSERT INTO {table} ({names}) VALUES ({marks})", [row[name] for name in types])  # noqa: S608 - names
+        # Each parameter takes its time, and VALUES more than SELECT.
+        known = {name: row[name] for name in types if row[name] is not None}
+        names, marks = ", ".join(known), ", ".join("?" * len(known))
+        _execute(cursor, f"INSERT INTO {table} ({names}) SELECT {marks}", list(known.values()))
 
 
 def change(cursor: Cursor, rows: Sequence[SessionRow]) -> None:
@@ -301,7 +296,6 @@ def touch(cursor: Cursor, beats: Sequence[Beat]) -> None:
         # Where several have the same digits, one is found: the others come in the next turn.
         turn = {digits_of(beat.session_id): beat for beat in beats}
         beats = [beat for beat in beats if turn[digits_of(beat.session_id)] is not beat]
-        rows = [beat_values(beat) for beat in turn.values()]
-        columns = {name: [row[name] for row in rows] for name in BEAT_COLUMNS}
+        columns = dict(zip(BEAT_COLUMNS, zip(*turn.values(), strict=True), strict=True))
         parameter = to_json({"digits": list(turn), **columns}).decode()
-        _execute(cursor, _TOUCH, [parameter, *span_of(row["session_id"] for row in rows)])
+        _execute(cursor, _TOUCH, [parameter, *span_of(columns["session_id"])])

@@ -1,16 +1,13 @@
 """The embedded store: one DuckDB file, one process, one writing thread, any number of readers."""
 
-import json
 import os
 from collections.abc import Sequence
-from datetime import UTC
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 from oneiric.contract import Status
-from oneiric.events import parse_event
 from session_buddy.errors import AmbiguousSession, StoreUnavailable, UnknownSession
-from session_buddy.history.fold import fold, with_heartbeats
+from session_buddy.history.fold import fold
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
 from session_buddy.history.query import Query, nearest
 from session_buddy.store.duckdb import statements as sql
@@ -20,8 +17,6 @@ from session_buddy.store.duckdb.newest import Newest
 from session_buddy.store.duckdb.opening import open_file
 from session_buddy.store.protocol import Gap
 from session_buddy.store.rows import event_values, row_values
-
-_REBUILD_SESSIONS: Final = 20_000
 
 
 class DuckDBStore:
@@ -97,19 +92,6 @@ class DuckDBStore:
         with self._connection.writing() as writer:
             writer.execute(sql.FORGET_GAP)
         self.gap = None
-
-    def rebuild(self) -> int:
-        """Fold every session anew, part by part, in one transaction."""
-        with self._connection.writing("rebuilt") as cursor, sql.transaction(cursor) as writer:
-            (count,) = sql.one(writer, sql.COUNT)
-            parts = 1 + count // _REBUILD_SESSIONS
-            writer.execute(sql.BEGIN_REBUILD)
-            for part in range(parts):
-                rows = [row_values(row) for row in _folded(writer, parts, part)]
-                sql.insert(writer, "rebuilt", sql.ROW_TYPES, rows)
-            writer.execute(sql.END_REBUILD)
-            (rebuilt,) = sql.one(writer, sql.COUNT)
-            return int(rebuilt)
 
     def _write(
         self, kept: Sequence[Arrival], changed: Sequence[SessionRow], before: dict[str, SessionRow]
@@ -189,13 +171,3 @@ def _take(rows: dict[str, SessionRow], arrival: Arrival) -> Taken:
 
 def _same_start(row: SessionRow, before: SessionRow | None) -> bool:
     return before is not None and before.start_event_id == row.start_event_id
-
-
-def _folded(cursor: sql.Cursor, parts: int, part: int) -> list[SessionRow]:
-    """The sessions of one part, folded from the history, with the heartbeat state that they had."""
-    old = {row.session_id: row for row in sql.fetch(cursor, sql.SESSIONS_OF_PART, [parts, part])}
-    rows: dict[str, SessionRow] = {}
-    for body, subject, by_admin, received_at in sql.rows_of(cursor, sql.EVENTS_OF_PART, [parts, part]):
-        event = parse_event(json.loads(body))
-        _take(rows, Arrival.of(event, subject, received_at.replace(tzinfo=UTC), by_admin=by_admin))
-    return [with_heartbeats(row, old.get(row.session_id)) for row in rows.values()]
