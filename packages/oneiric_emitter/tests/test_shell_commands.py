@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from oneiric.shell.commands import Command, Commands, discover, find_program, is_python
+from oneiric.shell.commands import Command, Commands, can_run, discover, find_program
 
 STATUS = Command("status", ("--wide",))
 BUDDY = Command(
@@ -43,22 +43,29 @@ def test_a_program_without_commands_is_there_all_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "argv"),
+    ("line", "command"),
     [
-        ("buddy mcp status", ["buddy", "mcp", "status"]),
-        ("buddy", ["buddy"]),
-        ("list-sessions --limit 5", ["buddy", "list-sessions", "--limit", "5"]),
-        ("orders --since 'two days'", ["shop", "orders", "--since", "two days"]),
-        ("mcp status", ["buddy", "mcp", "status"]),
-        ("shop mcp", ["shop", "mcp"]),
+        ("buddy mcp status", "buddy mcp status"),
+        ("buddy", "buddy"),
+        ("list-sessions --limit 5", "buddy list-sessions --limit 5"),
+        ("  orders --since 'two days'", "shop orders --since 'two days'"),
+        ("mcp status", "buddy mcp status"),
+        ("shop mcp", "shop mcp"),
+        ("orders|wc", "shop orders|wc"),
+        ("orders>all.txt", "shop orders>all.txt"),
+        ("orders '{1+1}' $HOME && buddy", "shop orders '{1+1}' $HOME && buddy"),
+        ("orders '=x' --since=7d", "shop orders '=x' --since=7d"),
         ("orders(1)", None),
+        ("orders.all", None),
+        ("orders = tim.", None),
+        ("orders += (", None),
+        ("orders //= tim", None),
         ("print(1)", None),
-        ("orders 'open", None),
         ("", None),
     ],
 )
-def test_a_line_is_a_program_with_arguments_or_nothing(line: str, argv: list[str] | None) -> None:
-    assert Commands([BUDDY, SHOP]).argv(line) == argv
+def test_a_line_is_a_command_or_nothing(line: str, command: str | None) -> None:
+    assert Commands([BUDDY, SHOP]).for_shell(line) == command
 
 
 @pytest.mark.parametrize(
@@ -92,13 +99,28 @@ def test_tab_completes_commands_and_their_options(line: str, words: list[str]) -
         ("orders", True),
         ("orders - 1", True),
         ("verify = 1", True),
+        ("verify = tim.time()", True),
+        ("verify += 1", True),
+        ("verify: int", True),
+        ("del verify", True),
+        ("# verify", True),
         ("[verify for verify in orders]", True),
+        ("sorted(orders, key=lambda verify: -verify)", True),
+        ("sorted(orders, key=lambda one: verify)", False),
+        ("[one for one in verify]", False),
+        ("{one: two for one, two in zip(orders, orders) if one}", True),
+        ("(verify := 3) + verify", True),
         ("print(len(orders))", True),
+        ("list --all", False),
+        ("orders --all", False),
+        ("list", True),
+        ("list(map(len, orders))", True),
+        ("await orders", True),
         ("verify \0", False),
     ],
 )
 def test_python_wins_where_it_knows_every_name(line: str, python: bool) -> None:  # noqa: FBT001 - a table of cases
-    assert is_python(line, {"orders": 3}) is python
+    assert can_run(line, {"orders": 3}) is python
 
 
 def test_the_tree_of_an_installed_program_is_read_from_it(install: Install) -> None:

@@ -555,7 +555,7 @@ list-orders --state open
 till list-orders --code 3
 print('code', _exit_code)
 wanted = 'ready'
-list-orders --state $wanted
+%cli list-orders --state $wanted
 %cli list-orders
 %cli print(1)
 orders = 2; list = 44

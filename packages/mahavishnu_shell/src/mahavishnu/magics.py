@@ -1,6 +1,7 @@
 """Magic commands of the Mahavishnu shell."""
 
 # ruff: noqa: T201 - what a magic command has to say, it prints
+import shlex
 from datetime import UTC, datetime
 
 from IPython.core.magic import line_magic, magics_class
@@ -47,4 +48,4 @@ class MahavishnuMagics(BaseMagics):
             print(f"%sessions: {wanted!r} is no number of sessions; try %sessions {_DEFAULT_ROWS}")
             return
         # The command, not the tool behind it: it also reads the history where no server runs.
-        run([find_program("session-buddy"), "list-sessions", "--limit", wanted])
+        run(shlex.join([find_program("session-buddy"), "list-sessions", "--limit", wanted]))

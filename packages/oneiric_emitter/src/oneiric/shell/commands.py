@@ -9,17 +9,22 @@ asking a child process would take 0.3 s); no component depends on another for it
 import ast
 import builtins
 import logging
+import re
 import shlex
 import shutil
+import symtable
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from typer._click.core import Command as TyperCommand
+
+# One that Python would assign to is no command, whatever follows.
+_FIRST_WORD: Final = re.compile(r"\s*([\w-]+)(?=[\s|&;<>]|$)(?!\s*[-+*/%&|^@:<>!]{0,2}=)")
 
 logger = logging.getLogger(__name__)
 
@@ -68,16 +73,13 @@ class Commands:
         """First words that are understood."""
         return sorted({*self.programs, *self._owners})
 
-    def argv(self, line: str) -> list[str] | None:
-        """The program and its arguments that ``line`` asks for; ``None``: it is no command."""
-        try:
-            words = shlex.split(line)
-        except ValueError:
-            return None
-        if words and words[0] in self.programs:
-            return [find_program(words[0]), *words[1:]]
-        if words and words[0] in self._owners:
-            return [find_program(self._owners[words[0]].name), *words]
+    def for_shell(self, line: str) -> str | None:
+        """What a POSIX shell has to run for ``line``; ``None``: it is no command."""
+        found = _FIRST_WORD.match(line)
+        if found and found[1] in self.programs:
+            return shlex.quote(find_program(found[1])) + line[found.end() :]
+        if found and found[1] in self._owners:
+            return f"{shlex.quote(find_program(self._owners[found[1]].name))} {line[found.start(1) :]}"
         return None
 
     def completions(self, line: str) -> list[str]:
@@ -94,18 +96,41 @@ class Commands:
         return [word for word in choices if word.startswith(last)]
 
 
-def is_python(line: str, namespace: Collection[str]) -> bool:
-    """Whether Python can run ``line``: it parses, and every name that it reads is defined.
+def can_run(source: str, namespace: Collection[str]) -> bool:
+    """Whether Python can run ``source``: it compiles, and an expression knows every name that it reads.
 
-    ``list-sessions`` parses as a subtraction; it is Python only for who has defined ``sessions``.
+    ``list-sessions`` compiles as a subtraction; it is Python only for who has defined ``sessions``. An
+    assignment, an import, a loop is Python with any names, and so is the error in it.
     """
     try:
-        nodes = list(ast.walk(ast.parse(line)))
+        flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        cell: ast.Module = compile(source, "<cell>", "exec", flags)
+        if not all(isinstance(statement, ast.Expr) for statement in cell.body):
+            return True
+        free = set(_free_names(symtable.symtable(source, "<cell>", "exec")))
     except (SyntaxError, ValueError):
         return False
-    names = [node for node in nodes if isinstance(node, ast.Name)]
-    bound = {name.id for name in names if not isinstance(name.ctx, ast.Load)}
-    return all(name.id in bound or name.id in namespace or hasattr(builtins, name.id) for name in names)
+    # ``list --all`` must fail whatever is defined: it negates a function.
+    operands = (
+        operand.id
+        for node in ast.walk(cell)
+        if isinstance(node, ast.UnaryOp | ast.BinOp)
+        for operand in ast.iter_child_nodes(node)
+        if isinstance(operand, ast.Name)
+    )
+    return all(name in namespace or hasattr(builtins, name) for name in free) and not any(
+        name not in namespace and callable(getattr(builtins, name, None)) for name in operands
+    )
+
+
+def _free_names(scope: symtable.SymbolTable) -> Iterator[str]:
+    """The names that an expression reads and nothing in it binds, below lambdas and comprehensions too."""
+    bound = {symbol.get_name() for symbol in scope.get_symbols() if symbol.is_assigned()}
+    inner = (name for child in scope.get_children() for name in _free_names(child))
+    own = (
+        symbol.get_name() for symbol in scope.get_symbols() if symbol.is_global() and symbol.is_referenced()
+    )
+    yield from (name for name in (*own, *inner) if name not in bound)
 
 
 def discover(program: str) -> Command | None:

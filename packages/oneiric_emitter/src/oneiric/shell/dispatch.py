@@ -1,16 +1,23 @@
 """Commands at the IPython prompt: a typed line becomes a child process, Tab completes it."""
 
+import ast
+import copy
+import os
+import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
 from oneiric.process import on_main_thread
-from oneiric.shell.commands import Commands, is_python
+from oneiric.shell.commands import Commands, can_run
 from oneiric.shell.prompt import Prompt
+
+_POSIX_SHELLS: Final = {"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh"}
 
 
 class Dispatcher:
@@ -27,11 +34,54 @@ class Dispatcher:
             self._prompt.Completer.custom_matchers.append(self.match)
 
     def transform(self, lines: list[str]) -> list[str]:
-        """One line that is a command and no Python becomes a call of ``%cli``; the rest passes untouched."""
-        line = "".join(lines).strip()
-        if len(lines) != 1 or self._commands.argv(line) is None or is_python(line, self._prompt.user_ns):
+        """Lines that are commands, in a cell that Python cannot run, become calls of ``%cli``.
+
+        A cell with which Python still cannot do anything then passes untouched: the error is Python's.
+        """
+        if not any(map(self._commands.for_shell, lines)) or self._is_python("".join(lines)):
             return lines
-        return [f"get_ipython().run_line_magic('cli', {line!r})\n"]
+        logical = list(self._logical(lines))
+        called = [
+            f"get_ipython().find_line_magic('cli')({line.strip()!r})\n"
+            if self._commands.for_shell(line) and not self._is_python(line)
+            else line
+            for line in logical
+        ]
+        return called if called != logical and self._compiles("".join(called)) else lines
+
+    # IPython asks whether a cell is complete without transforms of which it may ask that once only: a line
+    # that Python goes on with, such as ``orders = (``, is not finished, whatever it begins with.
+    transform.has_side_effects = True  # type: ignore[attr-defined]
+
+    def _is_python(self, cell: str) -> bool:
+        try:
+            return can_run(self._transformed(cell), self._prompt.user_ns)
+        except SyntaxError:
+            return False
+
+    def _compiles(self, cell: str) -> bool:
+        try:
+            compile(self._transformed(cell), "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        except (SyntaxError, ValueError):
+            return False
+        return True
+
+    def _transformed(self, cell: str) -> str:
+        """What IPython, and whatever else was added to it, makes of a cell: of magics, ``!`` and ``?``."""
+        manager = copy.copy(self._prompt.input_transformer_manager)
+        manager.cleanup_transforms = [one for one in manager.cleanup_transforms if one != self.transform]
+        return str(manager.transform_cell(cell))
+
+    def _logical(self, lines: list[str]) -> Iterator[str]:
+        """The lines, those of a command that a quote or a backslash continues in one."""
+        whole = ""
+        for line in lines:
+            whole += line
+            if not (self._commands.for_shell(whole) and _is_open(whole)):
+                yield whole
+                whole = ""
+        if whole:
+            yield whole
 
     @context_matcher()  # type: ignore[untyped-decorator]
     def match(self, context: CompletionContext) -> SimpleMatcherResult:
@@ -45,18 +95,28 @@ class Dispatcher:
         )
 
 
-def run(argv: list[str]) -> int:
-    """Run a program on this terminal and wait for it.
+def _is_open(line: str) -> bool:
+    try:
+        shlex.split(line.removesuffix("\n"), comments=True)
+    except ValueError:
+        return True
+    return False
+
+
+def run(line: str) -> int:
+    """Have the user's shell, where that is a POSIX one, run a line on this terminal; wait for it.
 
     Returns:
         Its exit code as shells give it: 128 + n when signal n ended it, 127 when it cannot be started.
     """
+    named = os.environ.get("SHELL", "")
+    shell = named if os.path.basename(named) in _POSIX_SHELLS and os.access(named, os.X_OK) else "/bin/sh"
     sys.stdout.flush()
     try:
-        with _without_interrupts(), subprocess.Popen(argv) as child:
+        with _without_interrupts(), subprocess.Popen([shell, "-c", line]) as child:
             code = child.wait()
     except OSError as error:
-        print(f"{argv[0]} cannot be started: {error.strerror}")  # noqa: T201 - to the person who typed it
+        print(f"{shell} cannot be started: {error.strerror}")  # noqa: T201 - to the person who typed it
         return 127
     return code if code >= 0 else 128 - code
 

@@ -51,11 +51,11 @@ class BaseMagics(Magics):
     @line_magic
     def cli(self, line: str) -> None:
         """Run a command as if it stood at a shell's prompt: %cli list-sessions --limit 5."""
-        argv = self.admin.commands.argv(line) if self.admin else None
-        if self.admin is None or argv is None:
+        command = self.admin.commands.for_shell(line) if self.admin else None
+        if self.admin is None or command is None:
             print(f"%cli: {line.partition(' ')[0]!r} is no command here; %help_shell lists them")
             return
-        code = dispatch.run(argv)
+        code = dispatch.run(command)
         self.shell.user_ns["_exit_code"] = code
         if code:
             self.admin.count(errors=1)
