@@ -1,7 +1,7 @@
 """A terminal in which a command runs that is forked, where that is the same as started."""
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pexpect
 import ptyprocess  # type: ignore[import-untyped]
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     _Spawn = pexpect.spawn[str]
 else:
     _Spawn = pexpect.spawn
+
+
+class Start(Protocol):
+    """Runs code of a shell in a terminal."""
+
+    def __call__(self, code: str, **environ: str) -> "pexpect.spawn[str]": ...
 
 
 class Terminal(_Spawn):

@@ -3,13 +3,17 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from oneiric.paths import user_paths
+from tests.terminal import Start, Terminal
+
+if TYPE_CHECKING:
+    import pexpect
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -46,3 +50,21 @@ def python(environ: Mapping[str, str]) -> Run:
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **options)
 
     return run
+
+
+@pytest.fixture
+def start(environ: Mapping[str, str], tmp_path: Path) -> Iterator[Start]:
+    """Run code under a pseudo-terminal."""
+    running: list[pexpect.spawn[str]] = []
+
+    def spawn(code: str, **more: str) -> "pexpect.spawn[str]":
+        env = {**environ, "PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm", **more}
+        child = Terminal(
+            sys.executable, ["-c", code], env=env, cwd=str(tmp_path), encoding="utf-8", timeout=60
+        )
+        running.append(child)
+        return child
+
+    yield spawn
+    for child in running:
+        child.close(force=True)

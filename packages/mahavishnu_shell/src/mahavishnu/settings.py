@@ -1,5 +1,8 @@
 """Settings: flags > environment > settings/local.yaml > user file > settings/mahavishnu.yaml > defaults.
 
+A setting that this version does not have, as earlier ones had many, is passed over and told; one that is
+nearly named like ours is a mistake, and an error: passed over it would, say, leave the tracking on.
+
 The two files in the working folder count only where this user owns them; nothing here is an endpoint, a
 token or a secret, which a folder must never be able to set. ``settings/local.yaml`` is shared with other
 components: sections that are not ours are theirs.
@@ -9,7 +12,7 @@ each start of the shell 0.13 s (pydantic) or 0.23 s (pydantic-settings) of the 0
 could not say which line a wrong value stands in.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from reprlib import repr  # noqa: A004 - a line for a person holds no whole file
@@ -22,6 +25,8 @@ PREFIX: Final = "MAHAVISHNU_"
 PROJECT_FILE: Final = Path("settings/mahavishnu.yaml")
 LOCAL_FILE: Final = Path("settings/local.yaml")
 
+Key = tuple[str, str]
+
 _WORDS: Final = {
     "true": True,
     "yes": True,
@@ -32,8 +37,6 @@ _WORDS: Final = {
     "off": False,
     "0": False,
 }
-
-Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,14 @@ class Shell:
 SECTIONS: Final[dict[str, Any]] = {"session": Session, "adapters": Adapters, "shell": Shell}
 
 
-_VARIABLES: Final = [
-    f"{PREFIX}{name}__{item.name}".upper() for name, section in SECTIONS.items() for item in fields(section)
-]
+# Also with one underscore, as some guides had it.
+_VARIABLES: Final[dict[str, Key]] = {
+    f"{PREFIX}{name}{between}{item.name}".upper(): (name, item.name)
+    for name, section in SECTIONS.items()
+    for item in fields(section)
+    for between in ("_", "__")
+}
+_NEARLY: Final = 0.75
 
 
 @dataclass(frozen=True)
@@ -99,10 +107,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Layer:
-    """The switches that one place sets, by section and key."""
+    """The switches that one place sets, by section and key, and what it names that is no setting."""
 
     place: Place
     values: Mapping[Key, bool]
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -138,7 +147,7 @@ def load(
     layers += [_from_file(path, name, own=own) for path, name, own in _files(folder, config)]
     values = {key: value for layer in reversed(layers) for key, value in layer.values.items()}
     sections = {name: cls(**_of_section(values, name)) for name, cls in SECTIONS.items()}
-    return Settings(**sections, layers=tuple(layer for layer in layers if layer.values))
+    return Settings(**sections, layers=tuple(layer for layer in layers if layer.values or layer.unknown))
 
 
 def _of_section(values: Mapping[Key, bool], name: str) -> dict[str, bool]:
@@ -154,24 +163,16 @@ def _files(folder: Path, config: Path) -> Iterator[tuple[Path, str, bool]]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> Layer:
-    """``MAHAVISHNU_SESSION__ENABLED``; empty means not set.
-
-    Variables of other sections are not ours, unless one is nearly named like ours: that is a mistake, and
-    passing it over would, say, leave the tracking on.
-    """
-    from difflib import get_close_matches  # which IPython does without
-
-    raw: dict[str, dict[str, str]] = {}
+    """``MAHAVISHNU_SESSION__ENABLED``; empty means not set, and variables of other names are not ours."""
+    values: dict[Key, bool] = {}
     for name, value in environ.items():
-        section, _, key = name.removeprefix(PREFIX).lower().partition("__")
-        if not name.startswith(PREFIX) or not value:
-            continue
-        if section in SECTIONS and key:
-            raw.setdefault(section, {})[key] = value
-        elif guess := get_close_matches(name, _VARIABLES, n=1, cutoff=0.9):
-            raise SettingsError(f"{name} is no setting; did you mean {guess[0]}?")
-    place = Place("environment")
-    return Layer(place, dict(_switches(place, raw)))
+        if name in _VARIABLES and value:
+            key = _VARIABLES[name]
+            # Said twice, off wins.
+            values[key] = _switch(name, key, value) and values.get(key, True)
+        elif name.startswith(PREFIX) and value:
+            _is_unknown(name, name, _VARIABLES, cutoff=0.9)
+    return Layer(Place("environment"), values)
 
 
 def _from_file(path: Path, name: str, *, own: bool) -> Layer:
@@ -186,26 +187,39 @@ def _from_file(path: Path, name: str, *, own: bool) -> Layer:
         raise SettingsError(str(error)) from None
     place = Place(name, content.lines)
     shared = name == str(LOCAL_FILE)
+    unknown: list[str] = []
     ours = {key: value for key, value in content.values.items() if key in SECTIONS or not shared}
-    return Layer(place, dict(_switches(place, ours)))
+    return Layer(place, dict(_switches(place, ours, unknown)), tuple(unknown))
 
 
-def _switches(place: Place, raw: Mapping[str, Any]) -> Iterator[tuple[Key, bool]]:
+def _switches(place: Place, raw: Mapping[str, Any], unknown: list[str]) -> Iterator[tuple[Key, bool]]:
+    """What a file sets; what is no setting is added to ``unknown``."""
     for section, values in raw.items():
         if section not in SECTIONS:
-            raise SettingsError(
-                f"{place.of(section)}: {section} is no section; allowed: {', '.join(SECTIONS)}"
-            )
+            unknown.append(_is_unknown(f"{place.of(section)}: {section}", section, SECTIONS))
+            continue
         known = [item.name for item in fields(SECTIONS[section])]
-        allowed = ", ".join(known)
         if not isinstance(values, dict | None):
             raise SettingsError(
                 f"{place.of(section)}: {section} is {repr(values)}; allowed in it: {', '.join(known)}"
             )
         for key, value in (values or {}).items():
             where = f"{place.of(section, key)}: {section}.{key}"
-            if key not in known:
-                raise SettingsError(f"{where} is no setting; allowed: {allowed}")
-            if str(value).lower() not in _WORDS:
-                raise SettingsError(f"{where} is {repr(value)}; allowed: true, false")
-            yield (section, key), _WORDS[str(value).lower()]
+            if key in known:
+                yield (section, key), _switch(place.of(section, key), (section, key), value)
+            else:
+                unknown.append(_is_unknown(where, key, known))
+
+
+def _switch(where: str, key: Key, value: object) -> bool:
+    if str(value).lower() not in _WORDS:
+        raise SettingsError(f"{where}: {'.'.join(key)} is {repr(value)}; allowed: true, false")
+    return _WORDS[str(value).lower()]
+
+
+def _is_unknown(where: str, name: object, known: Iterable[str], *, cutoff: float = _NEARLY) -> str:
+    from difflib import get_close_matches  # which IPython does without
+
+    if guess := get_close_matches(str(name), known, n=1, cutoff=cutoff):
+        raise SettingsError(f"{where} is no setting; did you mean {guess[0]}?")
+    return f"{where} is no setting of this version and is passed over"

@@ -31,6 +31,7 @@ class SessionEventEmitter:
         component_name: as cleaned.
         dropped: how many starts, ends and records were lost, because they could not be recorded.
         interactive: as given; may be set until the session starts.
+        leaving: reason and exit code of an end that is told neither; a shell sets it when it is left.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class SessionEventEmitter:
         self.component_name = contract.component_for(component_name)
         self.dropped = 0
         self.interactive = interactive
+        self.leaving: tuple[contract.ExitReason, int] | None = None
         self._environ = os.environ if environ is None else environ
         self._recorder = Recorder(self.component_name, self._environ, self._at_exit)
         self._not_recorded: str | None = None
@@ -122,7 +124,7 @@ class SessionEventEmitter:
         session_id: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         *,
-        exit_reason: str = "exit",
+        exit_reason: str | None = None,
         exit_code: int | None = None,
         signal: int | None = None,
         status: str | None = None,
@@ -133,6 +135,8 @@ class SessionEventEmitter:
         Returns:
             Whether the end is in the journal.
         """
+        if exit_reason is None:
+            exit_reason, exit_code = self.leaving or ("exit", exit_code)
         ending = {
             "exit_reason": exit_reason,
             "exit_code": exit_code,

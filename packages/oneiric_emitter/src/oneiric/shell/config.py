@@ -1,8 +1,11 @@
 """What a component may choose about its shell."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import wraps
 from typing import Any
+
+from oneiric import log
 
 _TABLE_WIDTHS = range(40, 301)
 _REFRESH_SECONDS = (1.0, 60.0)
@@ -56,7 +59,7 @@ class ShellConfig:
 
     def __init_subclass__(cls, **options: Any) -> None:  # noqa: ANN401 - whatever other bases take
         super().__init_subclass__(**options)
-        dataclass(kw_only=True)(cls)
+        _knowing(dataclass(kw_only=True)(cls))
 
     def __post_init__(self) -> None:
         if self.table_max_width not in _TABLE_WIDTHS:
@@ -66,3 +69,19 @@ class ShellConfig:
             raise ValueError(
                 f"auto_refresh_interval is {self.auto_refresh_interval!r}; {low:g} to {high:g} s are allowed"
             )
+
+
+def _knowing(cls: type[ShellConfig]) -> None:
+    """Have a class of choices pass over those that it does not know, as the earlier base did, and say so."""
+    take = cls.__init__
+
+    def init(self: ShellConfig, **choices: Any) -> None:  # noqa: ANN401 - values of any choices
+        known = {one.name for one in fields(cls)}
+        for name in choices.keys() - known:
+            log.warning("%s has no choice %r, which is passed over", cls.__name__, name)
+        take(self, **{name: value for name, value in choices.items() if name in known})
+
+    cls.__init__ = wraps(take)(init)  # type: ignore[method-assign]
+
+
+_knowing(ShellConfig)

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from oneiric import log
 from oneiric.contract import MAX_COMPONENT, ExitReason
+from oneiric.emitter import SessionEventEmitter
 from oneiric.shell.commands import Commands, discover
 from oneiric.shell.config import ShellConfig
 from oneiric.shell.dispatch import Dispatcher
+from oneiric.shell.earlier import EarlierHooks
 from oneiric.shell.magics import BaseMagics
 from oneiric.shell.prompt import Prompt, embedded
-from oneiric.shell.session_tracker import SessionEventEmitter
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionResult
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 RULE = "━" * 50
 
 
-class AdminShell:
+class AdminShell(EarlierHooks):
     """An IPython shell over ``app``; subclasses override ``_get_…``, ``_build_namespace`` and more.
 
     The session starts before the first prompt and ends when the prompt is left, however often a subclass
@@ -38,7 +39,6 @@ class AdminShell:
         config: the component's choices.
         namespace: what is defined at the prompt.
         shell: the running prompt, ``None`` before :meth:`start`.
-        session_tracker: the emitter; a subclass may put its own here before :meth:`start`.
         commands: what may be typed without a prefix.
         magics_classes: the magic commands; a subclass names its own behind the base's.
     """
@@ -49,11 +49,8 @@ class AdminShell:
         self.app: Any = app
         self.config = config or ShellConfig()
         self.shell: Prompt | None = None
-        self.session_tracker: Any = SessionEventEmitter(self.component_name, interactive=True)
+        self.session_tracker = self._own_emitter = SessionEventEmitter(self.component_name, interactive=True)
         self.commands = Commands()
-        self._session_id: str | None = None
-        self._start_failed = False
-        self._exit: dict[str, Any] = {}
         self._activity = {"commands": 0, "errors": 0}
         self._build_namespace()
 
@@ -70,12 +67,6 @@ class AdminShell:
         return re.sub(r"[^A-Za-z0-9_-]", "-", words).lower()[:MAX_COMPONENT] or "shell"
 
     @property
-    def session_id(self) -> str | None:
-        """The live session, ``None`` when there is none."""
-        emitter = self._emitter
-        return (emitter.session_id if emitter else None) or self._session_id
-
-    @property
     def activity(self) -> dict[str, int]:
         """``commands`` and ``errors`` so far."""
         return dict(self._activity)
@@ -89,22 +80,25 @@ class AdminShell:
         if self.config.cli_preprocessing_enabled:
             self.commands = Commands(filter(None, map(discover, self._get_command_programs())))
         self._activity = {"commands": 0, "errors": 0}
+        # One that a subclass made does not know that it stands at a prompt.
+        emitter = self._emitter
+        emitter.interactive = True
         with _outside_event_loop():
-            self._exit = {"exit_reason": "exception", "exit_code": 1}
-            if emitter := self._emitter:
-                # One that a subclass made does not know that it stands at a prompt.
-                emitter.interactive = True
             self._track(self._emit_session_start)
+            if emitter.unavailable_reason is None:
+                # Where a subclass's hook did not.
+                self._track(self._begin)
             # 0 from here on, not unknown: this shell counts its commands.
             self.count()
-            self._start_failed = self._emitter is not None and self.session_id is None
             try:
-                self._exit = {"exit_reason": self._run_prompt(), "exit_code": 0}
+                emitter.leaving = self._run_prompt(), 0
+            except BaseException:
+                emitter.leaving = "exception", 1
+                raise
             finally:
                 self._track(self._emit_session_end)
-                if emitter := self._emitter:
-                    # What a subclass's hook has left open.
-                    emitter.end_session(**self._exit)
+                emitter.end_session()
+                emitter.leaving = None
 
     def add_helper(self, name: str, func: Callable[..., Any]) -> None:
         """Define a function at the prompt."""
@@ -118,18 +112,15 @@ class AdminShell:
         """Note what happened in this session; its heartbeats and its end carry the sums."""
         self._activity["commands"] += commands
         self._activity["errors"] += errors
-        if emitter := self._emitter:
-            emitter.record(commands=commands, errors=errors)
+        self._emitter.record(commands=commands, errors=errors)
 
     def tracking_status(self, wait: float = 0.0) -> str:
         """How this session is tracked, for its user; waits up to ``wait`` seconds for a server's answer."""
         emitter = self._emitter
-        why = self.config.tracking_disabled or (emitter.unavailable_reason if emitter else None)
-        if not why and self._start_failed and self.session_id is None:
-            why = "the session could not be started"
+        why = self.config.tracking_disabled or emitter.unavailable_reason
         if why:
             return f"✗ Disabled ({why})"
-        if emitter is None or emitter.wait_connected(wait):
+        if emitter.wait_connected(wait):
             return "✓ Enabled"
         why = "the server turns this shell away" if emitter.turned_away else "offline"
         return f"✓ Enabled ({why}, kept in the outbox)"
@@ -137,7 +128,7 @@ class AdminShell:
     def get_status(self) -> dict[str, str]:
         """Labels and values of ``%status``."""
         emitter = self._emitter
-        counts = emitter.outbox | {"dropped": emitter.dropped} if emitter else {}
+        counts = emitter.outbox | {"dropped": emitter.dropped}
         return {
             "Component": f"{self.component_name} {self._get_component_version()}",
             "Application": type(self.app).__name__,
@@ -203,23 +194,10 @@ class AdminShell:
             magics.admin = self
             self.shell.register_magics(magics)
 
-    async def _emit_session_start(self) -> None:
-        if emitter := self._emitter:
-            self._session_id = emitter.start_session(
-                type(self).__name__,
-                reason=self.config.session_reason,
-                **_answers(metadata=self._get_session_metadata),
-            )
-
-    async def _emit_session_end(self) -> None:
-        if emitter := self._emitter:
-            emitter.end_session(**self._exit)
-        self._session_id = None
-
-    @property
-    def _emitter(self) -> SessionEventEmitter | None:
-        """Our emitter; what a subclass puts in its place may have the async calls alone."""
-        return self.session_tracker if isinstance(self.session_tracker, SessionEventEmitter) else None
+    def _begin(self) -> str | None:
+        """Begin the session, unless it has begun; returns its id."""
+        facts = {} if self._emitter.session_id else _answers(metadata=self._get_session_metadata)
+        return self._emitter.start_session(type(self).__name__, reason=self.config.session_reason, **facts)
 
     def _run_prompt(self) -> ExitReason:
         with embedded(self.namespace, self.config) as self.shell:
