@@ -62,6 +62,7 @@ class ServerProcess:
             prelude += f"import resource as r\nr.setrlimit(r.RLIMIT_NOFILE, ({files}, {files}))\n"
         if patience is not None:
             prelude += f"from session_buddy.server import serving\nserving.SILENT_SECONDS = {patience}\n"
+            prelude += f"serving.REQUEST_SECONDS = {2 * patience}\n"
         self.environ = os.environ | dict(environ or {})
         self.lines: list[str] = []
         self.process = forkserver.popen(

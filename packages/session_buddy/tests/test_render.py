@@ -56,6 +56,12 @@ def test_what_is_unknown_keeps_its_place_in_a_row() -> None:
     assert len(fields) == len(render.ROW_FIELDS)
 
 
+def test_csv_has_json_s_own_words_for_what_is_no_text() -> None:
+    (row,) = csv.DictReader(io.StringIO(_rows("csv", _record(pid=7))))
+    assert (row["unreachable"], row["duration_seconds"], row["pid"]) == ("false", "72.5", "7")
+    assert (row["last_activity"], row["status"]) == ("", "ended")
+
+
 def test_no_rows_print_nothing_where_there_is_no_header() -> None:
     assert _rows(None) == _rows("ndjson") == ""
     assert json.loads(_rows("json")) == []

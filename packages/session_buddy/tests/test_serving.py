@@ -84,6 +84,18 @@ def test_who_brings_no_request_is_let_go_of(info: ServerInfo) -> None:
         assert time.monotonic() - begun >= PATIENCE / 2
 
 
+@pytest.mark.parametrize("head", [b"", b"Content-Length: 4000000\r\n\r\n"], ids=["headers", "body"])
+def test_who_drips_is_let_go_of(info: ServerInfo, head: bytes) -> None:
+    pause = threading.Event()
+    with ExitStack() as stack:
+        slow = connected(info, stack)
+        slow.sendall(HEAD + head)
+        with suppress(ConnectionResetError, BrokenPipeError):
+            # Until the server closes it: the test's own time would be over otherwise.
+            while not pause.wait(0.5):
+                slow.sendall(b"a:b\r\n")
+
+
 def test_who_does_not_read_is_let_go_of(info: ServerInfo) -> None:
     body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).encode()
     request = (

@@ -16,15 +16,17 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import anyio
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from oneiric import facts
 from oneiric.transport import CallRefused, Endpoint, ServerInfo, Unauthorized, call_tool
 from session_buddy.access.callers import RIGHTS, Scope
 from session_buddy.access.tokens import issue
+from session_buddy.server.mcp.tools import Tools
 from tests.samples import end_event, heartbeat_event, session_id_of, start_event
 from tests.serverprocess import ServerProcess, environ_in, port_of
 
@@ -167,6 +169,12 @@ def test_a_killed_process_of_this_host_is_seen(local: Callable[..., Any]) -> Non
         ("track_session_end", {"session_id": "x", "timestamp": "2026-01-01T00:00:00Z"}, "session_id: 'x'"),
         ("track_events", {"events": [{}] * 501}, "events: 501 in one call; 500 are allowed"),
         ("track_events", {"events": "x"}, "events: 'x' is not valid"),
+        ("track_events", {"events": [1] * 1000}, r"^events\.0: 1 is not valid"),
+        (
+            "track_session_start",
+            start_event(timestamp="1790000000"),
+            "timestamp: '1790000000' is not",
+        ),
         ("list_sessions", {"status": "dead"}, "status: 'dead' is not valid: one of active, ended"),
         ("list_sessions", {"since": "ago"}, "since: 'ago' is not valid: a time like 30m"),
         ("list_sessions", {"limit": 0}, "limit: 0 is not valid"),
@@ -189,6 +197,13 @@ def test_bad_input_is_one_line_that_names_it(
     with pytest.raises(CallRefused, match=complaint) as caught:
         local(tool, **arguments)
     assert "\n" not in str(caught.value)
+
+
+def test_of_a_million_bad_events_one_is_complained_of() -> None:
+    declared = get_type_hints(Tools.track_events, include_extras=True)["events"]
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(declared).validate_python([1] * 1_000_000)
+    assert caught.value.error_count() == 1
 
 
 def test_an_empty_filter_is_none(local: Callable[..., Any], component: str) -> None:
@@ -264,10 +279,14 @@ def test_a_401_says_how_to_get_a_token(info: ServerInfo, header: str, path: str)
         '{"jsonrpc": "2.0", "id": 1, "method": 5}',
         '{"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": []}',
         '[{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}]',
+        '{"jsonrpc": "2.0", "id": null, "method": "tools/list"}',
+        '{"jsonrpc": "2.0", "id": {}, "method": "tools/list"}',
+        '{"jsonrpc": "2.0", "id": 1.5, "method": "tools/list"}',
+        '{"jsonrpc": "2.0", "id": 1e999, "method": "tools/list"}',
         "{",
         "",
     ],
-    ids=lambda text: text[-12:],
+    ids=lambda text: text[-32:],
 )
 @pytest.mark.parametrize("protocol", ["2025-06-18", "2026-07-28"])
 def test_a_body_that_is_no_request_is_told_so_in_a_line(info: ServerInfo, body: str, protocol: str) -> None:
@@ -343,8 +362,9 @@ def test_scopes_are_what_a_token_may_do(info: ServerInfo, component: str) -> Non
     call(tracker, "track_session_start", start_event(component_name=component))
     with pytest.raises(CallRefused, match=r"list_sessions needs a token with scope read; this one \(ann\)"):
         call(tracker, "list_sessions", {})
-    with pytest.raises(CallRefused, match="track_events needs a token with scope track"):
-        call(reader, "track_events", {"events": []})
+    for events in ([], [1], "x"):
+        with pytest.raises(CallRefused, match="track_events needs a token with scope track"):
+            call(reader, "track_events", {"events": events})
     (listed,) = call(reader, "list_sessions", {"component": component})["sessions"]
     assert listed["reported_by"] == "ann"
 

@@ -50,8 +50,9 @@ class InvalidEvent(ValueError):  # noqa: N818 - reads as the fact it states
 
 
 def _iso_text(value: object) -> object:
-    if not isinstance(value, str | datetime):
-        raise ValueError("an ISO 8601 text with an offset is expected")  # noqa: TRY004 - pydantic wants ValueError
+    # A number in a text would be taken for a Unix time.
+    if not (value[4:5] == "-" if isinstance(value, str) else isinstance(value, datetime)):
+        raise ValueError("an ISO 8601 text with an offset is expected")
     return value
 
 

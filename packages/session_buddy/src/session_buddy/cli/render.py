@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Literal, TextIO
 
 from oneiric.visible import visible
@@ -108,4 +108,4 @@ def _csv(records: Sequence[Record], fields: Sequence[str], cell: Callable[[objec
 def _csv_cell(value: object) -> str:
     if value is None:
         return ""
-    return as_json(value) if isinstance(value, Mapping | list) else str(value)
+    return value if isinstance(value, str) else as_json(value)

@@ -60,7 +60,7 @@ def list_sessions(
         typer.Option(
             metavar="TIME",
             callback=_absolute,
-            help="Started at or after: 30m, 2h, 7d ago, a date, or an ISO 8601 time.",
+            help="Started at or after: 30m, 2h or 7d ago (say 7d), a date, or an ISO 8601 time.",
         ),
     ] = None,
     limit: Annotated[

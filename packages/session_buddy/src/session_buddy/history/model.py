@@ -47,7 +47,7 @@ class Arrival(NamedTuple):
         received_at: when it came in, UTC.
         session_id: the session that the event is about.
         event_id: the event's own id, ``""`` for a heartbeat.
-        body: the whole event as JSON, as it came, unknown fields included.
+        body: the whole event as JSON, as it came, or as a tool's arguments told it.
     """
 
     event: Event

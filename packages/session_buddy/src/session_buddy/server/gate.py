@@ -21,8 +21,8 @@ NOT_A_REQUEST: Final = {
     "id": None,
     "error": {
         "code": -32600,
-        "message": 'the body is not a JSON-RPC request: one object with "jsonrpc", "id", "method" (a text)'
-        ' and, if need be, "params" (an object)',
+        "message": 'the body is not a JSON-RPC request: one object with "jsonrpc", "id" (a text or a whole'
+        ' number), "method" (a text) and, if need be, "params" (an object)',
     },
 }
 # How the MCP library begins its answer to such a body: a page of what each field could have been.
@@ -85,13 +85,16 @@ class Gate:
         await self._bounded({**scope, "path": path}, receive, send)
 
     async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answer, seen = _Answer(send), 0
+        came: list[bytes] = []
+        answer, seen = _Answer(send, came), 0
 
         async def counted() -> Message:
             nonlocal seen
             message: Message = {"type": "http.disconnect"} if answer.refused else await receive()
-            seen += len(message.get("body", b""))
+            part = message.get("body", b"")
+            seen += len(part)
             if seen <= MAX_BODY_BYTES:
+                came.append(part)
                 return message
             await answer.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE)
             return {"type": "http.disconnect"}
@@ -106,23 +109,26 @@ class _Answer:
     """What goes back to a caller: what the application says, until it is refused, which ends it.
 
     Whoever is refused for want of a token is told how to get one; libraries would speak of registration. And
-    whoever sends what is no request is told so in one line.
+    whoever sends what is no request is told so in one line, also one whose id can be no id: the library takes
+    it for a notification, and answers nothing.
     """
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, came: Sequence[bytes]) -> None:
         self._send = send
+        self._came = came
         self._begun = False
         self._held: Message | None = None
         self.refused = False
 
     async def __call__(self, message: Message) -> None:
         """Pass a part of the application's answer on."""
-        if message["type"] == "http.response.start" and message["status"] == HTTPStatus.UNAUTHORIZED:
+        status = message.get("status")
+        if status == HTTPStatus.UNAUTHORIZED:
             await self.refuse(HTTPStatus.UNAUTHORIZED, UNAUTHORIZED)
-        elif message["type"] == "http.response.start" and message["status"] == HTTPStatus.BAD_REQUEST:
+        elif status == HTTPStatus.BAD_REQUEST:
             # What it is about stands in the body, which comes next.
             self._held = message
-        elif self._held and _VALIDATION in message.get("body", b""):
+        elif self._is_no_request(message):
             await self._refuse(HTTPStatus.BAD_REQUEST, NOT_A_REQUEST)
         elif not self.refused:
             self._begun = True
@@ -130,6 +136,11 @@ class _Answer:
             if held:
                 await self._send(held)
             await self._send(message)
+
+    def _is_no_request(self, message: Message) -> bool:
+        if message.get("status") == HTTPStatus.ACCEPTED:
+            return bool({"id", "method"} <= json.loads(b"".join(self._came)).keys())
+        return self._held is not None and _VALIDATION in message.get("body", b"")
 
     async def refuse(self, status: int, error: str) -> None:
         """Answer so, if nothing was answered yet; what comes later is dropped."""

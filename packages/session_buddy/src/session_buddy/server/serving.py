@@ -23,6 +23,8 @@ from session_buddy.server.signals import ending
 
 # Without a byte of a request, or of an answer that is read.
 SILENT_SECONDS: Final = 10
+# In which a request has to be whole: who drips is not silent.
+REQUEST_SECONDS: Final = 60
 # Between two requests: longer than clients and proxies keep a connection, so that they are who closes it.
 _KEPT_SECONDS: Final = 75
 _GRACE_SECONDS: Final = 3
@@ -67,7 +69,7 @@ class Places:
 
 
 class Connection(H11Protocol):
-    """One connection; it is closed when its client brings no request, or takes no answer."""
+    """One connection; it is closed when its client brings no request in time, or takes no answer."""
 
     def __init__(self, tcp: Places, unix: Places, **options: Any) -> None:  # noqa: ANN401 - the library's own
         super().__init__(**options)
@@ -75,6 +77,7 @@ class Connection(H11Protocol):
         self._unread = 0
         self._patience = SILENT_SECONDS
         self._silence: asyncio.TimerHandle | None = None
+        self._began: float | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as the library has it
         """Take a place."""
@@ -93,13 +96,15 @@ class Connection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what a client sends; once it is a whole request, the client waits for us."""
         self._patience = SILENT_SECONDS
+        if self._began is None:
+            self._began = self.loop.time()
         super().data_received(data)
         self._look()
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
         super().on_response_complete()
-        self._patience = _KEPT_SECONDS
+        self._patience, self._began = _KEPT_SECONDS, None
         self._look()
 
     def pause_writing(self) -> None:
@@ -121,7 +126,9 @@ class Connection(H11Protocol):
         if unread:
             self._wait(SILENT_SECONDS)
         elif not asked:
-            self._wait(self._patience)
+            began = self._began
+            left = self._patience if began is None else began + REQUEST_SECONDS - self.loop.time()
+            self._wait(min(self._patience, left))
         else:
             self._stop_waiting()
 
