@@ -56,7 +56,7 @@ def test_the_wheels_installed_together_resolve_to_ours_and_work(
         text=True,
         check=True,
     ).stdout.split()
-    assert {f"{name}==0.1.0" for name in PACKAGES.values()} <= set(listed)
+    assert {"oneiric==0.1.0+sessions", "session-buddy==0.1.0", "mahavishnu==0.1.0"} <= set(listed)
     world.environ["PATH"] = f"{python.parent}:/usr/bin:/bin"
     world.run(str(python), "-m", "mahavishnu", "shell", stdin=None, input="print(6 * 7)\n")
     assert [session["component"] for session in world.sessions()] == ["mahavishnu"]
@@ -71,7 +71,7 @@ def test_oneiric_alone_needs_nothing_else(wheels: Path, tmp_path: Path, world: W
         text=True,
         check=True,
     ).stdout.split()
-    assert listed == ["oneiric==0.1.0"]
+    assert listed == ["oneiric==0.1.0+sessions"]
     code = "import oneiric\nwith oneiric.track_session('alone') as session: print(session.id)"
     session_id = world.run(str(python), "-c", code).stdout.strip()
     assert [session["session_id"] for session in world.sessions()] == [session_id]
@@ -85,3 +85,25 @@ def test_a_wheel_says_that_it_is_typed(wheels: Path, package: str, name: str) ->
     names = zipfile.ZipFile(wheel).namelist()
     assert f"{name.replace('-', '_')}/py.typed" in names
     assert any(entry.endswith("LICENSE") for entry in names)
+
+
+@pytest.mark.parametrize("name", ["session_buddy", "mahavishnu"])
+def test_a_wheel_alone_takes_no_package_of_others_for_ours(wheels: Path, tmp_path: Path, name: str) -> None:
+    (wheel,) = wheels.glob(f"{name}-*.whl")
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        environment(tmp_path / "alone", str(wheel))
+    assert "oneiric" in refused.value.stderr.decode()
+    assert "0.1.0+sessions" in refused.value.stderr.decode()
+
+
+def test_without_ipython_a_shell_says_what_it_needs(wheels: Path, tmp_path: Path) -> None:
+    (wheel,) = wheels.glob("oneiric-*.whl")
+    python = environment(tmp_path / "alone", str(wheel))
+    done = subprocess.run(
+        [python, "-c", "from oneiric.shell import AdminShell"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "ImportError: oneiric.shell needs IPython and Rich: in its checkout,"
+        " pip install './packages/oneiric_emitter[shell]'"
+    )

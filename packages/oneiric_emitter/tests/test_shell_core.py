@@ -568,6 +568,13 @@ TillShell("shop 7").start()
     assert re.search(r"Application +str", done.stdout)
 
 
+def test_a_shell_without_commands_announces_none(pipe: Pipe) -> None:
+    done = pipe(SHOP + "ShopShell(object()).start()", "%help_shell\n%cli orders\n%cli\n")
+    assert "%status" in done.stdout
+    assert re.search(r"^ +%cli ", done.stdout, re.MULTILINE) is None
+    assert "%cli: 'orders' is no command here; there are none" in done.stdout
+
+
 def test_magics_registered_without_an_admin_shell_still_answer(pipe: Pipe) -> None:
     code = """
 from IPython.core.interactiveshell import InteractiveShell

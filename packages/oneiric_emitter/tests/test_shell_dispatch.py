@@ -28,7 +28,8 @@ def test_a_program_that_cannot_be_started_is_named(capfd: pytest.CaptureFixture[
     assert re.search(rf"{missing}:? (No such file|not found)", capfd.readouterr().err)
 
 
-def test_ctrl_c_is_the_childs_to_decide(environ: Mapping[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash", "/bin/false"])
+def test_ctrl_c_is_the_childs_to_decide(environ: Mapping[str, str], tmp_path: Path, shell: str) -> None:
     """The child catches it and leaves by its own code; the shell waits and lives on."""
     (tmp_path / "child.py").write_text(
         "import os, sys, time\n"
@@ -43,7 +44,12 @@ def test_ctrl_c_is_the_childs_to_decide(environ: Mapping[str, str], tmp_path: Pa
         "import sys; from oneiric.shell.dispatch import run; print('code', run(sys.executable + ' child.py'))"
     )
     child = pexpect.spawn(
-        sys.executable, ["-c", code], env=dict(environ), cwd=str(tmp_path), encoding="utf-8", timeout=60
+        sys.executable,
+        ["-c", code],
+        env={**environ, "SHELL": shell},
+        cwd=str(tmp_path),
+        encoding="utf-8",
+        timeout=60,
     )
     child.expect("waiting")
     child.sendintr()

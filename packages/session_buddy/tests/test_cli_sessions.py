@@ -130,7 +130,7 @@ def test_any_number_is_listed_each_once_and_more_is_said(
         return [row.split("\t")[0] for row in cli("list-sessions", *options).stdout.splitlines()]
 
     shown, _ = _terminal("list-sessions", "--limit", "3")
-    assert "The newest 3; --limit N lists more" in shown
+    assert "The newest 3; list-sessions --limit N lists more" in shown
     with ServerProcess() as server:
         server.until_up()
         assert sorted(listed("--limit", "20000")) == sorted(map(session_id_of, raws))

@@ -113,7 +113,8 @@ def run(line: str) -> int:
     shell = named if os.path.basename(named) in _POSIX_SHELLS and os.access(named, os.X_OK) else "/bin/sh"
     sys.stdout.flush()
     try:
-        with _without_interrupts(), subprocess.Popen([shell, "-c", line]) as child:
+        # Without a trap, Ctrl-C ends some shells while what they run goes on.
+        with _without_interrupts(), subprocess.Popen([shell, "-c", f"trap : INT\n{line}"]) as child:
             code = child.wait()
     except OSError as error:
         print(f"{shell} cannot be started: {error.strerror}")  # noqa: T201 - to the person who typed it

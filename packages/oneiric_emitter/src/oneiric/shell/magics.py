@@ -53,7 +53,8 @@ class BaseMagics(Magics):
         """Run a command as if it stood at a shell's prompt: %cli list-sessions --limit 5."""
         command = self.admin.commands.for_shell(line) if self.admin else None
         if self.admin is None or command is None:
-            print(f"%cli: {line.partition(' ')[0]!r} is no command here; %help_shell lists them")
+            where = "%help_shell lists them" if self.admin and len(self.admin.commands) else "there are none"
+            print(f"%cli: {line.partition(' ')[0]!r} is no command here; {where}")
             return
         code = dispatch.run(command)
         self.shell.user_ns["_exit_code"] = code
@@ -63,7 +64,8 @@ class BaseMagics(Magics):
     def _own_magics(self) -> Iterator[tuple[str, str]]:
         for name, magic in self.shell.magics_manager.magics["line"].items():
             module = getattr(magic, "__module__", None) or "IPython.core"
-            if not module.startswith("IPython."):
+            ours = not module.startswith("IPython.")
+            if ours and (name != "cli" or (self.admin is not None and len(self.admin.commands))):
                 yield name, (magic.__doc__ or "").strip().partition("\n")[0]
 
 

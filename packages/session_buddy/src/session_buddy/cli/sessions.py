@@ -60,7 +60,7 @@ def list_sessions(
         typer.Option(
             metavar="TIME",
             callback=_absolute,
-            help="Started at or after: 30m, 2h or 7d ago (say 7d), a date, or an ISO 8601 time.",
+            help="Started at or after: 7d (seven days ago), 2h, 30m, a date, or an ISO 8601 time.",
         ),
     ] = None,
     limit: Annotated[
@@ -78,7 +78,7 @@ def list_sessions(
     with edge.output() as stream:
         render.write_rows(records, form, stream)
     if more and edge.on_terminal():
-        edge.tell(f"The newest {limit}; --limit N lists more")
+        edge.tell(f"The newest {limit}; list-sessions --limit N lists more")
 
 
 def _not_empty(session_id: str) -> str:
