@@ -158,6 +158,7 @@ def test_settings_of_earlier_versions_are_passed_over_and_told(work: Path, confi
     assert not found.session.enabled
     passed_over = "is no setting of this version and is passed over"
     assert [line for layer in found.layers for line in layer.unknown] == [
+        f"MAHAVISHNU_SESSION__CHECKPOINT_INTERVAL {passed_over}",
         f"settings/mahavishnu.yaml, line 3: session.checkpoint_interval {passed_over}",
         f"settings/mahavishnu.yaml, line 4: session.auto_resume {passed_over}",
         f"settings/mahavishnu.yaml, line 5: qc {passed_over}",

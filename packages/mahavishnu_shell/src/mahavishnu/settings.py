@@ -163,16 +163,19 @@ def _files(folder: Path, config: Path) -> Iterator[tuple[Path, str, bool]]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> Layer:
-    """``MAHAVISHNU_SESSION__ENABLED``; empty means not set, and variables of other names are not ours."""
+    """``MAHAVISHNU_SESSION__ENABLED``; empty means not set, and variables of other sections are not ours."""
     values: dict[Key, bool] = {}
+    unknown: list[str] = []
     for name, value in environ.items():
         if name in _VARIABLES and value:
             key = _VARIABLES[name]
             # Said twice, off wins.
             values[key] = _switch(name, key, value) and values.get(key, True)
         elif name.startswith(PREFIX) and value:
-            _is_unknown(name, name, _VARIABLES, cutoff=0.9)
-    return Layer(Place("environment"), values)
+            line = _is_unknown(name, name, _VARIABLES, cutoff=0.9)
+            section = name.removeprefix(PREFIX).lower().partition("__")[0]
+            unknown += [line] if section in SECTIONS else []
+    return Layer(Place("environment"), values, tuple(unknown))
 
 
 def _from_file(path: Path, name: str, *, own: bool) -> Layer:
