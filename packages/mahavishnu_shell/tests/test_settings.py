@@ -170,6 +170,7 @@ def test_settings_of_earlier_versions_are_passed_over_and_told(work: Path, confi
 @pytest.mark.parametrize("both", ["true", "false"])
 def test_one_underscore_turns_tracking_off_too(work: Path, config: Path, both: str) -> None:
     assert not load({"MAHAVISHNU_SESSION_ENABLED": "false"}, work, config).session.enabled
+    assert not load({"mahavishnu_session__enabled": "false"}, work, config).session.enabled
     environ = {"MAHAVISHNU_SESSION__ENABLED": both, "MAHAVISHNU_SESSION_ENABLED": "false"}
     assert not load(environ, work, config).session.enabled
     assert not load(dict(reversed(environ.items())), work, config).session.enabled

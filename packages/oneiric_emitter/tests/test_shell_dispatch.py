@@ -59,6 +59,21 @@ def test_ctrl_c_is_the_childs_to_decide(environ: Mapping[str, str], tmp_path: Pa
     assert child.exitstatus == os.EX_OK
 
 
+@pytest.mark.parametrize(
+    "line", ["while :; do sleep 0.1; done", "sleep 60; echo next", "sleep 60 | cat; echo n"]
+)
+def test_ctrl_c_ends_the_whole_line(environ: Mapping[str, str], line: str) -> None:
+    code = f"from oneiric.shell.dispatch import run; print('code', run({'echo begun; ' + line!r}))"
+    child = pexpect.spawn(sys.executable, ["-c", code], env=dict(environ), encoding="utf-8", timeout=60)
+    child.expect("begun")
+    found = 1
+    while found:
+        child.sendintr()
+        found = child.expect(["code (130|0)", pexpect.TIMEOUT], timeout=2)
+    child.expect(pexpect.EOF)
+    assert "n" not in str(child.before)
+
+
 def test_an_interrupt_just_as_the_child_leaves_does_not_lose_its_exit_code(python: Any) -> None:
     code = """
 from oneiric.shell.dispatch import run

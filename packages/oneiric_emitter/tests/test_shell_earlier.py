@@ -1,5 +1,6 @@
 """Shells in the styles that were written for the earlier base, each left in every way."""
 
+import asyncio
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -98,6 +99,17 @@ STYLES = {
         super().__init__(app, config)
         self.session_tracker = Holder("stall")
 """,
+    "a tracker that the hook puts in": """
+    async def _emit_session_start(self):
+        self.session_tracker = SessionEventEmitter("stall")
+        self._session_id = await self.session_tracker.emit_session_start("Shell", {})
+    async def close(self):
+        await self.session_tracker.close()
+""",
+    "a hook that is cancelled": """
+    async def _emit_session_start(self):
+        raise asyncio.CancelledError
+""",
     "optional imports": """
     def _build_namespace(self):
         super()._build_namespace()
@@ -190,6 +202,18 @@ def test_what_can_be_imported_is_there_and_a_transformer_is_heard(start: Start) 
     child.expect(PROMPT.format(1))
     child.send("stall now!\r")
     child.expect("NOW")
+
+
+@pytest.mark.usefixtures("environ")
+def test_any_tracker_can_be_closed() -> None:
+    class Tracker:
+        pass
+
+    shell = AdminShell(None)
+    for tracker in (shell.session_tracker, Tracker(), None):
+        shell.session_tracker = tracker
+        asyncio.run(shell.close())
+        assert shell.session_id is None
 
 
 @pytest.mark.usefixtures("environ")

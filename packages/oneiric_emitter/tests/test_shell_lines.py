@@ -1,6 +1,7 @@
 """What typed lines are: Python, IPython's own, or commands; judged by a real IPython."""
 
 import ast
+import atexit
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -36,9 +37,13 @@ def call(line: str) -> str:
 @pytest.fixture
 def prompt(environ: Mapping[str, str]) -> Iterator[Prompt]:
     with embedded({"rows": [3, 1], "token": None}, ShellConfig()) as prompt:
-        prompt.history_manager.enabled = False  # type: ignore[union-attr]  # it has one
         Dispatcher(prompt, Commands([TILL])).install(completion=False)
-        yield prompt
+        try:
+            yield prompt
+        finally:
+            # At the exit of the tests its home is gone, and so many of them take their time.
+            atexit.unregister(prompt.atexit_operations)
+            prompt.atexit_operations()  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize(
@@ -67,6 +72,8 @@ def prompt(environ: Mapping[str, str]) -> Iterator[Prompt]:
         "import tim",
         "print('orders --all')",
         'text = """\norders --all\n"""',
+        "text = '''\norders\n'''\norders --all",
+        "print(1,\norders --all\n)\nlist --all",
         "print(1) +\norders - 2",
         "In [3]: token",
         ">>> token = 3",
@@ -81,7 +88,7 @@ def test_what_python_or_ipython_can_run_is_theirs(prompt: Prompt, cell: str) -> 
     ("cell", "lines"),
     [
         ("orders", ["orders"]),
-        ("  orders --all  ", ["orders --all"]),
+        ("  orders --all x\\ ", ["orders --all x\\ "]),
         ("list --all", ["list --all"]),
         ("list -l", ["list -l"]),
         ("token --since 7d", ["token --since 7d"]),
@@ -103,6 +110,16 @@ def test_what_python_or_ipython_can_run_is_theirs(prompt: Prompt, cell: str) -> 
 )
 def test_what_python_cannot_run_is_a_command(prompt: Prompt, cell: str, lines: list[str]) -> None:
     assert prompt.input_transformer_manager.transform_cell(cell) == "".join(map(call, lines))
+
+
+@pytest.mark.parametrize(
+    ("python", "line"),
+    [("n = 1\n", "show-all"), ("import os\n", "orders"), ("for r in rows:\n    print(r)\n", "list --all")],
+)
+def test_a_command_behind_python_is_one(prompt: Prompt, python: str, line: str) -> None:
+    assert prompt.input_transformer_manager.transform_cell(python + line) == python + call(line)
+    bound = "orders = 2\norders - 1\n"
+    assert prompt.input_transformer_manager.transform_cell(bound) == bound
 
 
 def test_python_and_commands_may_stand_in_one_cell(prompt: Prompt) -> None:

@@ -167,13 +167,13 @@ def _from_environment(environ: Mapping[str, str]) -> Layer:
     values: dict[Key, bool] = {}
     unknown: list[str] = []
     for name, value in environ.items():
-        if name in _VARIABLES and value:
-            key = _VARIABLES[name]
+        section = name.upper().removeprefix(PREFIX).lower().partition("__")[0]
+        if name.upper() in _VARIABLES and value:
+            key = _VARIABLES[name.upper()]
             # Said twice, off wins.
             values[key] = _switch(name, key, value) and values.get(key, True)
-        elif name.startswith(PREFIX) and value:
-            line = _is_unknown(name, name, _VARIABLES, cutoff=0.9)
-            section = name.removeprefix(PREFIX).lower().partition("__")[0]
+        elif name.upper().startswith(PREFIX) and value:
+            line = _is_unknown(name, name.upper(), _VARIABLES, cutoff=0.9)
             unknown += [line] if section in SECTIONS else []
     return Layer(Place("environment"), values, tuple(unknown))
 

@@ -105,15 +105,18 @@ def can_run(source: str, namespace: Collection[str]) -> bool:
     try:
         flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         cell: ast.Module = compile(source, "<cell>", "exec", flags)
-        if not all(isinstance(statement, ast.Expr) for statement in cell.body):
-            return True
-        free = set(_free_names(symtable.symtable(source, "<cell>", "exec")))
+        names = symtable.symtable(source, "<cell>", "exec").get_symbols()
+        expressions = [ast.unparse(one) for one in cell.body if isinstance(one, ast.Expr)]
+        free = {
+            name for one in expressions for name in _free_names(symtable.symtable(one, "<cell>", "exec"))
+        } - {name.get_name() for name in names if name.is_assigned() or name.is_imported()}
     except (SyntaxError, ValueError):
         return False
     # ``list --all`` must fail whatever is defined: it negates a function.
     operands = (
         operand.id
-        for node in ast.walk(cell)
+        for one in expressions
+        for node in ast.walk(ast.parse(one))
         if isinstance(node, ast.UnaryOp | ast.BinOp)
         for operand in ast.iter_child_nodes(node)
         if isinstance(operand, ast.Name)

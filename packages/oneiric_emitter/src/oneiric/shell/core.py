@@ -81,12 +81,13 @@ class AdminShell(EarlierHooks):
             self.commands = Commands(filter(None, map(discover, self._get_command_programs())))
         self._activity = {"commands": 0, "errors": 0}
         # One that a subclass made does not know that it stands at a prompt.
-        emitter = self._emitter
-        emitter.interactive = True
+        self._emitter.interactive = True
         with _outside_event_loop():
             self._track(self._emit_session_start)
+            # The hook may have put another in its place, and may have begun nothing.
+            emitter = self._emitter
+            emitter.interactive = True
             if emitter.unavailable_reason is None:
-                # Where a subclass's hook did not.
                 self._track(self._begin)
             # 0 from here on, not unknown: this shell counts its commands.
             self.count()
@@ -96,9 +97,13 @@ class AdminShell(EarlierHooks):
                 emitter.leaving = "exception", 1
                 raise
             finally:
-                self._track(self._emit_session_end)
-                emitter.end_session()
-                emitter.leaving = None
+                self._own_emitter.leaving = emitter.leaving
+                try:
+                    self._track(self._emit_session_end)
+                finally:
+                    for one in (emitter, self._own_emitter):
+                        one.end_session()
+                        one.leaving = None
 
     def add_helper(self, name: str, func: Callable[..., Any]) -> None:
         """Define a function at the prompt."""
@@ -142,7 +147,9 @@ class AdminShell(EarlierHooks):
     async def close(self) -> None:
         """End the session, where one is live, and stop the emitter."""
         await self._emit_session_end()
-        await self.session_tracker.close()
+        await self._emitter.close()
+        if self._is_foreign and hasattr(self.session_tracker, "close"):
+            await self.session_tracker.close()
 
     def _get_component_name(self) -> str | None:
         return None
@@ -220,7 +227,7 @@ class AdminShell(EarlierHooks):
             pending = hook()
             if inspect.isawaitable(pending):
                 _run_to_its_end(pending)
-        except Exception:  # code of subclasses, see above
+        except (Exception, asyncio.CancelledError):  # code of subclasses, see above
             logger.debug("%s failed", getattr(hook, "__name__", hook), exc_info=True)
 
 

@@ -40,14 +40,16 @@ class Dispatcher:
         """
         if not any(map(self._commands.for_shell, lines)) or self._is_python("".join(lines)):
             return lines
-        logical = list(self._logical(lines))
-        called = [
-            f"get_ipython().find_line_magic('cli')({line.strip()!r})\n"
-            if self._commands.for_shell(line) and not self._is_python(line)
-            else line
-            for line in logical
-        ]
-        return called if called != logical and self._compiles("".join(called)) else lines
+        called, python = list[str](), [""]
+        for line in self._logical(lines):
+            if self._commands.for_shell(line) and not self._is_python(line):
+                called.append(f"get_ipython().find_line_magic('cli')({line.strip(chr(10)).lstrip()!r})\n")
+                python.append("")
+            else:
+                called.append(line)
+                python[-1] += line
+        # What stands between commands has to be whole: none of them is within a string, or an open bracket.
+        return called if len(python) > 1 and all(map(self._compiles, python)) else lines
 
     # IPython asks whether a cell is complete without transforms of which it may ask that once only: a line
     # that Python goes on with, such as ``orders = (``, is not finished, whatever it begins with.
@@ -113,8 +115,9 @@ def run(line: str) -> int:
     shell = named if os.path.basename(named) in _POSIX_SHELLS and os.access(named, os.X_OK) else "/bin/sh"
     sys.stdout.flush()
     try:
-        # Without a trap, Ctrl-C ends some shells while what they run goes on.
-        with _without_interrupts(), subprocess.Popen([shell, "-c", f"trap : INT\n{line}"]) as child:
+        # Without a trap, Ctrl-C ends some shells while what they run goes on; so it ends them after that.
+        command = f"trap 'exit $?' INT\n{line}"
+        with _without_interrupts(), subprocess.Popen([shell, "-c", command]) as child:
             code = child.wait()
     except OSError as error:
         print(f"{shell} cannot be started: {error.strerror}")  # noqa: T201 - to the person who typed it
