@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from oneiric.shell.commands import Command, Commands, can_run, discover, find_program
+from tests.shells import install
 
 STATUS = Command("status", ("--wide",))
 BUDDY = Command(
@@ -14,22 +15,14 @@ BUDDY = Command(
 )
 SHOP = Command("shop", (), {"orders": Command("orders", ("--since", "--state")), "mcp": Command("mcp")})
 
-Install = Callable[[str, str], None]
+Install = Callable[[str, str], Path]
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Install a distribution, named as its module, whose console script is the module's ``main``."""
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Installs a distribution that this process finds."""
     monkeypatch.syspath_prepend(str(tmp_path))
-
-    def put(name: str, code: str) -> None:
-        (tmp_path / f"{name}.py").write_text(code)
-        info = tmp_path / f"{name}-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[console_scripts]\n{name} = {name}:main\n")
-
-    return put
+    return lambda name, code: install(tmp_path, name, code)
 
 
 def test_commands_are_counted_not_groups() -> None:
@@ -123,8 +116,8 @@ def test_python_wins_where_it_knows_every_name(line: str, python: bool) -> None:
     assert can_run(line, {"orders": 3}) is python
 
 
-def test_the_tree_of_an_installed_program_is_read_from_it(install: Install) -> None:
-    install(
+def test_the_tree_of_an_installed_program_is_read_from_it(installed: Install) -> None:
+    installed(
         "shopdemo",
         """
 import typer
@@ -152,9 +145,9 @@ def test_a_program_that_is_not_installed_has_no_tree() -> None:
 
 
 @pytest.mark.parametrize("code", ["raise RuntimeError('broken')", "def main(): pass"])
-def test_a_program_that_cannot_be_read_has_no_tree(install: Install, code: str) -> None:
+def test_a_program_that_cannot_be_read_has_no_tree(installed: Install, code: str) -> None:
     name = f"broken{abs(hash(code)) % 10**6}"
-    install(name, code)
+    installed(name, code)
     assert discover(name) is None
 
 

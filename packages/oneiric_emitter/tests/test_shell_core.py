@@ -15,7 +15,7 @@ import pytest
 from oneiric.shell import AdminShell, SessionEventEmitter, ShellConfig
 from oneiric.shell.session_tracker import SessionEventEmitter as FromItsModule
 from tests import forkserver
-from tests.shells import PROMPT, journals, only_session
+from tests.shells import PROMPT, install, journals, only_session
 from tests.terminal import Start
 
 SHOP = """
@@ -486,23 +486,17 @@ def test_its_own_commands_are_understood_where_that_is_switched_on(
     pipe: Pipe, folder: Path, tmp_path: Path
 ) -> None:
     """`list-orders` and `till list-orders` run, Python keeps what it knows, a failing command is an error."""
-    (tmp_path / "till_cli.py").write_text(
+    programs = install(
+        tmp_path,
+        "till",
         "import sys, typer\n"
         "app = typer.Typer()\n"
         "@app.callback()\ndef options(): pass\n"
         "@app.command()\n"
         "def list_orders(state: str = 'any', code: int = 0):\n"
         "    print('orders in state', state); raise SystemExit(code)\n"
-        "main = app\n"
+        "main = app\n",
     )
-    info = tmp_path / "till-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: till\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[console_scripts]\ntill = till_cli:main\n")
-    program = tmp_path / "bin" / "till"
-    program.parent.mkdir()
-    program.write_text(f"#!{sys.executable}\nfrom till_cli import main\nmain()\n")
-    program.chmod(0o755)
     code = (
         SHOP.replace("ShopShell", "TillShell")
         + "TillShell(1, ShellConfig(cli_preprocessing_enabled=True)).start()"
@@ -520,7 +514,7 @@ list-orders
 %help_shell
 %status
 """
-    path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
     done = pipe(code, typed, PYTHONPATH=str(tmp_path), PATH=path)
     said = done.stdout
     for line in (

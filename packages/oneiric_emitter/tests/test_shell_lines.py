@@ -3,7 +3,7 @@
 import ast
 import atexit
 import json
-import sys
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from oneiric.shell import ShellConfig
 from oneiric.shell.commands import Command, Commands
 from oneiric.shell.dispatch import Dispatcher
 from oneiric.shell.prompt import Prompt, embedded
-from tests.terminal import Terminal
+from tests.shells import install
+from tests.terminal import Start
 
 LEAVES = ("token", "workers", "orders", "list", "tim", "show-all")
 TILL = Command("till", (), {name: Command(name) for name in LEAVES})
@@ -235,26 +236,9 @@ main.app = app
 """
 
 
-def test_at_a_real_prompt(environ: Mapping[str, str], tmp_path: Path) -> None:
-    (tmp_path / "till.py").write_text(PROGRAM)
-    info = tmp_path / "till-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: till\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[console_scripts]\ntill = till:main\n")
-    program = tmp_path / "bin" / "till"
-    program.parent.mkdir()
-    program.write_text(f"#!{sys.executable}\nfrom till import main\nmain()\n")
-    program.chmod(0o755)
-    env = {
-        **environ,
-        "PYTHONPATH": str(tmp_path),
-        "PATH": f"{program.parent}:{environ['PATH']}",
-        "PROMPT_TOOLKIT_NO_CPR": "1",
-        "TERM": "xterm",
-        "SHELL": "/bin/sh",
-        "PLACE": "a b",
-    }
-    child = Terminal(sys.executable, ["-c", SHELL], env=env, cwd=str(tmp_path), encoding="utf-8", timeout=60)
+def test_at_a_real_prompt(start: Start, tmp_path: Path) -> None:
+    path = f"{install(tmp_path, 'till', PROGRAM)}{os.pathsep}{os.environ['PATH']}"
+    child = start(SHELL, PYTHONPATH=str(tmp_path), PATH=path, SHELL="/bin/sh", PLACE="a b")
 
     def typed(line: str, *answers: str) -> None:
         child.send(f"\x1b[200~{line}\x1b[201~\r" if "\n" in line else f"{line}\r")
@@ -278,5 +262,4 @@ def test_at_a_real_prompt(environ: Mapping[str, str], tmp_path: Path) -> None:
     typed("print('exit', _exit_code)", "exit 0")
     child.send("exit()\r")
     child.expect(pexpect.EOF)
-    child.close()
     assert (tmp_path / "all.txt").read_text() == argv("orders") + "\n"

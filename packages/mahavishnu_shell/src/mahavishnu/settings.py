@@ -25,8 +25,6 @@ PREFIX: Final = "MAHAVISHNU_"
 PROJECT_FILE: Final = Path("settings/mahavishnu.yaml")
 LOCAL_FILE: Final = Path("settings/local.yaml")
 
-Key = tuple[str, str]
-
 _WORDS: Final = {
     "true": True,
     "yes": True,
@@ -37,6 +35,8 @@ _WORDS: Final = {
     "off": False,
     "0": False,
 }
+
+Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -167,14 +167,16 @@ def _from_environment(environ: Mapping[str, str]) -> Layer:
     values: dict[Key, bool] = {}
     unknown: list[str] = []
     for name, value in environ.items():
-        section = name.upper().removeprefix(PREFIX).lower().partition("__")[0]
-        if name.upper() in _VARIABLES and value:
-            key = _VARIABLES[name.upper()]
+        variable = name.upper()
+        if not variable.startswith(PREFIX) or not value:
+            continue
+        if key := _VARIABLES.get(variable):
             # Said twice, off wins.
             values[key] = _switch(name, key, value) and values.get(key, True)
-        elif name.upper().startswith(PREFIX) and value:
-            line = _is_unknown(name, name.upper(), _VARIABLES, cutoff=0.9)
-            unknown += [line] if section in SECTIONS else []
+            continue
+        line = _passed_over(name, variable, _VARIABLES, cutoff=0.9)
+        if variable.removeprefix(PREFIX).lower().partition("__")[0] in SECTIONS:
+            unknown.append(line)
     return Layer(Place("environment"), values, tuple(unknown))
 
 
@@ -199,7 +201,7 @@ def _switches(place: Place, raw: Mapping[str, Any], unknown: list[str]) -> Itera
     """What a file sets; what is no setting is added to ``unknown``."""
     for section, values in raw.items():
         if section not in SECTIONS:
-            unknown.append(_is_unknown(f"{place.of(section)}: {section}", section, SECTIONS))
+            unknown.append(_passed_over(f"{place.of(section)}: {section}", section, SECTIONS))
             continue
         known = [item.name for item in fields(SECTIONS[section])]
         if not isinstance(values, dict | None):
@@ -211,7 +213,7 @@ def _switches(place: Place, raw: Mapping[str, Any], unknown: list[str]) -> Itera
             if key in known:
                 yield (section, key), _switch(place.of(section, key), (section, key), value)
             else:
-                unknown.append(_is_unknown(where, key, known))
+                unknown.append(_passed_over(where, key, known))
 
 
 def _switch(where: str, key: Key, value: object) -> bool:
@@ -220,7 +222,12 @@ def _switch(where: str, key: Key, value: object) -> bool:
     return _WORDS[str(value).lower()]
 
 
-def _is_unknown(where: str, name: object, known: Iterable[str], *, cutoff: float = _NEARLY) -> str:
+def _passed_over(where: str, name: object, known: Iterable[str], *, cutoff: float = _NEARLY) -> str:
+    """The line that tells of an unknown setting.
+
+    Raises:
+        SettingsError: it is nearly named like one of ``known``.
+    """
     from difflib import get_close_matches  # which IPython does without
 
     if guess := get_close_matches(str(name), known, n=1, cutoff=cutoff):

@@ -105,18 +105,16 @@ def can_run(source: str, namespace: Collection[str]) -> bool:
     try:
         flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         cell: ast.Module = compile(source, "<cell>", "exec", flags)
+        asked = ast.Module([one for one in cell.body if isinstance(one, ast.Expr)], [])
         names = symtable.symtable(source, "<cell>", "exec").get_symbols()
-        expressions = [ast.unparse(one) for one in cell.body if isinstance(one, ast.Expr)]
-        free = {
-            name for one in expressions for name in _free_names(symtable.symtable(one, "<cell>", "exec"))
-        } - {name.get_name() for name in names if name.is_assigned() or name.is_imported()}
+        free = set(_read_globals(symtable.symtable(ast.unparse(asked), "<cell>", "exec")))
+        free -= {name.get_name() for name in names if name.is_assigned() or name.is_imported()}
     except (SyntaxError, ValueError):
         return False
     # ``list --all`` must fail whatever is defined: it negates a function.
     operands = (
         operand.id
-        for one in expressions
-        for node in ast.walk(ast.parse(one))
+        for node in ast.walk(asked)
         if isinstance(node, ast.UnaryOp | ast.BinOp)
         for operand in ast.iter_child_nodes(node)
         if isinstance(operand, ast.Name)
@@ -126,14 +124,13 @@ def can_run(source: str, namespace: Collection[str]) -> bool:
     )
 
 
-def _free_names(scope: symtable.SymbolTable) -> Iterator[str]:
-    """The names that an expression reads and nothing in it binds, below lambdas and comprehensions too."""
-    bound = {symbol.get_name() for symbol in scope.get_symbols() if symbol.is_assigned()}
-    inner = (name for child in scope.get_children() for name in _free_names(child))
-    own = (
-        symbol.get_name() for symbol in scope.get_symbols() if symbol.is_global() and symbol.is_referenced()
-    )
-    yield from (name for name in (*own, *inner) if name not in bound)
+def _read_globals(scope: symtable.SymbolTable) -> Iterator[str]:
+    """The global names that expressions read, below lambdas and comprehensions too."""
+    for name in scope.get_symbols():
+        if name.is_global() and name.is_referenced():
+            yield name.get_name()
+    for child in scope.get_children():
+        yield from _read_globals(child)
 
 
 def discover(program: str) -> Command | None:

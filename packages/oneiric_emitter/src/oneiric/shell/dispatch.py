@@ -43,7 +43,8 @@ class Dispatcher:
         called, python = list[str](), [""]
         for line in self._logical(lines):
             if self._commands.for_shell(line) and not self._is_python(line):
-                called.append(f"get_ipython().find_line_magic('cli')({line.strip(chr(10)).lstrip()!r})\n")
+                typed = line.lstrip().rstrip("\n")
+                called.append(f"get_ipython().find_line_magic('cli')({typed!r})\n")
                 python.append("")
             else:
                 called.append(line)
@@ -51,8 +52,8 @@ class Dispatcher:
         # What stands between commands has to be whole: none of them is within a string, or an open bracket.
         return called if len(python) > 1 and all(map(self._compiles, python)) else lines
 
-    # IPython asks whether a cell is complete without transforms of which it may ask that once only: a line
-    # that Python goes on with, such as ``orders = (``, is not finished, whatever it begins with.
+    # So IPython leaves it out when it asks whether a cell is complete: ``orders = (`` is not, though its
+    # first word is a command.
     transform.has_side_effects = True  # type: ignore[attr-defined]
 
     def _is_python(self, cell: str) -> bool:

@@ -100,7 +100,7 @@ def _refusal(tool: str, reason: str) -> ToolError:
 
 
 def _guarded(method: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
-    """Tell known errors as what they are: one line."""
+    """Tell known errors as what they are: one line; of others the library logs a traceback."""
 
     @wraps(method)
     async def call(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -258,9 +258,15 @@ class OneLine(Middleware):
             raise _refusal(tool, text) from None
 
 
+_TAKES: Final = {
+    tool: [name for name in inspect.signature(getattr(Tools, tool)).parameters if name != "self"]
+    for tool in RIGHTS
+}
+
+
 def _require_known(tool: str, arguments: Mapping[str, Any]) -> None:
     """Pydantic would complain of each: 2 s where they are many."""
-    known = [name for name in inspect.signature(getattr(Tools, tool)).parameters if name != "self"]
+    known = _TAKES[tool]
     for name, value in arguments.items():
         if name not in known:
             takes = f"{tool} takes {', '.join(known) or 'no arguments'}"
