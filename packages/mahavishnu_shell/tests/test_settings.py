@@ -89,7 +89,7 @@ def test_a_file_of_another_user_does_not_count(
         ("session:\n  enabled: 7", "line 2: session.enabled is 7; allowed: true, false"),
         ("session:\n  enabled:", "line 2: session.enabled is None; allowed: true, false"),
         ("session:\n  enabled: [true]", "line 2: session.enabled is [True]; allowed: true, false"),
-        ("session: on", "line 1: session is True; allowed in it: enabled"),
+        ("session: 3", "line 1: session is 3; allowed in it: enabled"),
         ("adapters: [x]", "line 1: adapters is ['x']; allowed in it: prefect, llamaindex, agno"),
         ("session: {", "line 1: not valid YAML: expected the node content, but found '<stream end>'"),
         ("a: b\n c: d", "line 2: not valid YAML: mapping values are not allowed here"),
@@ -176,3 +176,10 @@ def test_one_underscore_turns_tracking_off_too(work: Path, config: Path, both: s
     assert not load(dict(reversed(environ.items())), work, config).session.enabled
     with pytest.raises(SettingsError, match=r"^MAHAVISHNU_SHELL_CLI_COMMANDS: shell.cli_commands is 'x';"):
         load({"MAHAVISHNU_SHELL_CLI_COMMANDS": "x"}, work, config)
+
+
+def test_the_section_is_a_switch_too(work: Path, config: Path) -> None:
+    assert not load({"MAHAVISHNU_SESSION": "false"}, work, config).session.enabled
+    (work / PROJECT_FILE).write_text("session: off\n")
+    assert not load({}, work, config).session.enabled
+    assert load({"MAHAVISHNU_SESSION": "on"}, work, config).session.enabled

@@ -16,7 +16,8 @@ from tests.terminal import Start
 from tests.world import hang_up
 
 BEGINNING = """
-import asyncio
+import asyncio, sys
+from unittest import mock
 from oneiric.shell import AdminShell, ShellConfig
 from oneiric.shell.session_tracker import SessionEventEmitter
 
@@ -98,6 +99,21 @@ STYLES = {
     def __init__(self, app, config=None):
         super().__init__(app, config)
         self.session_tracker = Holder("stall")
+""",
+    "a tracker that is a stand-in": """
+    def __init__(self, app, config=None):
+        super().__init__(app, config)
+        self.session_tracker = mock.create_autospec(SessionEventEmitter, instance=True)
+""",
+    "a tracker that is only read": """
+    kept = SessionEventEmitter("stall")
+    @property
+    def session_tracker(self):
+        return self.kept
+""",
+    "an end that exits": """
+    async def _emit_session_end(self):
+        sys.exit(0)
 """,
     "a tracker that the hook puts in": """
     async def _emit_session_start(self):

@@ -106,6 +106,11 @@ def test_what_python_or_ipython_can_run_is_theirs(prompt: Prompt, cell: str) -> 
         ("orders --note 'first\nsecond'\nlist -l", ["orders --note 'first\nsecond'", "list -l"]),
         ("orders \\\n  --all", ["orders \\\n  --all"]),
         ("orders --at 12:", ["orders --at 12:"]),
+        ("orders {", ["orders {"]),
+        ("orders |\n  wc -l\nlist -l", ["orders |\n  wc -l", "list -l"]),
+        ("orders a#b --note 'first\nlist'", ["orders a#b --note 'first\nlist'"]),
+        ("orders - <<END\nlist --all\nEND\nlist -l", ["orders - <<END\nlist --all\nEND", "list -l"]),
+        ("list > rows", ["list > rows"]),
         ("orders 'open", ["orders 'open"]),
     ],
 )
@@ -138,11 +143,38 @@ def test_what_another_transformer_makes_python_is_python(prompt: Prompt) -> None
     assert prompt.input_transformer_manager.transform_cell("orders now") == call("orders now")
 
 
-@pytest.mark.parametrize("begun", ["orders = (", "orders = \\", "workers = sorted(rows,", "token = '''"])
-def test_who_writes_on_is_waited_for(prompt: Prompt, begun: str) -> None:
-    status, _ = prompt.check_complete(begun)
-    assert status == "incomplete"
-    assert prompt.check_complete("orders --since 7d")[0] != "incomplete"
+@pytest.mark.parametrize(
+    ("begun", "status"),
+    [
+        ("orders = (", "incomplete"),
+        ("orders = \\", "incomplete"),
+        ("workers = sorted(rows,", "incomplete"),
+        ("token = '''", "incomplete"),
+        ("for orders in rows:", "incomplete"),
+        ("orders --all\nfor row in rows:", "incomplete"),
+        ("orders (", "incomplete"),
+        ("orders --since 7d", "complete"),
+        ("orders --at 12:", "complete"),
+        ("orders {", "complete"),
+        ("orders --note a#b", "complete"),
+        ("orders # it's a note", "complete"),
+        ("orders &", "complete"),
+        ("orders < in.txt", "complete"),
+        ("orders it's", "incomplete"),
+        ("orders a#b --note 'first", "incomplete"),
+        ("orders a#b --note 'first\nsecond'", "complete"),
+        ('orders "a \\" b', "incomplete"),
+        ("orders \\", "incomplete"),
+        ("orders \\\\", "complete"),
+        ("orders --all |", "incomplete"),
+        ("orders --all |\n  wc -l", "complete"),
+        ("orders && ", "incomplete"),
+        ("orders --from - <<END\nit's", "incomplete"),
+        ("orders --from - <<END\nit's\nEND", "complete"),
+    ],
+)
+def test_who_writes_on_is_waited_for(prompt: Prompt, begun: str, status: str) -> None:
+    assert prompt.check_complete(begun)[0] == status
 
 
 NAMES = st.sampled_from(["token", "workers", "orders", "list", "rows", "len", "nope"])
@@ -251,6 +283,7 @@ def test_at_a_real_prompt(start: Start, tmp_path: Path) -> None:
     child.expect("In .*1")
     typed("workers = sorted(rows, key=lambda w: -w); print(workers[0] * 111)", "333")
     typed("orders = tim.time()", "NameError")
+    typed("order --all", "NameError", "There is no command order; did you mean orders?")
     typed("list --all", argv("list", "--all"))
     typed(
         """orders --json '{"id"}' --filter {1+1}""", argv("orders", "--json", '{"id"}', "--filter", "{1+1}")
@@ -258,6 +291,9 @@ def test_at_a_real_prompt(start: Start, tmp_path: Path) -> None:
     typed('orders "$PLACE" x\\ y', argv("orders", "a b", "x y"))
     typed("orders one\nlist two", argv("orders", "one"), argv("list", "two"))
     typed("orders --all | tr a-z A-Z && echo do''ne", 'ARGV ["ORDERS", "--ALL"]', "done")
+    typed("orders --at 12:", argv("orders", "--at", "12:"))
+    typed("orders 'one")
+    typed("two'", argv("orders", "one\ntwo"))
     typed("orders > all.txt", "In ")
     typed("print('exit', _exit_code)", "exit 0")
     child.send("exit()\r")

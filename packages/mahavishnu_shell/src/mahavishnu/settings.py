@@ -81,7 +81,7 @@ _VARIABLES: Final[dict[str, Key]] = {
     for name, section in SECTIONS.items()
     for item in fields(section)
     for between in ("_", "__")
-}
+} | {f"{PREFIX}SESSION": ("session", "enabled")}
 _NEARLY: Final = 0.75
 
 
@@ -204,6 +204,8 @@ def _switches(place: Place, raw: Mapping[str, Any], unknown: list[str]) -> Itera
             unknown.append(_passed_over(f"{place.of(section)}: {section}", section, SECTIONS))
             continue
         known = [item.name for item in fields(SECTIONS[section])]
+        if "enabled" in known and str(values).lower() in _WORDS:
+            values = {"enabled": values}  # noqa: PLW2901 - the section as a switch
         if not isinstance(values, dict | None):
             raise SettingsError(
                 f"{place.of(section)}: {section} is {repr(values)}; allowed in it: {', '.join(known)}"

@@ -8,6 +8,7 @@ asking a child process would take 0.3 s); no component depends on another for it
 
 import ast
 import builtins
+import codeop
 import logging
 import re
 import shlex
@@ -97,25 +98,27 @@ class Commands:
 
 
 def can_run(source: str, namespace: Collection[str]) -> bool:
-    """Whether Python can run ``source``: it compiles, and an expression knows every name that it reads.
+    """Whether Python can run ``source``, or could with more lines, and its expressions know their names.
 
     ``list-sessions`` compiles as a subtraction; it is Python only for who has defined ``sessions``. An
     assignment, an import, a loop is Python with any names, and so is the error in it.
     """
     try:
-        flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        flags: int = codeop.PyCF_ALLOW_INCOMPLETE_INPUT  # type: ignore[attr-defined]
+        flags |= ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         cell: ast.Module = compile(source, "<cell>", "exec", flags)
         asked = ast.Module([one for one in cell.body if isinstance(one, ast.Expr)], [])
         names = symtable.symtable(source, "<cell>", "exec").get_symbols()
         free = set(_read_globals(symtable.symtable(ast.unparse(asked), "<cell>", "exec")))
         free -= {name.get_name() for name in names if name.is_assigned() or name.is_imported()}
-    except (SyntaxError, ValueError):
-        return False
-    # ``list --all`` must fail whatever is defined: it negates a function.
+    except (SyntaxError, ValueError) as error:
+        return str(error).startswith("incomplete input")
+    # ``list --all`` and ``list > rows`` must fail whatever is defined: they negate and compare a function.
     operands = (
         operand.id
         for node in ast.walk(asked)
         if isinstance(node, ast.UnaryOp | ast.BinOp)
+        or (isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Lt | ast.Gt))
         for operand in ast.iter_child_nodes(node)
         if isinstance(operand, ast.Name)
     )

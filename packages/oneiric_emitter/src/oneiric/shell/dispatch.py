@@ -3,7 +3,7 @@
 import ast
 import copy
 import os
-import shlex
+import re
 import signal
 import subprocess
 import sys
@@ -12,12 +12,26 @@ from contextlib import contextmanager
 from typing import Final
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
+from IPython.core.interactiveshell import ExecutionResult
 
 from oneiric.process import on_main_thread
 from oneiric.shell.commands import Commands, can_run
 from oneiric.shell.prompt import Prompt
 
 _POSIX_SHELLS: Final = {"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh"}
+
+# Words, quotes, comments, here-documents; no backslash at the end, and neither ``|`` nor ``&&``.
+_WHOLE: Final = re.compile(
+    r"""(?:
+        [^\\'"#<|&] | \\.
+      | '[^']*' | "(?:\\.|[^"\\])*"
+      | (?<!\s)\# | (?<=\s)\#[^\n]*+
+      | <<-?[ \t]*['"]?(\w+)['"]?[^\n]*\n (?:[^\n]*\n)*? \t*\1 (?=\n|$)
+      | <<< | <(?!<)
+      | \|(?!\s*$) | &(?!&\s*$)
+    )*+""",
+    re.DOTALL | re.VERBOSE,
+)
 
 
 class Dispatcher:
@@ -30,6 +44,8 @@ class Dispatcher:
     def install(self, *, completion: bool) -> None:
         """Understand commands from the next cell on, with Tab where ``completion`` is set."""
         self._prompt.input_transformers_cleanup.append(self.transform)
+        self._prompt.is_whole = self.is_whole
+        self._prompt.events.register("post_run_cell", self._hint)
         if completion and self._prompt.Completer is not None:
             self._prompt.Completer.custom_matchers.append(self.match)
 
@@ -52,9 +68,15 @@ class Dispatcher:
         # What stands between commands has to be whole: none of them is within a string, or an open bracket.
         return called if len(python) > 1 and all(map(self._compiles, python)) else lines
 
-    # So IPython leaves it out when it asks whether a cell is complete: ``orders = (`` is not, though its
-    # first word is a command.
+    # IPython need not ask it whether a cell is complete: :meth:`is_whole` says so of those with commands.
     transform.has_side_effects = True  # type: ignore[attr-defined]
+
+    def is_whole(self, cell: str) -> bool | None:
+        """Whether the commands of a cell want no further line; ``None``: it has none, ask Python."""
+        lines = cell.splitlines(keepends=True)
+        if self.transform(lines) is lines:
+            return None
+        return all(_is_whole(line) for line in self._logical(lines) if self._commands.for_shell(line))
 
     def _is_python(self, cell: str) -> bool:
         try:
@@ -80,11 +102,22 @@ class Dispatcher:
         whole = ""
         for line in lines:
             whole += line
-            if not (self._commands.for_shell(whole) and _is_open(whole)):
+            if not self._commands.for_shell(whole) or _is_whole(whole):
                 yield whole
                 whole = ""
         if whole:
             yield whole
+
+    def _hint(self, result: ExecutionResult) -> None:
+        """Behind what Python cannot run, the command that was perhaps meant."""
+        if not isinstance(result.error_before_exec or result.error_in_exec, SyntaxError | NameError):
+            return
+        from difflib import get_close_matches  # which IPython does without
+
+        word = (str(result.info and result.info.raw_cell).split() or [""])[0]
+        near = get_close_matches(word, self._commands.names, n=1, cutoff=0.8)
+        if near and near != [word]:
+            print(f"There is no command {word}; did you mean {near[0]}?")  # noqa: T201 - to who typed it
 
     @context_matcher()  # type: ignore[untyped-decorator]
     def match(self, context: CompletionContext) -> SimpleMatcherResult:
@@ -98,12 +131,9 @@ class Dispatcher:
         )
 
 
-def _is_open(line: str) -> bool:
-    try:
-        shlex.split(line.removesuffix("\n"), comments=True)
-    except ValueError:
-        return True
-    return False
+def _is_whole(line: str) -> bool:
+    """Whether a POSIX shell would run ``line`` and not read on."""
+    return _WHOLE.fullmatch(line.removesuffix("\n")) is not None
 
 
 def run(line: str) -> int:

@@ -13,15 +13,24 @@ class EarlierHooks:
     The shell calls ``_emit_session_start`` and ``_emit_session_end``, and they ``_notify_session_start`` and
     ``_notify_session_end``: an override at either place is called. What overrides leave undone, the shell
     does after them.
-
-    Attributes:
-        session_tracker: our emitter, or whatever a subclass puts in its place: another emitter of ours, one
-            that holds one of ours, or one of its own that has the two ``emit_`` calls.
     """
 
-    session_tracker: Any
     _session_id: str | None = None
     _own_emitter: SessionEventEmitter
+    _tracker: Any
+
+    @property
+    def session_tracker(self) -> Any:  # noqa: ANN401 - see below
+        """Our emitter, or what a subclass puts in its place.
+
+        That is another emitter of ours, one that holds one of ours, or one of its own that has the two
+        ``emit_`` calls.
+        """
+        return self._tracker
+
+    @session_tracker.setter
+    def session_tracker(self, tracker: object) -> None:
+        self._tracker = tracker
 
     @property
     def session_id(self) -> str | None:
@@ -74,4 +83,5 @@ class EarlierHooks:
 
     def _emitters(self) -> Iterator[SessionEventEmitter]:
         held = getattr(self.session_tracker, "__dict__", {}).values()
-        return (one for one in (self.session_tracker, *held) if isinstance(one, SessionEventEmitter))
+        # Their types: a stand-in with our specification calls itself an instance of ours.
+        return (one for one in (self.session_tracker, *held) if issubclass(type(one), SessionEventEmitter))
