@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from oneiric import contract, identity
+from oneiric.events import Origin
 from oneiric.shell.commands import discover
+from session_buddy.cli.table import EVIDENCES
 from tests.world import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("packages/*/README.md")])
@@ -40,6 +43,16 @@ def test_every_variable_of_the_emitter_is_documented() -> None:
     emitter = [path for path in SOURCES if "oneiric_emitter" in str(path)]
     page = names([ROOT / "packages" / "oneiric_emitter" / "README.md"])
     assert names(emitter) - page - {"SESSION_BUDDY_ALLOWED_HOSTS"} == set()
+
+
+def test_the_page_on_identity_has_each_evidence_and_each_source() -> None:
+    page = (ROOT / "docs" / "identity.md").read_text()
+    people = page.partition("## The person")[2].partition("## Where from")[0]
+    told = re.findall(r"^\| `(\w+)` \| [A-Z]", people, flags=re.MULTILINE)
+    assert tuple(told) == contract.PROOFS + contract.WORDS
+    assert {name for name in Origin.model_fields if f"`{name}`" not in page} == set()
+    assert {name for name in identity.CLAIMS + identity.FULL_NAMES if f"`{name}`" not in people} == set()
+    assert set(EVIDENCES) == set(told)
 
 
 def test_no_page_invents_a_variable() -> None:

@@ -24,6 +24,14 @@ FOLDER = Path(__file__).parent / "first_release"
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 TWICE = "twice-20260102-190000-a0000010"
 SET_BACK = "shop-20260102-160000-a000000e"
+# Fields that came later; it told of accounts what variables said.
+UNKNOWN_THEN: dict[str, Any] = {
+    "uid": None,
+    "person": None,
+    "person_evidence": None,
+    "person_also": [],
+    "agent": None,
+}
 # How long a live one has lasted depends on when it is asked for; the other was sent no heartbeat since.
 OF_THE_MOMENT = ("duration_seconds", "unreachable")
 
@@ -34,7 +42,7 @@ def then() -> dict[str, dict[str, Any]]:
     (twice,) = (record for record in told if record["session_id"] == TWICE)
     twice |= {"exit_reason": "process_gone", "detected_by": "liveness", "duration_seconds": 608.75}
     twice |= {"end_time": "2026-01-02T19:10:09+00:00"}
-    return {record["session_id"]: record for record in told}
+    return {record["session_id"]: UNKNOWN_THEN | record for record in told}
 
 
 def asked(store: Store, *left_out: str) -> dict[str, dict[str, Any]]:

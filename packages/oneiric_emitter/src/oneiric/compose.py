@@ -55,6 +55,7 @@ def session_start(
         "pid": pid,
         "user": {
             "username": text(user["username"], contract.MAX_USERNAME),
+            **({"uid": user["uid"]} if "uid" in user else {}),
             "home": text(user["home"], contract.MAX_PATH),
         },
         "hostname": text(hostname, contract.MAX_HOSTNAME),
@@ -210,6 +211,7 @@ def _cleaned(optional: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(session_type, str) or not re.fullmatch(contract.SESSION_TYPE_PATTERN, session_type):
         fields["session_type"] = contract.DEFAULT_SESSION_TYPE
     fields["actor"] = _one_of(_ACTORS, fields.get("actor"))
+    fields["agent"] = text(fields["agent"], contract.MAX_USERNAME) if fields.get("agent") else None
     fields["reason"] = text(fields["reason"], contract.MAX_REASON) if fields.get("reason") else None
     origin = fields.get("origin") or {}
     bounded = {

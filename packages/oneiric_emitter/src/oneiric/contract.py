@@ -28,6 +28,11 @@ ExitReason = Literal[
 ]
 Detector = Literal["emitter", "outbox", "liveness", "lease", "operator"]
 
+# How a person is known, the strongest first: by more than that person's word, and by a word alone. Events may
+# have words of later versions.
+PROOFS: Final = ("login", "sudo", "account", "ssh_key")
+WORDS: Final = ("asked", "claimed")
+
 EVENT_VERSION: Final = "1.0"
 DEFAULT_SESSION_TYPE: Final = "admin_shell"
 
@@ -38,6 +43,8 @@ SESSION_ID_PATTERN: Final = COMPONENT_PATTERN + r"-[0-9]{8}-[0-9]{6}-[0-9a-f]{8}
 MAX_COMPONENT: Final = 64
 MAX_SHELL_TYPE: Final = 100
 MAX_USERNAME: Final = 100
+MAX_UID: Final = 2**32 - 1
+MAX_ALSO: Final = 16
 MAX_PATH: Final = 500
 MAX_HOSTNAME: Final = 255
 MAX_PLATFORM: Final = 200

@@ -125,6 +125,8 @@ Reason = Annotated[str, StringConstraints(max_length=contract.MAX_REASON), After
 PathText = Annotated[str, StringConstraints(max_length=contract.MAX_PATH), AfterValidator(_no_nul)]
 ShortText = Annotated[str, StringConstraints(max_length=contract.MAX_PLATFORM), AfterValidator(_no_nul)]
 Username = Annotated[str, StringConstraints(max_length=contract.MAX_USERNAME), AfterValidator(_no_nul)]
+PersonName = Annotated[Username, StringConstraints(min_length=1)]
+Uid = Annotated[int, Field(ge=0, le=contract.MAX_UID)]
 
 
 class _Model(BaseModel):
@@ -132,10 +134,24 @@ class _Model(BaseModel):
 
 
 class User(_Model):
-    """Who: OpenTelemetry's ``user.name``, and the home folder that the shell uses."""
+    """The account: OpenTelemetry's ``user.name`` and ``user.id``, and the home folder that the shell uses."""
 
     username: Username
+    uid: Uid | None = None
     home: PathText = ""
+
+
+class Named(_Model):
+    """A person's name, and how it is known: a word of ``docs/identity.md``, or one of a later version."""
+
+    name: PersonName
+    evidence: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z_]{0,31}$")]
+
+
+class Person(Named):
+    """Who is behind the account by the strongest evidence; ``also``: whom weaker evidence names instead."""
+
+    also: tuple[Named, ...] = Field(default=(), max_length=contract.MAX_ALSO)
 
 
 class Environment(_Model):
@@ -163,7 +179,14 @@ class Origin(_Model):
     tty: ShortText | None = None
     ssh_client: ShortText | None = None
     sudo_user: Username | None = None
+    real_uid: Uid | None = None
     login_uid: int | None = None
+    login_name: Username | None = None
+    ssh_key: ShortText | None = None
+    ssh_certificate: ShortText | None = None
+    container: ShortText | None = None
+    pod: ShortText | None = None
+    actor_hint: ShortText | None = None
 
 
 class Activity(_Model):
@@ -193,6 +216,8 @@ class SessionStart(_Model):
     parent_session_id: SessionId | None = None
     reason: Reason | None = None
     actor: Actor | None = None
+    agent: Username | None = None
+    person: Person | None = None
     origin: Origin | None = None
 
     @property

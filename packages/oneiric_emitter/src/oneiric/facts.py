@@ -4,9 +4,10 @@ Nothing here asks the network or a directory service: a prompt waits for these a
 """
 
 import os
+import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -14,15 +15,10 @@ from oneiric.contract import UNKNOWN
 
 _UNSET_LOGIN_UID = 4_294_967_295
 _MAX_ANCESTORS = 64
-_MAX_PASSWD_BYTES = 1024 * 1024
+# The namespaces that Linux starts with, wherever it runs.
+_HOST_NAMESPACES = {"pid": "pid:[4026531836]", "user": "user:[4026531837]"}
 # macOS has no CLOCK_BOOTTIME; its CLOCK_MONOTONIC counts sleep, too.
 _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
-
-
-def user(environ: Mapping[str, str], home: str) -> dict[str, Any]:
-    """Who the environment says this is, else the effective account: a directory service may be slow."""
-    named = (environ.get(variable) for variable in ("USER", "LOGNAME", "USERNAME"))
-    return {"username": next(filter(None, named), None) or _account_name(os.geteuid()), "home": home}
 
 
 def hostname() -> str:
@@ -41,14 +37,24 @@ def environment() -> dict[str, Any]:
 
 
 def origin(environ: Mapping[str, str]) -> dict[str, Any]:
-    """Terminal, ssh client, sudo user and login uid, those that are known."""
+    """Terminal, ssh client, sudo's user, real and login uid, container and pod: those that are known.
+
+    Not ``SSH_CLIENT``: a terminal multiplexer renews ``SSH_CONNECTION`` alone when it is attached anew.
+    """
     facts = {
         "tty": _tty(),
-        "ssh_client": environ.get("SSH_CLIENT", "").split(" ")[0] or None,
+        "ssh_client": environ.get("SSH_CONNECTION", "").split(" ")[0] or None,
         "sudo_user": environ.get("SUDO_USER") or None,
+        "real_uid": os.getuid(),
         "login_uid": _login_uid(),
+        **({} if on_host() else _container(environ)),
     }
     return {name: value for name, value in facts.items() if value is not None}
+
+
+def on_host() -> bool:
+    """Whether processes and users have the numbers that the host gave them, and not a container's."""
+    return all(_namespace(kind) == host for kind, host in _HOST_NAMESPACES.items())
 
 
 def process(pid: int) -> dict[str, Any] | None:
@@ -72,10 +78,7 @@ def boot_id() -> str:
 
 def pid_namespace() -> str:
     """The pid namespace of this process, or ``unknown``."""
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return UNKNOWN
+    return _namespace("pid")
 
 
 def process_start_ticks(pid: int) -> int | None:
@@ -86,17 +89,37 @@ def process_start_ticks(pid: int) -> int | None:
 
 def is_ancestor(pid: int) -> bool:
     """Whether ``pid`` is this process or one of its living ancestors."""
+    found = [one for one, _ in ancestors()]
+    return pid in found or (len(found) == 1 and pid == os.getppid())
+
+
+def ancestors() -> Iterator[tuple[int, str]]:
+    """This process and those above it, as far as they can be read: the pid, and the program's name."""
     current = os.getpid()
     for _ in range(_MAX_ANCESTORS):
-        if current == pid:
-            return True
-        fields = _stat(current)
-        if len(fields) < 2:  # noqa: PLR2004 - proc(5): state, parent
-            return pid == os.getppid()
-        current = int(fields[1])
-        if current == 0:
-            return False
-    return False
+        before, _, after = _read(f"/proc/{current}/stat").rpartition(")")
+        yield current, before.partition("(")[2]
+        parent = after.split()[1:2]
+        if parent in ([], ["0"]):
+            return
+        current = int(parent[0])
+
+
+def uid_of(pid: int) -> int | None:
+    """The uid that ``pid`` acts as, 0 where its program is root's; ``None`` where it cannot be seen."""
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return None
+
+
+def read_bytes(path: str, most: int) -> bytes:
+    """The first ``most`` bytes of a file; none where it cannot be read."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read(most) or b""
+    except OSError:
+        return b""
 
 
 def _stat(pid: int) -> list[str]:
@@ -104,27 +127,24 @@ def _stat(pid: int) -> list[str]:
     return _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
 
 
-def _read(path: str, most: int = 4096) -> str:
+def _read(path: str) -> str:
+    return read_bytes(path, 4096).decode("utf-8", "replace")
+
+
+def _namespace(kind: str) -> str:
     try:
-        with open(path, "rb", buffering=0) as file:
-            return (file.read(most) or b"").decode("utf-8", "replace")
+        return os.readlink(f"/proc/self/ns/{kind}")
     except OSError:
-        return ""
+        return UNKNOWN
 
 
-@cache
-def _account_name(uid: int) -> str:
-    """An account's name, from the file where it can be: ``pwd`` asks whoever else may know."""
-    for line in _read("/etc/passwd", _MAX_PASSWD_BYTES).splitlines():
-        fields = line.split(":")
-        if fields[2:3] == [str(uid)]:
-            return fields[0]
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+def _container(environ: Mapping[str, str]) -> dict[str, str | None]:
+    named = re.search(r'(?m)^name="(.+)"$', _read("/run/.containerenv"))
+    in_pod = environ.get("KUBERNETES_SERVICE_HOST")
+    return {
+        "container": named[1] if named else environ.get("container") or None,
+        "pod": (environ.get("POD_NAME") or hostname()) if in_pod else None,
+    }
 
 
 def _cwd() -> str:

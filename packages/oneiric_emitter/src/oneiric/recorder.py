@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from oneiric import compose, config, contract, deliveries, endings, facts, outbox
+from oneiric import agents, compose, config, contract, deliveries, endings, facts, identity, outbox, ssh_auth
 from oneiric.delivery import Delivery
 from oneiric.journal import Journal, Moment
 from oneiric.lineage import Lineage
@@ -133,22 +133,33 @@ class Recorder:
         optional: Mapping[str, Any],
     ) -> dict[str, Any]:
         environ = self._environ
+        origin, key = facts.origin(environ), ssh_auth.read(environ)
+        acting = agents.acting(environ, optional["actor"], at_terminal="tty" in origin)
+        login_uid = origin.get("login_uid")
+        proofs = {
+            "login_name": identity.login_name(login_uid),
+            "ssh_key": key and key.fingerprint,
+            "ssh_certificate": key and key.certificate,
+            "actor_hint": acting.hint,
+        }
         return compose.session_start(
             event_id=contract.new_event_id(),
             component=self._component_name,
             shell_type=shell_type,
             when=now,
             pid=os.getpid(),
-            user=facts.user(environ, os.fspath(paths.home)),
+            user=identity.account(os.fspath(paths.home)),
+            person=identity.person(environ, login_uid, key),
             hostname=facts.hostname(),
             environment=facts.environment(),
             metadata=metadata,
             process=facts.process(os.getpid()),
-            origin=facts.origin(environ) or None,
+            origin=origin | {name: value for name, value in proofs.items() if value},
             parent_session_id=self._lineage.parent,
             session_type=optional["session_type"],
             reason=optional["reason"] or environ.get("ONEIRIC_REASON"),
-            actor=optional["actor"] or environ.get("ONEIRIC_ACTOR"),
+            actor=acting.actor,
+            agent=acting.agent,
         )
 
 

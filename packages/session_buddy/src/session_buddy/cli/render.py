@@ -22,6 +22,8 @@ ROW_FIELDS: Final = (
     "duration_seconds",
     "username",
     "hostname",
+    "person",
+    "person_evidence",
 )
 """The fields of a plain row, in order; what ``cut -f`` and ``awk`` count on."""
 

@@ -15,7 +15,8 @@ _MOST: Final = 1_000_000
 
 LIST_EXAMPLES: Final = """\b
 To a terminal: a table. Piped: tab-separated rows, newest first, without a header; the fields are
-session id, component, type, status, exit reason, start, end, seconds, user, host; "-" where unknown.
+session id, component, type, status, exit reason, start, end, seconds, account, host, person, how we
+know (docs/identity.md); "-" where unknown.
 
 \b
 Examples:
@@ -53,7 +54,9 @@ def list_sessions(
     component: Annotated[
         str | None, typer.Option(metavar="NAME", help="Sessions of one component, e.g. mahavishnu.")
     ] = None,
-    user: Annotated[str | None, typer.Option(metavar="NAME", help="Sessions of one user name.")] = None,
+    user: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Sessions of one person, account, or user of sudo.")
+    ] = None,
     status: Annotated[StatusFilter | None, typer.Option(help="Sessions in one state.")] = None,
     since: Annotated[
         str | None,

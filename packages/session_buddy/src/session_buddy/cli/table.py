@@ -18,13 +18,14 @@ from session_buddy.cli.text import (
     local_time,
     shown,
 )
+from session_buddy.history.record import who
 
 _GAP: Final = 2
 _ANY: Final = 10_000
-_TITLES: Final = ("session id", "component", "user@host", "type", "status", "started", "duration", "idle")
+_TITLES: Final = ("session id", "who", "component", "host", "type", "status", "started", "duration", "idle")
 # On a narrow terminal first the reasons leave, then columns in this order: the id itself tells
 # the component, and since when is what a list is for.
-_LEAVING: Final = ("type", "component", "idle", "duration", "user@host", "status", "started")
+_LEAVING: Final = ("type", "component", "idle", "duration", "host", "who", "status", "started")
 _COLOURS: Final = {"active": "green", "crashed": "red", "lost": "yellow", "unreachable": "yellow"}
 _TIMES: Final = ("start_time", "end_time", "last_seen", "last_activity")
 # The contract's words that tell little by themselves; the package's README explains both.
@@ -32,6 +33,26 @@ _REASONS: Final = {
     "outbox_recovered": "found later",
     "process_gone": "process gone",
     "lease_expired": "not heard from",
+}
+EVIDENCES: Final = {
+    "login": "login: the kernel's login uid",
+    "sudo": "sudo: the process that ran it",
+    "account": "account: one person's own",
+    "ssh_key": "ssh_key: the certificate, as sshd wrote it",
+    "asked": "asked: by that person's word",
+    "claimed": "claimed: a variable says so",
+}
+_EVIDENCE: Final = {
+    "username": "the account of the process's uid",
+    "actor": "as the shell was told",
+    "origin.tty": "its standard input",
+    "origin.ssh_client": "SSH_CONNECTION",
+    "origin.sudo_user": "SUDO_USER",
+    "origin.real_uid": "the kernel",
+    "origin.login_uid": "the kernel",
+    "origin.login_name": "the account file",
+    "origin.ssh_key": "SSH_USER_AUTH",
+    "origin.ssh_certificate": "SSH_USER_AUTH",
 }
 # Activity comes with heartbeats, 15 s apart at the least: what is below says nothing.
 _IDLE_SECONDS: Final = 30
@@ -59,7 +80,7 @@ def write_rows(records: Sequence[Record], stream: TextIO) -> None:
 
 def write_record(record: Record, stream: TextIO) -> None:
     """Write one session, a field a line; long values go on below, but no word of theirs, no id, is cut."""
-    fields = [(shown(key), _told(key, value)) for key, value in flatten(record)]
+    fields = [(shown(key), _told(key, value) + _evidence(key, record)) for key, value in flatten(record)]
     console = _console(stream)
     indent = max(cell_len(key) for key, _ in fields) + _GAP
     for key, value in fields:
@@ -94,8 +115,9 @@ def _line(cells: Sequence[tuple[str, int, str]]) -> Text:
 def _row(record: Record, now: datetime) -> Row:
     return {
         "session id": shown(record["session_id"]),
+        "who": shown(who(record)),
         "component": shown(record["component"]),
-        "user@host": f"{shown(record.get('username'))}@{shown(record.get('hostname'))}",
+        "host": shown(record.get("hostname")),
         "type": shown(record.get("session_type")),
         "status": "unreachable" if record.get("unreachable") else shown(record["status"]),
         "started": _started(record["start_time"], now),
@@ -149,6 +171,21 @@ def _fit(widths: Mapping[str, int], width: int) -> tuple[list[str], list[str]]:
         del left[title]
         hidden.append(title)
     return list(left), hidden
+
+
+def _evidence(key: str, record: Record) -> str:
+    """Behind a fact that says who it was: how it is known."""
+    origin = record.get("origin") or {}
+    known = _EVIDENCE.get(key)
+    match key:
+        case "person":
+            known = EVIDENCES.get(record.get("person_evidence") or "")
+        case "username" if record.get("uid") is None:
+            known = "as its environment said"
+        case "actor" | "agent" if hint := origin.get("actor_hint"):
+            known = f"a hint: {hint} is set"
+    value = origin.get(key.removeprefix("origin.")) if key.startswith("origin.") else record.get(key)
+    return f" ({shown(known)})" if known and value is not None else ""
 
 
 def _told(key: str, value: object) -> str:

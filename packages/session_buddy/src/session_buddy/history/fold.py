@@ -103,7 +103,7 @@ def with_outcome(row: SessionRow) -> SessionRow:
 
 
 def _started(event: SessionStart, arrival: Arrival) -> SessionRow:
-    process = event.process
+    process, person, origin = event.process, event.person, event.origin
     return SessionRow(
         session_id=arrival.session_id,
         start_time=event.timestamp,
@@ -115,6 +115,11 @@ def _started(event: SessionStart, arrival: Arrival) -> SessionRow:
         session_type=event.session_type,
         shell_type=event.shell_type,
         username=event.user.username,
+        uid=event.user.uid,
+        person=person.name if person else None,
+        person_evidence=person.evidence if person else None,
+        person_also=[one.model_dump(mode="json") for one in person.also] or None if person else None,
+        sudo_user=origin.sudo_user if origin else None,
         hostname=event.hostname,
         pid=event.pid,
         boot_id=process.boot_id if process else None,
@@ -123,10 +128,11 @@ def _started(event: SessionStart, arrival: Arrival) -> SessionRow:
         python_version=event.environment.python_version,
         platform=event.environment.platform,
         cwd=event.environment.cwd,
-        origin=event.origin.model_dump(mode="json", exclude_none=True) if event.origin else None,
+        origin=origin.model_dump(mode="json", exclude_none=True) if origin else None,
         parent_session_id=event.parent_session_id,
         reason=event.reason,
         actor=event.actor,
+        agent=event.agent,
         metadata=event.metadata,
         last_seen=event.timestamp,
         status="active",

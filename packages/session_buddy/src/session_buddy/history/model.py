@@ -152,6 +152,11 @@ class SessionRow(NamedTuple):
     session_type: str | None = None
     shell_type: str | None = None
     username: str | None = None
+    uid: int | None = None
+    person: str | None = None
+    person_evidence: str | None = None
+    person_also: list[dict[str, str]] | None = None
+    sudo_user: str | None = None
     hostname: str | None = None
     pid: int | None = None
     boot_id: str | None = None
@@ -164,6 +169,7 @@ class SessionRow(NamedTuple):
     parent_session_id: str | None = None
     reason: str | None = None
     actor: str | None = None
+    agent: str | None = None
     metadata: dict[str, Any] | None = None
     last_seen: datetime | None = None
     elapsed_seconds: float | None = None

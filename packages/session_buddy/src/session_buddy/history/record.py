@@ -3,6 +3,7 @@
 The command line, which counts its milliseconds, imports this: no pydantic here.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ class SessionRecord(TypedDict):
     """
 
     session_id: str
+    person: str | None
+    person_evidence: str | None
+    person_also: list[dict[str, str]]
     component: str
     session_type: str
     shell_type: str
@@ -38,6 +42,7 @@ class SessionRecord(TypedDict):
     duration_seconds: float
     clock_skew: bool
     username: str
+    uid: int | None
     hostname: str
     pid: int
     python_version: str
@@ -47,6 +52,7 @@ class SessionRecord(TypedDict):
     parent_session_id: str | None
     reason: str | None
     actor: str | None
+    agent: str | None
     commands: int | None
     errors: int | None
     reported_by: str
@@ -73,6 +79,9 @@ def to_record(row: "SessionRow", now: datetime, *, silent: bool = False) -> Sess
         lasted = max(0.0, ((finished or now) - row.start_time).total_seconds())
     return SessionRecord(
         session_id=row.session_id,
+        person=row.person,
+        person_evidence=row.person_evidence,
+        person_also=row.person_also or [],
         component=row.component or contract.UNKNOWN,
         session_type=row.session_type or contract.UNKNOWN,
         shell_type=row.shell_type or contract.UNKNOWN,
@@ -89,6 +98,7 @@ def to_record(row: "SessionRow", now: datetime, *, silent: bool = False) -> Sess
         duration_seconds=lasted,
         clock_skew=skewed,
         username=row.username or contract.UNKNOWN,
+        uid=row.uid,
         hostname=row.hostname or contract.UNKNOWN,
         pid=row.pid or 0,
         python_version=row.python_version or contract.UNKNOWN,
@@ -98,11 +108,34 @@ def to_record(row: "SessionRow", now: datetime, *, silent: bool = False) -> Sess
         parent_session_id=row.parent_session_id,
         reason=row.reason,
         actor=row.actor,
+        agent=row.agent,
         commands=greatest(row.commands, *(one.commands for one in row.ends)),
         errors=greatest(row.errors, *(one.errors for one in row.ends)),
         reported_by=row.subject or contract.UNKNOWN,
         metadata={**(row.metadata or {}), **(end.metadata if end else {})},
     )
+
+
+def who(record: Mapping[str, Any]) -> str:
+    """The person, the account where that is another's, and whom somebody says that it is.
+
+    >>> who({"username": "root", "person": "ada", "person_evidence": "sudo"})
+    'ada (as root)'
+    >>> who({"username": "root", "person": "alice", "person_evidence": "claimed"})
+    'root, says alice'
+    """
+    account, person = record.get("username") or contract.UNKNOWN, record.get("person")
+    said = [one["name"] for one in record.get("person_also") or () if one["evidence"] not in contract.PROOFS]
+    if person is None:
+        # Earlier emitters told what variables say, and had no word for it.
+        said = [
+            name for name in [(record.get("origin") or {}).get("sudo_user")] if name not in (None, account)
+        ]
+    elif record.get("person_evidence") not in contract.PROOFS:
+        said = [person]
+    proven = person if person is not None and person not in said else account
+    shown = proven if proven == account else f"{proven} (as {account})"
+    return f"{shown}, says {said[0]}" if said else shown
 
 
 def _iso(time: datetime | None) -> str | None:

@@ -18,6 +18,7 @@ from oneiric.sweep import Deliver
 from session_buddy.access.callers import Caller, local_caller
 from session_buddy.errors import BatchTooLarge
 from session_buddy.history.model import Arrival, Taken, Verdict
+from session_buddy.intake.accounts import Accounts
 
 MAX_EVENT_BYTES: Final = 64 * 1024
 
@@ -116,15 +117,18 @@ def result_of(taken: Taken) -> EventResult:
     )
 
 
-def locally(ingest: Ingest, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> Deliver:
+def locally(
+    ingest: Ingest, now: Callable[[], datetime] = lambda: datetime.now(UTC), accounts: Accounts | None = None
+) -> Deliver:
     """Delivery straight into a store, as this user; answers as ``track_events`` does.
 
     No batch is too large, since it is no call: an event that is, is refused by itself, and its journal set
     aside, where a refused batch would keep all that waits behind it from ever coming in.
     """
+    accounts = accounts or Accounts()
 
     def take(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        valid = _each_validated(batch, local_caller(), now())
+        valid = _each_validated(accounts.named(batch), local_caller(), now())
         return [dict(result) for result in valid.results(ingest(valid.arrivals))]
 
     return take

@@ -22,7 +22,8 @@ from session_buddy.history.model import Arrival, SessionRow, Taken
 from session_buddy.history.page import SessionsAnswer, page
 from session_buddy.history.query import Query, parse_ref
 from session_buddy.history.record import SessionRecord, to_record
-from session_buddy.intake.admission import EventResult, validate
+from session_buddy.intake.accounts import Accounts
+from session_buddy.intake.admission import Batch, EventResult, validate
 from session_buddy.intake.presence import Presence
 from session_buddy.intake.writer import Writer
 from session_buddy.store import Store
@@ -30,6 +31,7 @@ from session_buddy.store import Store
 # Threads that read the database at once; a look-up waits for no list, a health check for neither.
 LISTS_AT_ONCE: Final = 2
 READS_AT_ONCE: Final = 2
+LOOK_UPS_AT_ONCE: Final = 8
 
 
 class Paced(TypedDict):
@@ -87,9 +89,11 @@ class Register:
         writer: Writer,
         presence: Presence,
         *,
+        accounts: Accounts | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        self._accounts = accounts or Accounts()
         self._store = store
         self._writer = writer
         self._presence = presence
@@ -99,6 +103,7 @@ class Register:
         self._lists = CapacityLimiter(LISTS_AT_ONCE)
         self._reads = CapacityLimiter(READS_AT_ONCE)
         self._health_checks = CapacityLimiter(1)
+        self._look_ups = CapacityLimiter(LOOK_UPS_AT_ONCE)
 
     def __repr__(self) -> str:
         return f"<Register({self._store!r}, live={len(self._presence)})>"
@@ -110,7 +115,7 @@ class Register:
             BatchTooLarge: more than 500 events or 1 MiB.
             StoreError: the database cannot be written; the events may be sent again.
         """
-        valid = validate(batch, caller, self._now())
+        valid = await self._validated(batch, caller)
         taken = await self._take(valid.arrivals)
         return EventsAnswer(results=valid.results(taken), **self._paced())
 
@@ -179,13 +184,20 @@ class Register:
         )
 
     async def _take_one(self, raw: Mapping[str, Any], caller: Caller) -> EventResult:
-        valid = validate([raw], caller, self._now())
+        valid = await self._validated([raw], caller)
         (result,) = valid.results(await self._take(valid.arrivals))
         if result["status"] == "invalid":
             raise EventRefused(result["error"])
         if result["status"] == "forbidden":
             raise Forbidden(result["error"])
         return result
+
+    async def _validated(self, batch: Sequence[object], caller: Caller) -> Batch:
+        valid = validate(batch, caller, self._now())
+        if not self._accounts.lack_names(batch):
+            return valid
+        named = await to_thread.run_sync(self._accounts.named, batch, limiter=self._look_ups)
+        return validate(named, caller, self._now())
 
     async def _take(self, arrivals: Sequence[Arrival]) -> list[Taken]:
         """Heartbeats of live sessions go to memory; everything else to disk before it is answered."""

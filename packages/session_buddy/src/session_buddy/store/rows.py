@@ -98,11 +98,13 @@ TIMES: Final = ("start_time", "listed_at", "received_at", "last_seen", "last_act
 _TO_VALUE: Final[dict[str, Callable[[Any], Any]]] = {
     "origin": _text,
     "metadata": _text,
+    "person_also": _text,
     "ends": _ends_text,
 }
 _FROM_VALUE: Final[dict[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(TIMES, _aware),
     "origin": json.loads,
     "metadata": json.loads,
+    "person_also": json.loads,
     "ends": _ends_from,
 }

@@ -29,6 +29,7 @@ from oneiric.events import (
     InvalidEvent,
     Metadata,
     Origin,
+    Person,
     Pid,
     Process,
     Reason,
@@ -37,6 +38,7 @@ from oneiric.events import (
     ShellType,
     Timestamp,
     User,
+    Username,
     invalid_event,
 )
 from oneiric.visible import visible
@@ -138,6 +140,8 @@ class Tools:
         parent_session_id: SessionId | None = None,
         reason: Reason | None = None,
         actor: Actor | None = None,
+        agent: Username | None = None,
+        person: Person | None = None,
         origin: Origin | None = None,
         token: Ignored = None,
     ) -> StartAnswer:

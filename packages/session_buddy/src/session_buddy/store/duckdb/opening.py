@@ -43,7 +43,6 @@ log = logging.getLogger("session_buddy.store")
 
 _MAGIC: Final = slice(8, 12), b"DUCK"
 _RETRY_SECONDS: Final = 0.1
-_JUDGES_ANEW: Final = 2  # the step after which rows have to be judged by the rules of now
 # What the library says of a log that it cannot replay, or that is another file's or another time's.
 _BAD_LOG: Final = ("replaying WAL", "WAL was created for", "WAL does not match", "iteration does not match")
 
@@ -213,7 +212,7 @@ def _migrate(database: Cursor, path: Path) -> None:
             if number == 1:
                 insert = "INSERT INTO meta VALUES ('instance', ?), ('schema_version', '1')"
                 cursor.execute(insert, [str(uuid.uuid4())])
-            if number == _JUDGES_ANEW:
+            if number == LATEST:
                 change(cursor, [with_outcome(row) for row in fetch(cursor, TO_JUDGE_ANEW)])
             cursor.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", [str(number)])
 

@@ -66,6 +66,20 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     DROP TABLE sessions;
     ALTER TABLE changed RENAME TO sessions;
     """,
+    """
+    CREATE TABLE changed AS
+        SELECT
+            sessions.*,
+            CAST(NULL AS BIGINT) AS uid,
+            CAST(NULL AS VARCHAR) AS person,
+            CAST(NULL AS VARCHAR) AS person_evidence,
+            CAST(NULL AS JSON) AS person_also,
+            origin->>'$.sudo_user' AS sudo_user,
+            CAST(NULL AS VARCHAR) AS agent
+        FROM sessions ORDER BY start_time;
+    DROP TABLE sessions;
+    ALTER TABLE changed RENAME TO sessions;
+    """,
 )
 
 LATEST: Final = len(MIGRATIONS)

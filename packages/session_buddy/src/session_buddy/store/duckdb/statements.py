@@ -48,7 +48,7 @@ EVENT_TYPES: Final = {
 ROW_TYPES: Final = {
     **dict.fromkeys(COLUMNS, "VARCHAR"),
     **dict.fromkeys(TIMES, "TIMESTAMP"),
-    **dict.fromkeys(("pid", "process_started_at", "commands", "errors"), "BIGINT"),
+    **dict.fromkeys(("uid", "pid", "process_started_at", "commands", "errors"), "BIGINT"),
     "elapsed_seconds": "DOUBLE",
     "digits": "UINTEGER",
 }
@@ -111,7 +111,7 @@ UNLIKELY_ROWS: Final = tuple(
     f"SELECT 1 FROM {table} WHERE hash({table}) = 0"  # noqa: S608 - names of ours
     for table in ("sessions", "events")
 )
-# What an earlier version judged by other rules: which of several ends counts, and a clock that was wrong.
+# What an earlier version may have judged otherwise: which of several ends counts, a clock that was wrong.
 TO_JUDGE_ANEW: Final = f"""
     {_SELECT} WHERE json_array_length(ends) > 1 OR end_time < start_time
         OR start_time - received_at > INTERVAL {MAX_SKEW.seconds} SECONDS
@@ -168,7 +168,7 @@ def _conditions(query: Query) -> tuple[list[str], list[Any]]:
     wanted: list[tuple[str, Any]] = [
         ("session_type = ?", query.session_type),
         ("component = ?", query.component),
-        ("username = ?", query.username),
+        ("? IN (username, person, sudo_user)", query.username),
         ("listed_at >= ?", query.since),
     ]
     if query.status == "unreachable":

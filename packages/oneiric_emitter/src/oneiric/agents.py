@@ -1,0 +1,54 @@
+"""Who acts: a person, an agent, an automation; by hints of the environment where nobody says it."""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple, get_args
+
+from oneiric.contract import Actor
+
+ACTOR: Final = "ONEIRIC_ACTOR"
+
+# What tools set for the commands that they run, and not what their users set: the name is the value itself,
+# or stands here.
+HINTS: Final[dict[str, str | None]] = {
+    "AI_AGENT": None,
+    "CLAUDE_CODE_IS_COWORK": "cowork",
+    "CLAUDECODE": "claude_code",
+    "CURSOR_AGENT": "cursor-cli",
+    "GEMINI_CLI": "gemini_cli",
+    "CLINE_ACTIVE": "cline",
+    "CODEX_SANDBOX": "codex_cli",
+    "CODEX_CI": "codex_cli",
+    "CODEX_THREAD_ID": "codex_cli",
+    "ANTIGRAVITY_AGENT": "antigravity",
+    "AUGMENT_AGENT": "augment-cli",
+    "OPENCODE": "open_code",
+    "OPENCLAW_SHELL": "openclaw",
+}
+_AUTOMATIONS: Final = ("CI", "GITHUB_ACTIONS", "GITLAB_CI", "JENKINS_URL", "BUILDKITE", "TF_BUILD")
+
+
+class Acting(NamedTuple):
+    """Who acts.
+
+    Attributes:
+        actor: the contract's word; ``None``: unknown.
+        agent: the agent's name.
+        hint: the variable that only hints at it; ``None`` where somebody said so.
+    """
+
+    actor: str | None = None
+    agent: str | None = None
+    hint: str | None = None
+
+
+def acting(environ: Mapping[str, str], said: str | None, *, at_terminal: bool) -> Acting:
+    """Who acts: as ``said``, else as ``ONEIRIC_ACTOR`` says, else as tools leave traces."""
+    told = next((one for one in (said, environ.get(ACTOR)) if one in get_args(Actor)), None)
+    hint = next((name for name in HINTS if environ.get(name)), None)
+    agent = HINTS[hint] or environ[hint] if hint else None
+    if told is not None:
+        return Acting(told, agent if told == "agent" else None)
+    if agent is not None:
+        return Acting("agent", agent, hint)
+    automation = next((name for name in _AUTOMATIONS if environ.get(name)), None)
+    return Acting("automation", None, automation) if automation and not at_terminal else Acting()

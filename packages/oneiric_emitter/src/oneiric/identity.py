@@ -1,0 +1,108 @@
+"""Who it is, and by what evidence: the account, and the person behind it.
+
+It comes from the kernel, the account file and the environment: a directory service may be slow, and a
+prompt waits. What is not known is a number, or left out. ``docs/identity.md`` says what each evidence proves.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from functools import cache
+from itertools import pairwise
+from typing import Any, Final
+
+from oneiric import facts
+from oneiric.contract import MAX_USERNAME
+from oneiric.ssh_auth import SshKey
+
+PERSON: Final = "ONEIRIC_PERSON"
+SHARED_ACCOUNTS: Final = "ONEIRIC_SHARED_ACCOUNTS"
+SHARED_ACCOUNTS_FILE: Final = "/etc/oneiric/shared-accounts"
+
+_ACCOUNT_FILE: Final = "/etc/passwd"
+_MAX_FILE_BYTES: Final = 1024 * 1024
+# What the kernel shows for a user that a namespace has no number for.
+_UNMAPPED: Final = 65534
+CLAIMS: Final = ("SUDO_USER", "USER", "LOGNAME")
+_OF_ACCOUNTS: Final = {"login", "sudo", "account"}
+# Not the names of accounts, so nothing to hold against one.
+FULL_NAMES: Final = ("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME")
+
+
+def account(home: str) -> dict[str, Any]:
+    """The account that this process runs as, and the ``home`` that its shell uses."""
+    uid = os.geteuid()
+    return {"username": account_name(uid), "uid": uid, "home": home}
+
+
+def login_name(login_uid: int | None) -> str | None:
+    """The account of the login; a container's account file has other accounts than the host it is on."""
+    return account_name(login_uid) if login_uid is not None and facts.on_host() else None
+
+
+def account_name(uid: int) -> str:
+    """The name of an account as its file has it, else its number: with several names, none is right."""
+    if uid == _UNMAPPED and not facts.on_host():
+        return str(uid)
+    return _name_in_file(uid) or str(uid)
+
+
+def person(environ: Mapping[str, str], login_uid: int | None, key: SshKey | None) -> dict[str, Any] | None:
+    """Who is behind the account by the strongest evidence; ``also``: whom weaker evidence names instead."""
+    shared = {str(_UNMAPPED), *_shared_accounts(environ.get(SHARED_ACCOUNTS, ""))}
+    named = [
+        (account_name(uid), evidence)
+        for uid, evidence in (
+            (login_uid if facts.on_host() else None, "login"),
+            (_sudo_caller(environ), "sudo"),
+            (os.geteuid(), "account"),
+        )
+        if uid  # root is everybody's, whatever its name
+    ]
+    if key is not None and key.certificate:
+        named.append((key.certificate, "ssh_key" if key.by_root else "claimed"))
+    named.append((environ.get(PERSON, ""), "asked"))
+    claims = CLAIMS if any(name and name not in shared for name, _ in named) else (*CLAIMS, *FULL_NAMES)
+    named += [(environ.get(variable, ""), "claimed") for variable in claims]
+    account = account_name(os.geteuid())
+    found: dict[str, str] = {}
+    for name, evidence in named:
+        if is_presentable(name) and name not in shared and (name != account or evidence in _OF_ACCOUNTS):
+            found.setdefault(name, evidence)
+    people: list[dict[str, Any]] = [{"name": name, "evidence": evidence} for name, evidence in found.items()]
+    return people[0] | ({"also": people[1:]} if people[1:] else {}) if people else None
+
+
+def _sudo_caller(environ: Mapping[str, str]) -> int | None:
+    """The uid of the process that ran the outermost ``sudo`` above this one, if the kernel shows it."""
+    if "SUDO_USER" not in environ:
+        return None
+    callers = [
+        facts.uid_of(parent)
+        for (pid, program), (parent, _) in pairwise(facts.ancestors())
+        if program == "sudo" and facts.uid_of(pid) == 0
+    ]
+    return callers[-1] if callers else None
+
+
+@cache
+def _name_in_file(uid: int) -> str | None:
+    lines = facts.read_bytes(_ACCOUNT_FILE, _MAX_FILE_BYTES)
+    names = set(re.findall(rb"(?m)^([^:\n]*):[^:\n]*:%d:" % uid, lines))
+    try:
+        (name,) = (one.decode() for one in names)
+    except ValueError:
+        return None
+    return name if is_presentable(name) else None
+
+
+@cache
+def _shared_accounts(named: str) -> frozenset[str]:
+    """The accounts that are no single person's: those ``named``, and those in the file of this host."""
+    listed = facts.read_bytes(SHARED_ACCOUNTS_FILE, _MAX_FILE_BYTES).decode("utf-8", "replace")
+    return frozenset(re.split(r"[\s,]+", f"{named} {listed}")) | {"root"}
+
+
+def is_presentable(name: str) -> bool:
+    """Whether ``name`` is shown whole, on one line."""
+    return 0 < len(name) <= MAX_USERNAME and name.isprintable() and not name.isspace()

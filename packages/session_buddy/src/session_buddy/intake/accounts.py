@@ -1,0 +1,106 @@
+"""Names of accounts that only a directory service knows: the shells of this host could not wait for it."""
+
+import pwd
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from queue import SimpleQueue
+from threading import Condition, Thread
+from typing import Any, Final
+
+from oneiric import facts, identity
+from oneiric.contract import MAX_UID
+
+LIMIT_SECONDS: Final = 1.0
+_NAMES: Final = (("user", "username"), ("person", "name"), ("origin", "login_name"))
+_UIDS: Final = (("user", "uid"), ("origin", "login_uid"))
+
+
+def name_of(uid: int) -> str | None:
+    """What the system's name services call an account; ``None``: they know none. May take minutes."""
+    with suppress(KeyError):
+        return pwd.getpwuid(uid).pw_name
+    return None
+
+
+class Accounts:
+    """Puts names in the place of numbers, in the starts of shells of this host.
+
+    Args:
+        look_up: the name of an account, however long it takes: it is asked in a thread of its own.
+        seconds: how long the events of one call wait for it; then the numbers stand.
+    """
+
+    def __init__(
+        self, look_up: Callable[[int], str | None] = name_of, *, seconds: float = LIMIT_SECONDS
+    ) -> None:
+        self._look_up = look_up
+        self._seconds = seconds
+        self._asked: SimpleQueue[int] = SimpleQueue()
+        self._names: dict[int, str | None] = {}
+        self._waiting: set[int] = set()
+        self._answer = Condition()
+        self._thread: Thread | None = None
+
+    def __repr__(self) -> str:
+        return f"<Accounts({len(self._names)} known)>"
+
+    def lack_names(self, batch: Sequence[object]) -> bool:
+        """Whether :meth:`named` has somebody to ask for."""
+        return any(_numbers(raw) for raw in batch)
+
+    def named(self, batch: Sequence[object]) -> list[object]:
+        """The events, with the names of accounts that they have the numbers of; waits for the look-up."""
+        names = self._found({uid for raw in batch for uid in _numbers(raw)})
+        return [
+            _with_names(raw, names) if isinstance(raw, Mapping) and _numbers(raw) else raw for raw in batch
+        ]
+
+    def _found(self, uids: Collection[int]) -> dict[str, str]:
+        with self._answer:
+            for uid in uids:
+                if self._names.get(uid) is None and uid not in self._waiting:
+                    self._names.pop(uid, None)
+                    self._waiting.add(uid)
+                    self._asked.put(uid)
+            if self._waiting and self._thread is None:
+                self._thread = Thread(target=self._ask, name="accounts", daemon=True)
+                self._thread.start()
+            self._answer.wait_for(lambda: self._names.keys() >= set(uids), self._seconds)
+            return {str(uid): name for uid in uids if (name := self._names.get(uid))}
+
+    def _ask(self) -> None:
+        while True:
+            uid = self._asked.get()
+            name = self._look_up(uid)
+            with self._answer:
+                self._names[uid] = name if name and identity.is_presentable(name) else None
+                self._waiting.discard(uid)
+                self._answer.notify_all()
+
+
+def _numbers(raw: object) -> set[int]:
+    """The uids that stand for names in a start of this host; another's numbers are other accounts."""
+    if not isinstance(raw, Mapping) or raw.get("event_type") != "session_start":
+        return set()
+    told = [_part(raw, part).get(key) for part, key in _NAMES]
+    uids = [_part(raw, part).get(key) for part, key in _UIDS]
+    found = {uid for uid in uids if isinstance(uid, int) and 0 <= uid <= MAX_UID and str(uid) in told}
+    return found if found and _is_here(_part(raw, "process")) else set()
+
+
+def _is_here(process: Mapping[Any, Any]) -> bool:
+    return (process.get("boot_id"), process.get("pid_namespace")) == (facts.boot_id(), facts.pid_namespace())
+
+
+def _with_names(raw: Mapping[Any, Any], names: Mapping[str, str]) -> Mapping[Any, Any]:
+    changed = dict(raw)
+    for part, key in _NAMES:
+        told = _part(raw, part).get(key)
+        if isinstance(told, str) and told in names:
+            changed[part] = {**changed[part], key: names[told]}
+    return changed
+
+
+def _part(raw: Mapping[Any, Any], name: str) -> Mapping[Any, Any]:
+    part = raw.get(name)
+    return part if isinstance(part, Mapping) else {}
