@@ -89,7 +89,7 @@ def test_a_file_of_another_user_does_not_count(
         ("session:\n  enabled: 7", "line 2: session.enabled is 7; allowed: true, false"),
         ("session:\n  enabled:", "line 2: session.enabled is None; allowed: true, false"),
         ("session:\n  enabled: [true]", "line 2: session.enabled is [True]; allowed: true, false"),
-        ("session: 3", "line 1: session is 3; allowed in it: enabled"),
+        ("session: 3", "line 1: session is 3; allowed in it: enabled, ask_person"),
         ("adapters: [x]", "line 1: adapters is ['x']; allowed in it: prefect, llamaindex, agno"),
         ("session: {", "line 1: not valid YAML: expected the node content, but found '<stream end>'"),
         ("a: b\n c: d", "line 2: not valid YAML: mapping values are not allowed here"),

@@ -12,6 +12,7 @@ from typing import Protocol
 import pexpect
 import pytest
 
+from oneiric import identity
 from oneiric.shell import AdminShell, SessionEventEmitter, ShellConfig
 from oneiric.shell.session_tracker import SessionEventEmitter as FromItsModule
 from tests import forkserver
@@ -590,3 +591,39 @@ def test_magics_are_not_registered_before_there_is_a_prompt() -> None:
     shell = AdminShell("app", ShellConfig())
     shell._register_magics()
     assert shell.shell is None
+
+
+ASKING = SHOP + "ShopShell(object(), ShellConfig(ask_person=True)).start()"
+
+
+def test_who_is_in_a_shared_account_may_be_asked(start: Start, folder: Path) -> None:
+    account = identity.account_name(os.geteuid())
+    child = start(ASKING, ONEIRIC_SHARED_ACCOUNTS=account, USER="alice")
+    child.expect_exact("Who are you? ")
+    child.send("a" * 101 + "\r")
+    child.expect_exact("A name has at most 100 letters, on one line.")
+    child.expect_exact("Who are you? ")
+    child.send(" ann \r")
+    child.expect(PROMPT.format(1))
+    leave(child)
+    began, _ = only_session(folder)
+    alice = {"name": "alice", "evidence": "claimed"}
+    assert began["person"] == {"name": "ann", "evidence": "asked", "also": [alice]}
+
+
+@pytest.mark.parametrize("keys", ["\r", "\x04", "\x03"])
+def test_who_does_not_answer_comes_in_unnamed(start: Start, folder: Path, keys: str) -> None:
+    child = start(ASKING, ONEIRIC_SHARED_ACCOUNTS=identity.account_name(os.geteuid()), USER="", LOGNAME="")
+    child.expect_exact("Who are you? ")
+    child.send(keys)
+    child.expect(PROMPT.format(1))
+    leave(child)
+    assert "person" not in only_session(folder)[0]
+
+
+def test_who_is_known_is_not_asked(start: Start, folder: Path) -> None:
+    child = start(ASKING, ONEIRIC_SHARED_ACCOUNTS=identity.account_name(os.geteuid()), ONEIRIC_PERSON="bea")
+    child.expect(["Who are you", PROMPT.format(1)])
+    assert child.after != "Who are you"
+    leave(child)
+    assert only_session(folder)[0]["person"]["name"] == "bea"

@@ -1,11 +1,15 @@
 """The register, asked without a server around it."""
 
+import os
+import pwd
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 
+from oneiric import facts
 from session_buddy.access.callers import Caller
 from session_buddy.history.query import Query
 from session_buddy.intake.presence import Presence
@@ -28,6 +32,7 @@ class Bench:
         self._register = Register(
             self.store, self.writer, presence, clock=lambda: self.clock, now=lambda: MOMENT
         )
+        self.session = self._register.session
 
     def track(self, *events: object) -> None:
         answer = anyio.run(self._register.track, events, ANN)
@@ -65,3 +70,17 @@ def test_a_session_is_unreachable_when_it_falls_silent_whatever_its_clock_says(
     assert bench.unreachable() == [session]
     bench.track(heartbeat_event(session, skew + 85))
     assert bench.unreachable() == []
+
+
+def test_an_account_that_the_shell_had_a_number_for_has_its_name(bench: Bench) -> None:
+    here = facts.process(os.getpid())
+    known: dict[str, Any] = {
+        "user": {"username": "1", "uid": 1},
+        "person": {"name": "1", "evidence": "account"},
+    }
+    raws = [start_event(process=here, **known), start_event(**known)]
+    bench.track(*raws)
+    found = [anyio.run(bench.session, session_id_of(raw))["session"] for raw in raws]
+    name = pwd.getpwuid(1).pw_name
+    # Of another host, it may be anybody.
+    assert [(one["username"], one["person"]) for one in found] == [(name, name), ("1", "1")]

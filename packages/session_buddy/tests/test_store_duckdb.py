@@ -424,6 +424,26 @@ def test_the_events_that_are_kept_give_the_same_sessions(store: Store, path: Pat
 # --- asking
 
 
+def test_a_user_is_the_person_the_account_or_who_ran_sudo(store: Store) -> None:
+    (sudo,) = started(
+        store,
+        user={"username": "root", "uid": 0},
+        person={"name": "zoe", "evidence": "login", "also": [{"name": "eve", "evidence": "claimed"}]},
+        origin={"sudo_user": "yan"},
+    )
+    found = {name: store.select(Query(username=name)) for name in ("root", "zoe", "yan", "eve", "ann")}
+    assert {name: [row.session_id for row in rows] for name, rows in found.items()} == {
+        "root": [sudo],
+        "zoe": [sudo],
+        "yan": [sudo],
+        "eve": [],
+        "ann": [],
+    }
+    (row,) = found["zoe"]
+    assert (row.uid, row.person_evidence, row.sudo_user) == (0, "login", "yan")
+    assert row.person_also == [{"name": "eve", "evidence": "claimed"}]
+
+
 def test_filters_narrow_the_list(store: Store) -> None:
     (shop,) = started(store)
     (bank,) = started(store, component_name="bank", session_type="repl", user={"username": "bob"})

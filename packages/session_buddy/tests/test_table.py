@@ -220,3 +220,68 @@ def test_one_session_has_readable_times_and_durations(terminal: Terminal) -> Non
     assert fields["duration_seconds"] == "3720.000 (1h 02m)"
     assert fields["start_time"].startswith("2026-01-0")
     assert fields["metadata.note"] == "x" * 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "shown"),
+    [
+        ({}, "ada"),
+        ({"person": "ada", "person_evidence": "account"}, "ada"),
+        ({"username": "root", "person": "ada", "person_evidence": "login"}, "ada (as root)"),
+        ({"username": "root", "person": "alice", "person_evidence": "claimed"}, "root, says alice"),
+        ({"username": "root", "person": "alice", "person_evidence": "asked"}, "root, says alice"),
+        (
+            {"username": "root", "person": "alice", "person_evidence": "of_a_later_version"},
+            "root, says alice",
+        ),
+        (
+            {
+                "username": "root",
+                "person": "ada",
+                "person_evidence": "sudo",
+                "person_also": [{"name": "alice", "evidence": "claimed"}],
+            },
+            "ada (as root), says alice",
+        ),
+        (
+            {
+                "username": "bob",
+                "person": "ada",
+                "person_evidence": "login",
+                "person_also": [{"name": "bob", "evidence": "account"}],
+            },
+            "ada (as bob)",
+        ),
+        # An earlier emitter had a variable's word, and no word for it.
+        ({"username": "root", "origin": {"sudo_user": "ada"}}, "root, says ada"),
+        ({"username": "ada", "origin": {"sudo_user": "ada"}}, "ada"),
+        ({"username": "root", "person": "\x1b[31mada", "person_evidence": "login"}, r"\x1b[31mada (as root)"),
+    ],
+)
+def test_who_it_was_is_told_with_what_speaks_against_it(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], shown: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    table.write_rows([_record(**fields)], terminal)
+    header, row = _lines(terminal)
+    assert re.split(r" {2,}", header)[:4] == ["session id", "who", "component", "host"]
+    assert re.split(r" {2,}", row)[1] == shown
+
+
+def test_one_session_is_shown_with_how_each_fact_is_known(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    who = {"username": "root", "uid": 0, "person": "ada", "person_evidence": "sudo", "actor": "agent"}
+    origin = {"sudo_user": "ada", "real_uid": 0, "actor_hint": "CLAUDECODE"}
+    table.write_record(_record(**who, agent="claude_code", origin=origin), terminal)
+    told = dict(re.split(r" {2,}", line, maxsplit=1) for line in _lines(terminal))
+    assert told["person"] == "ada (sudo: the process that ran it)"
+    assert told["username"] == "root (the account of the process's uid)"
+    assert told["actor"] == "agent (a hint: CLAUDECODE is set)"
+    assert told["origin.sudo_user"] == "ada (SUDO_USER)"
+    assert told["origin.real_uid"] == "0 (the kernel)"
+    earlier = Terminal()
+    table.write_record(_record(person=None), earlier)
+    told = dict(re.split(r" {2,}", line, maxsplit=1) for line in _lines(earlier))
+    assert (told["username"], told["person"]) == ("ada (as its environment said)", "-")

@@ -45,9 +45,11 @@ class Session:
 
     Attributes:
         enabled: report them.
+        ask_person: ask at a terminal who it is, where the account and the login do not tell.
     """
 
     enabled: bool = True
+    ask_person: bool = False
 
 
 @dataclass(frozen=True)

@@ -73,4 +73,5 @@ def _config(settings: Settings, reason: str | None) -> ShellConfig:
         tab_completion_enabled=settings.shell.tab_completion,
         tracking_disabled=off,
         session_reason=reason,
+        ask_person=settings.session.ask_person,
     )

@@ -31,6 +31,7 @@ class SessionEventEmitter:
         component_name: as cleaned.
         dropped: how many starts, ends and records were lost, because they could not be recorded.
         interactive: as given; may be set until the session starts.
+        person: who is behind the account, by that person's word; a start that is told nobody carries it.
         leaving: reason and exit code of an end that is told neither; a shell sets it when it is left.
     """
 
@@ -46,6 +47,7 @@ class SessionEventEmitter:
         self.component_name = contract.component_for(component_name)
         self.dropped = 0
         self.interactive = interactive
+        self.person: str | None = None
         self.leaving: tuple[contract.ExitReason, int] | None = None
         self._environ = os.environ if environ is None else environ
         self._recorder = Recorder(self.component_name, self._environ, self._at_exit)
@@ -104,14 +106,24 @@ class SessionEventEmitter:
         session_type: str = contract.DEFAULT_SESSION_TYPE,
         reason: str | None = None,
         actor: str | None = None,
+        person: str | None = None,
         **_unknown: object,
     ) -> str | None:
         """Begin the session, once: a live session's id is returned again.
 
+        Args:
+            shell_type: e.g. the class of the shell.
+            metadata: a JSON object of at most 16 KiB.
+            session_type: a word such as ``admin_shell``.
+            reason: why it is held: a ticket, a sentence.
+            actor: ``human``, ``agent`` or ``automation``.
+            person: who is behind the account, by that person's word.
+
         Returns:
             The session id as soon as the start is in the journal; ``None`` where it could not be recorded.
         """
-        optional = {"session_type": session_type, "reason": reason, "actor": actor}
+        said = {"reason": reason, "actor": actor, "person": person or self.person}
+        optional = {"session_type": session_type, **said}
         session = self._recorded(lambda: self._recorder.start(shell_type, metadata, optional), None)
         if session is None:
             return None

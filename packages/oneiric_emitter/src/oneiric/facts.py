@@ -46,10 +46,16 @@ def origin(environ: Mapping[str, str]) -> dict[str, Any]:
         "ssh_client": environ.get("SSH_CONNECTION", "").split(" ")[0] or None,
         "sudo_user": environ.get("SUDO_USER") or None,
         "real_uid": os.getuid(),
-        "login_uid": _login_uid(),
+        "login_uid": login_uid(),
         **({} if on_host() else _container(environ)),
     }
     return {name: value for name, value in facts.items() if value is not None}
+
+
+def login_uid() -> int | None:
+    """Who logged in, as the kernel has it; ``None``: nobody did, as far as it knows."""
+    text = _read("/proc/self/loginuid")
+    return int(text) if text.isdigit() and int(text) != _UNSET_LOGIN_UID else None
 
 
 def on_host() -> bool:
@@ -159,8 +165,3 @@ def _tty() -> str | None:
         return os.ttyname(0)
     except OSError:
         return None
-
-
-def _login_uid() -> int | None:
-    text = _read("/proc/self/loginuid")
-    return int(text) if text.isdigit() and int(text) != _UNSET_LOGIN_UID else None

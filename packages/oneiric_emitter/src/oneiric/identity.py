@@ -47,7 +47,9 @@ def account_name(uid: int) -> str:
     return _name_in_file(uid) or str(uid)
 
 
-def person(environ: Mapping[str, str], login_uid: int | None, key: SshKey | None) -> dict[str, Any] | None:
+def person(
+    environ: Mapping[str, str], login_uid: int | None, key: SshKey | None, said: str | None = None
+) -> dict[str, Any] | None:
     """Who is behind the account by the strongest evidence; ``also``: whom weaker evidence names instead."""
     shared = {str(_UNMAPPED), *_shared_accounts(environ.get(SHARED_ACCOUNTS, ""))}
     named = [
@@ -61,7 +63,7 @@ def person(environ: Mapping[str, str], login_uid: int | None, key: SshKey | None
     ]
     if key is not None and key.certificate:
         named.append((key.certificate, "ssh_key" if key.by_root else "claimed"))
-    named.append((environ.get(PERSON, ""), "asked"))
+    named.append((said or environ.get(PERSON, ""), "asked"))
     claims = CLAIMS if any(name and name not in shared for name, _ in named) else (*CLAIMS, *FULL_NAMES)
     named += [(environ.get(variable, ""), "claimed") for variable in claims]
     account = account_name(os.geteuid())

@@ -149,7 +149,7 @@ class Recorder:
             when=now,
             pid=os.getpid(),
             user=identity.account(os.fspath(paths.home)),
-            person=identity.person(environ, login_uid, key),
+            person=identity.person(environ, login_uid, key, optional["person"]),
             hostname=facts.hostname(),
             environment=facts.environment(),
             metadata=metadata,

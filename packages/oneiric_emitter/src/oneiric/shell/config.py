@@ -37,6 +37,7 @@ class ShellConfig:
         cli_preprocessing_enabled: run the component's commands typed without a prefix.
         tab_completion_enabled: complete those commands with Tab.
         session_reason: why this session is held, stored with it.
+        ask_person: ask at a terminal who it is, where the account and the login do not tell.
         tracking_disabled: why this shell reports no session, shown to its user; ``None``: it does.
         connect_seconds: how long the banner waits for a server's answer, if it is not there by then; by
             default what ``ONEIRIC_CONNECT_SECONDS`` says, else 0.1; 60 at most.
@@ -54,6 +55,7 @@ class ShellConfig:
     cli_preprocessing_enabled: bool = False
     tab_completion_enabled: bool = True
     session_reason: str | None = None
+    ask_person: bool = False
     tracking_disabled: str | None = None
     connect_seconds: float = field(default_factory=_connect_seconds)
 

@@ -66,17 +66,22 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     DROP TABLE sessions;
     ALTER TABLE changed RENAME TO sessions;
     """,
+    # A newer emitter may have told an older server more than that understood.
     """
     CREATE TABLE changed AS
         SELECT
             sessions.*,
-            CAST(NULL AS BIGINT) AS uid,
-            CAST(NULL AS VARCHAR) AS person,
-            CAST(NULL AS VARCHAR) AS person_evidence,
-            CAST(NULL AS JSON) AS person_also,
+            TRY_CAST(body->>'$.user.uid' AS BIGINT) AS uid,
+            body->>'$.person.name' AS person,
+            body->>'$.person.evidence' AS person_evidence,
+            body->'$.person.also' AS person_also,
             origin->>'$.sudo_user' AS sudo_user,
-            CAST(NULL AS VARCHAR) AS agent
-        FROM sessions ORDER BY start_time;
+            body->>'$.agent' AS agent
+        FROM sessions LEFT JOIN (
+            SELECT session_id, any_value(body) AS body FROM events
+            WHERE event_type = 'session_start' GROUP BY session_id
+        ) AS told USING (session_id)
+        ORDER BY start_time;
     DROP TABLE sessions;
     ALTER TABLE changed RENAME TO sessions;
     """,
