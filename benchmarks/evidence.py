@@ -18,7 +18,7 @@ FORBIDDEN = frozenset({"pydantic", "IPython", "mcp", "fastmcp", "duckdb", "struc
 OPENING = ("open", "openat", "openat2", "creat")
 SOCKETS = ("socket", "socketpair", "connect", "bind", "sendto", "recvfrom", "sendmsg", "recvmsg")
 # What a start must know of the kernel, the machine and the account, and reads once.
-FACTS = ("/proc/", "/etc/machine-id", "/etc/passwd")
+FACTS = ("/proc/", "/etc/machine-id", "/etc/passwd", "/etc/oneiric/shared-accounts")
 SYNCING = ("fsync", "fdatasync", "sync", "syncfs")
 
 MODULES = "import json, sys; print(json.dumps(sorted(sys.modules)))"

@@ -81,7 +81,19 @@ class Machine:
             f"echo {login} > /proc/self/loginuid" if login is not None else "",
             line,
         ]
-        return ["unshare", "--mount", "--propagation", "private", "sh", "-c", "\n".join(steps)]
+        # Its own processes end with it, also where it hangs.
+        return [
+            "timeout",
+            "--kill-after=1",
+            "50",
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            "\n".join(steps),
+        ]
 
     def starts(
         self, line: str, login: int | None = None, environ: Mapping[str, str] | None = None
