@@ -49,10 +49,6 @@ def rows(world: World, _effort: Effort) -> Iterator[Row]:
     up: dict[str, tuple[AbstractContextManager[object], dict[str, str]]] = {
         "server up": (FakeServer(world.environ), world.environ),
         "no server": (nullcontext(), world.environ),
-        "no server, no user's name in the environment": (
-            nullcontext(),
-            {name: value for name, value in world.environ.items() if name != "USER"},
-        ),
     }
     # The first session of all makes the folder of the outbox, once and for ever.
     subprocess.run([sys.executable, "-c", START], env=world.environ, check=True)

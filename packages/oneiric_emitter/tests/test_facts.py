@@ -36,7 +36,7 @@ def test_only_ancestors_are_ancestors() -> None:
 
 
 def test_where_an_operator_came_from() -> None:
-    origin = facts.origin({"SSH_CONNECTION": "10.0.0.7 5022 10.0.0.9 22", "SUDO_USER": "ada"})
+    origin = facts.origin({"SSH_CONNECTION": "10.0.0.7 5022 10.0.0.9 22", "SUDO_USER": "ada"}, on_host=True)
     assert origin["ssh_client"] == "10.0.0.7"
     assert origin["sudo_user"] == "ada"
 

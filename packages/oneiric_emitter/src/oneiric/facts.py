@@ -36,7 +36,7 @@ def environment() -> dict[str, Any]:
     }
 
 
-def origin(environ: Mapping[str, str]) -> dict[str, Any]:
+def origin(environ: Mapping[str, str], *, on_host: bool) -> dict[str, Any]:
     """Terminal, ssh client, sudo's user, real and login uid, container and pod: those that are known.
 
     Not ``SSH_CLIENT``: a terminal multiplexer renews ``SSH_CONNECTION`` alone when it is attached anew.
@@ -47,7 +47,7 @@ def origin(environ: Mapping[str, str]) -> dict[str, Any]:
         "sudo_user": environ.get("SUDO_USER") or None,
         "real_uid": os.getuid(),
         "login_uid": login_uid(),
-        **({} if on_host() else _container(environ)),
+        **({} if on_host else _container(environ)),
     }
     return {name: value for name, value in facts.items() if value is not None}
 

@@ -35,11 +35,6 @@ def account(home: str) -> dict[str, Any]:
     return {"username": account_name(uid), "uid": uid, "home": home}
 
 
-def login_name(login_uid: int | None) -> str | None:
-    """The account of the login; a container's account file has other accounts than the host it is on."""
-    return account_name(login_uid) if login_uid is not None and facts.on_host() else None
-
-
 def account_name(uid: int) -> str:
     """The name of an account as its file has it, else its number: with several names, none is right."""
     if uid == _UNMAPPED and not facts.on_host():
@@ -50,12 +45,19 @@ def account_name(uid: int) -> str:
 def person(
     environ: Mapping[str, str], login_uid: int | None, key: SshKey | None, said: str | None = None
 ) -> dict[str, Any] | None:
-    """Who is behind the account by the strongest evidence; ``also``: whom weaker evidence names instead."""
+    """Who is behind the account by the strongest evidence; ``also``: whom weaker evidence names instead.
+
+    Args:
+        environ: the environment.
+        login_uid: who logged in; ``None`` also in a container, whose account file has other accounts.
+        key: with which this login came over ssh.
+        said: who it is, by that person's word.
+    """
     shared = {str(_UNMAPPED), *_shared_accounts(environ.get(SHARED_ACCOUNTS, ""))}
     named = [
         (account_name(uid), evidence)
         for uid, evidence in (
-            (login_uid if facts.on_host() else None, "login"),
+            (login_uid, "login"),
             (_sudo_caller(environ), "sudo"),
             (os.geteuid(), "account"),
         )

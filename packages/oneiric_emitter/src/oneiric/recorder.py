@@ -133,11 +133,12 @@ class Recorder:
         optional: Mapping[str, Any],
     ) -> dict[str, Any]:
         environ = self._environ
-        origin, key = facts.origin(environ), ssh_auth.read(environ)
+        on_host, key = facts.on_host(), ssh_auth.read(environ)
+        origin = facts.origin(environ, on_host=on_host)
         acting = agents.acting(environ, optional["actor"], at_terminal="tty" in origin)
-        login_uid = origin.get("login_uid")
+        login_uid = origin.get("login_uid") if on_host else None
         proofs = {
-            "login_name": identity.login_name(login_uid),
+            "login_name": None if login_uid is None else identity.account_name(login_uid),
             "ssh_key": key and key.fingerprint,
             "ssh_certificate": key and key.certificate,
             "actor_hint": acting.hint,

@@ -236,7 +236,8 @@ class AdminShell(EarlierHooks):
 
 def _ask_person(environ: Mapping[str, str]) -> str | None:
     """Ask who it is, unless that is known by more than a word; whoever just presses Enter stays unnamed."""
-    known = identity.person(environ, facts.login_uid(), ssh_auth.read(environ))
+    login_uid = facts.login_uid() if facts.on_host() else None
+    known = identity.person(environ, login_uid, ssh_auth.read(environ))
     if known is not None and known["evidence"] != "claimed":
         return None
     try:
