@@ -7,6 +7,7 @@ from oneiric.contract import Actor
 
 ACTOR: Final = "ONEIRIC_ACTOR"
 
+_ACTORS: Final = get_args(Actor)
 # What tools set for the commands that they run, and not what their users set: the name is the value itself,
 # or stands here.
 HINTS: Final[dict[str, str | None]] = {
@@ -24,7 +25,8 @@ HINTS: Final[dict[str, str | None]] = {
     "OPENCODE": "open_code",
     "OPENCLAW_SHELL": "openclaw",
 }
-_AUTOMATIONS: Final = ("CI", "GITHUB_ACTIONS", "GITLAB_CI", "JENKINS_URL", "BUILDKITE", "TF_BUILD")
+# Most CI systems set the first.
+_AUTOMATIONS: Final = ("CI", "JENKINS_URL", "TF_BUILD")
 
 
 class Acting(NamedTuple):
@@ -43,12 +45,12 @@ class Acting(NamedTuple):
 
 def acting(environ: Mapping[str, str], said: str | None, *, at_terminal: bool) -> Acting:
     """Who acts: as ``said``, else as ``ONEIRIC_ACTOR`` says, else as tools leave traces."""
-    told = next((one for one in (said, environ.get(ACTOR)) if one in get_args(Actor)), None)
+    told = next((one for one in (said, environ.get(ACTOR)) if one in _ACTORS), None)
     hint = next((name for name in HINTS if environ.get(name)), None)
     agent = HINTS[hint] or environ[hint] if hint else None
     if told is not None:
         return Acting(told, agent if told == "agent" else None)
     if agent is not None:
         return Acting("agent", agent, hint)
-    automation = next((name for name in _AUTOMATIONS if environ.get(name)), None)
-    return Acting("automation", None, automation) if automation and not at_terminal else Acting()
+    automation = None if at_terminal else next((name for name in _AUTOMATIONS if environ.get(name)), None)
+    return Acting("automation", None, automation) if automation else Acting()

@@ -60,6 +60,11 @@ def login_uid() -> int | None:
 
 def on_host() -> bool:
     """Whether processes and users have the numbers that the host gave them, and not a container's."""
+    return _on_host(os.getpid())
+
+
+@cache
+def _on_host(_pid: int) -> bool:
     return all(_namespace(kind) == host for kind, host in _HOST_NAMESPACES.items())
 
 
