@@ -1,6 +1,8 @@
 """Who acts: a person, an agent, an automation; by hints of the environment where nobody says it."""
 
+import os
 from collections.abc import Mapping
+from functools import cache
 from typing import Final, NamedTuple, get_args
 
 from oneiric.contract import Actor
@@ -46,11 +48,21 @@ class Acting(NamedTuple):
 def acting(environ: Mapping[str, str], said: str | None, *, at_terminal: bool) -> Acting:
     """Who acts: as ``said``, else as ``ONEIRIC_ACTOR`` says, else as tools leave traces."""
     told = next((one for one in (said, environ.get(ACTOR)) if one in _ACTORS), None)
-    hint = next((name for name in HINTS if environ.get(name)), None)
-    agent = HINTS[hint] or environ[hint] if hint else None
+    hint = _inherited_hint() if environ is os.environ else _hint(environ)
+    agent = HINTS[hint] or environ.get(hint) if hint else None
     if told is not None:
         return Acting(told, agent if told == "agent" else None)
     if agent is not None:
         return Acting("agent", agent, hint)
     automation = None if at_terminal else next((name for name in _AUTOMATIONS if environ.get(name)), None)
     return Acting("automation", None, automation) if automation else Acting()
+
+
+def _hint(environ: Mapping[str, str]) -> str | None:
+    return next((name for name in HINTS if environ.get(name)), None)
+
+
+@cache
+def _inherited_hint() -> str | None:
+    """Looked for once: it was set before this process began, and that many look-ups take 0.05 ms."""
+    return _hint(os.environ)
