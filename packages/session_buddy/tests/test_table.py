@@ -273,9 +273,11 @@ def test_one_session_is_shown_with_how_each_fact_is_known(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     who = {"username": "root", "uid": 0, "person": "ada", "person_evidence": "sudo", "actor": "agent"}
+    who |= {"person_also": [{"name": "eve", "evidence": "claimed"}]}
     origin = {"sudo_user": "ada", "real_uid": 0, "actor_hint": "CLAUDECODE"}
     table.write_record(_record(**who, agent="claude_code", origin=origin), terminal)
     told = dict(re.split(r" {2,}", line, maxsplit=1) for line in _lines(terminal))
+    assert told["person_also"] == "eve (claimed)"
     assert told["person"] == "ada (sudo: the process that ran it)"
     assert told["username"] == "root (the account of the process's uid)"
     assert told["actor"] == "agent (a hint: CLAUDECODE is set)"

@@ -3,6 +3,7 @@
 import os
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
+from stat import S_ISREG
 from typing import Final, NamedTuple
 
 from oneiric.digests import sha256
@@ -44,16 +45,16 @@ def read(environ: Mapping[str, str]) -> SshKey | None:
     if not path:
         return None
     try:
-        # Not blocking: whoever sets the variable may have named a pipe.
+        # Not blocking: whoever sets the variable may have named a pipe, or a terminal.
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            by_root = os.fstat(file).st_uid == 0
-            words = os.read(file, _MAX_BYTES).decode("ascii").split()
+            told = os.fstat(file)
+            words = os.read(file, _MAX_BYTES).decode("ascii").split() if S_ISREG(told.st_mode) else []
         finally:
             os.close(file)
         kind, blob = words[words.index("publickey") + 1 :][:2]
-        return _key(kind, a2b_base64(blob), by_root=by_root)
-    except (OSError, ValueError, IndexError):
+        return _key(kind, a2b_base64(blob), by_root=told.st_uid == 0)
+    except (OSError, ValueError, LookupError):
         return None
 
 

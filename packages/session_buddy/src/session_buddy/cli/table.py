@@ -191,6 +191,8 @@ def _evidence(key: str, record: Record) -> str:
 def _told(key: str, value: object) -> str:
     if key in _TIMES and isinstance(value, str):
         return local_time(value)
+    if key == "person_also" and isinstance(value, list) and value:
+        return shown([f"{one['name']} ({one['evidence']})" for one in value])
     if key == "duration_seconds" and isinstance(value, int | float):
         return f"{value:.3f} ({human_duration(value)})"
     return shown(value)

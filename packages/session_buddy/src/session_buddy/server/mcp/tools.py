@@ -196,7 +196,7 @@ class Tools:
         *,
         session_type: Words | None = None,
         component: Words | None = None,
-        username: Words | None = None,
+        username: Annotated[Words | None, Field(description="a person, an account, or who ran sudo")] = None,
         status: Annotated[
             Words | None, Field(description="active, ended, crashed, lost or unreachable")
         ] = None,
