@@ -35,7 +35,7 @@ def test_without_any_layer_the_defaults_hold(work: Path, config: Path) -> None:
 def test_the_shipped_file_is_equal_to_the_defaults_and_complete() -> None:
     shipped = yaml.safe_load(SHIPPED.read_text())
     assert shipped == {name: asdict(section()) for name, section in SECTIONS.items()}
-    assert {field.name for field in fields(Settings)} == {*SECTIONS, "layers"}
+    assert {field.name for field in fields(Settings)} == {*SECTIONS, "layers", "unknown"}
     assert "session" in SHIPPED.read_text()
 
 
@@ -157,7 +157,7 @@ def test_settings_of_earlier_versions_are_passed_over_and_told(work: Path, confi
     found = load({"MAHAVISHNU_SESSION__CHECKPOINT_INTERVAL": "60", "MAHAVISHNU_QC": "1"}, work, config)
     assert not found.session.enabled
     passed_over = "is no setting of this version and is passed over"
-    assert [line for layer in found.layers for line in layer.unknown] == [
+    assert list(found.unknown) == [
         f"MAHAVISHNU_SESSION__CHECKPOINT_INTERVAL {passed_over}",
         f"settings/mahavishnu.yaml, line 3: session.checkpoint_interval {passed_over}",
         f"settings/mahavishnu.yaml, line 4: session.auto_resume {passed_over}",
@@ -182,4 +182,13 @@ def test_the_section_is_a_switch_too(work: Path, config: Path) -> None:
     assert not load({"MAHAVISHNU_SESSION": "false"}, work, config).session.enabled
     (work / PROJECT_FILE).write_text("session: off\n")
     assert not load({}, work, config).session.enabled
+    assert load({}, work, config).place("session", "enabled") == f"{PROJECT_FILE}, line 1"
     assert load({"MAHAVISHNU_SESSION": "on"}, work, config).session.enabled
+
+
+def test_who_turned_it_off_is_named(work: Path, config: Path) -> None:
+    both = {"MAHAVISHNU_SESSION__ENABLED": "true", "MAHAVISHNU_SESSION": "0"}
+    for environ in (both, dict(reversed(both.items()))):
+        assert load(environ, work, config).place("session", "enabled") == "MAHAVISHNU_SESSION"
+    found = load({"MAHAVISHNU_SESSION_ID": "x"}, work, config)
+    assert (found.session.enabled, found.layers) == (True, ())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from oneiric import agents
 from oneiric.paths import user_paths
 from tests.terminal import Start, Terminal
 
@@ -22,7 +23,8 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, str]:
     """This process's environment, with a home of the test's own."""
     for name in list(os.environ):
-        if name.startswith(("ONEIRIC_", "SESSION_BUDDY_", "XDG_", "SUDO_", "SSH_")):
+        ours = name.startswith(("ONEIRIC_", "SESSION_BUDDY_", "XDG_", "SUDO_", "SSH_"))
+        if ours or name in {*agents.HINTS, *agents.AUTOMATIONS}:
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
     return os.environ

@@ -1,5 +1,6 @@
 """A component's choices."""
 
+from dataclasses import InitVar
 from typing import Any
 
 import pytest
@@ -53,3 +54,20 @@ def test_the_environment_says_how_long_a_banner_waits(
         monkeypatch.setenv("ONEIRIC_CONNECT_SECONDS", said)
     assert ShellConfig().connect_seconds == seconds
     assert ShellConfig(connect_seconds=3).connect_seconds == 3
+
+
+def test_a_subclass_may_take_what_it_likes() -> None:
+    class Titled(ShellConfig):
+        def __init__(self, title: str, **choices: Any) -> None:
+            super().__init__(banner=title, **choices)
+
+    assert Titled("Shop", table_max_width=50).banner == "Shop"
+
+    class Located(ShellConfig):
+        path: InitVar[str] = "/"
+
+        def __post_init__(self, path: str) -> None:  # type: ignore[override]
+            self.banner = path
+
+    located: Any = Located(path="/srv")  # type: ignore[call-arg]
+    assert located.banner == "/srv"

@@ -2,15 +2,15 @@
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pexpect
 import pytest
 
 from oneiric import log
-from oneiric.shell import AdminShell, ShellConfig
+from oneiric.shell import AdminShell, SessionEventEmitter, ShellConfig
 from tests.shells import PROMPT, only_session
 from tests.terminal import Start
 from tests.world import hang_up
@@ -230,6 +230,38 @@ def test_any_tracker_can_be_closed() -> None:
         shell.session_tracker = tracker
         asyncio.run(shell.close())
         assert shell.session_id is None
+
+
+def test_a_tracker_is_told_of_no_end_of_what_it_did_not_begin(
+    environ: Mapping[str, str], folder: Path
+) -> None:
+    class Tracker:
+        ends: ClassVar[list[str]] = []
+
+        async def emit_session_start(self, **_: object) -> str:
+            raise OSError
+
+        async def emit_session_end(self, session_id: str, **_: object) -> None:
+            self.ends.append(session_id)
+
+    shell = AdminShell(None)
+    shell.session_tracker = Tracker()
+    with pytest.raises(OSError):  # noqa: PT011 - it says no more
+        asyncio.run(shell._emit_session_start())
+    assert shell.session_id is not None
+    asyncio.run(shell._emit_session_end())
+    assert Tracker.ends == []
+    assert only_session(folder)[1]["exit_reason"] == "exit"
+
+
+@pytest.mark.usefixtures("environ")
+def test_an_exit_code_that_is_said_counts(folder: Path) -> None:
+    emitter = SessionEventEmitter("shop")
+    emitter.start_session("x")
+    emitter.leaving = "eof", 0
+    emitter.end_session(exit_code=3)
+    ended = only_session(folder)[1]
+    assert (ended["exit_reason"], ended["exit_code"]) == ("eof", 3)
 
 
 @pytest.mark.usefixtures("environ")

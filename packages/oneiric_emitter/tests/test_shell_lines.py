@@ -4,7 +4,7 @@ import ast
 import atexit
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +35,28 @@ def call(line: str) -> str:
     return f"get_ipython().find_line_magic('cli')({line!r})\n"
 
 
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prompt]:
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("HOME", "IPYTHONDIR"):
+            patched.setenv(name, str(tmp_path_factory.mktemp("home")))
+        with embedded({}, ShellConfig()) as prompt:
+            Dispatcher(prompt, Commands([TILL])).install(completion=False)
+            try:
+                yield prompt
+            finally:
+                # At the exit of the tests its home is gone.
+                atexit.unregister(prompt.atexit_operations)
+                prompt.atexit_operations()  # type: ignore[no-untyped-call]
+
+
 @pytest.fixture
-def prompt(environ: Mapping[str, str]) -> Iterator[Prompt]:
-    with embedded({"rows": [3, 1], "token": None}, ShellConfig()) as prompt:
-        Dispatcher(prompt, Commands([TILL])).install(completion=False)
-        try:
-            yield prompt
-        finally:
-            # At the exit of the tests its home is gone, and so many of them take their time.
-            atexit.unregister(prompt.atexit_operations)
-            prompt.atexit_operations()  # type: ignore[no-untyped-call]
+def prompt(shell: Prompt) -> Iterator[Prompt]:
+    before = list(shell.input_transformers_cleanup)
+    shell.user_ns.clear()
+    shell.user_ns.update({"rows": [3, 1], "token": None, "get_ipython": shell.get_ipython})
+    yield shell
+    shell.input_transformers_cleanup[:] = before
 
 
 @pytest.mark.parametrize(
@@ -111,7 +123,6 @@ def test_what_python_or_ipython_can_run_is_theirs(prompt: Prompt, cell: str) -> 
         ("orders a#b --note 'first\nlist'", ["orders a#b --note 'first\nlist'"]),
         ("orders - <<END\nlist --all\nEND\nlist -l", ["orders - <<END\nlist --all\nEND", "list -l"]),
         ("list > rows", ["list > rows"]),
-        ("orders 'open", ["orders 'open"]),
     ],
 )
 def test_what_python_cannot_run_is_a_command(prompt: Prompt, cell: str, lines: list[str]) -> None:
@@ -165,12 +176,15 @@ def test_what_another_transformer_makes_python_is_python(prompt: Prompt) -> None
         ("orders a#b --note 'first\nsecond'", "complete"),
         ('orders "a \\" b', "incomplete"),
         ("orders \\", "incomplete"),
-        ("orders \\\\", "complete"),
         ("orders --all |", "incomplete"),
         ("orders --all |\n  wc -l", "complete"),
         ("orders && ", "incomplete"),
         ("orders --from - <<END\nit's", "incomplete"),
         ("orders --from - <<END\nit's\nEND", "complete"),
+        ("orders --from - <<END\nE", "incomplete"),
+        ("orders --from - <<\\E-F\nit's\nE-F", "complete"),
+        ("orders --all\nfor row in rows:\n    print(row)", "incomplete"),
+        ("orders\n" + "+".join(["1"] * 1500), "complete"),
     ],
 )
 def test_who_writes_on_is_waited_for(prompt: Prompt, begun: str, status: str) -> None:
@@ -284,6 +298,8 @@ def test_at_a_real_prompt(start: Start, tmp_path: Path) -> None:
     typed("workers = sorted(rows, key=lambda w: -w); print(workers[0] * 111)", "333")
     typed("orders = tim.time()", "NameError")
     typed("order --all", "NameError", "There is no command order; did you mean orders?")
+    typed("order = rows(order_)", "NameError", "In ")
+    assert "did you mean" not in (child.before or "")
     typed("list --all", argv("list", "--all"))
     typed(
         """orders --json '{"id"}' --filter {1+1}""", argv("orders", "--json", '{"id"}', "--filter", "{1+1}")

@@ -73,6 +73,6 @@ def shell(
 
     flags = {("session", "enabled"): False} if no_tracking else {}
     found = settings.load(os.environ, Path(), user_paths().config, flags)
-    for line in (line for layer in found.layers for line in layer.unknown):
+    for line in found.unknown:
         typer.echo(f"mahavishnu: {line}", err=True)
     MahavishnuShell(found, reason=reason[0] if reason else None).start()

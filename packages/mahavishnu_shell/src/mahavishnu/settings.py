@@ -85,6 +85,8 @@ _VARIABLES: Final[dict[str, Key]] = {
     for between in ("_", "__")
 } | {f"{PREFIX}SESSION": ("session", "enabled")}
 _NEARLY: Final = 0.75
+# Of variables, whose beginnings are alike: MAHAVISHNU_SESSION_ID is somebody else's.
+_ALMOST: Final = 0.95
 
 
 @dataclass(frozen=True)
@@ -94,22 +96,25 @@ class Place:
     Attributes:
         name: a file's path, a flag, "environment".
         lines: of a file, the line of each section and key.
+        variables: of the environment, the variable that sets a key.
     """
 
     name: str
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict)
+    variables: Mapping[Key, str] = field(default_factory=dict)
 
     def of(self, *key: object) -> str:
         """Where exactly ``key`` stands: a variable, a flag, a file with the line."""
         path = tuple(map(str, key))
-        if self.name == "environment":
-            return PREFIX + "__".join(path).upper()
-        return f"{self.name}, line {self.lines[path]}" if path in self.lines else self.name
+        variable = self.variables.get(path[:2])  # type: ignore[arg-type]
+        # The section may be the switch itself.
+        line = self.lines.get(path) or self.lines.get(path[:1])
+        return variable or (f"{self.name}, line {line}" if line else self.name)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """The switches that one place sets, by section and key, and what it names that is no setting."""
+    """The switches that one place sets, by section and key, and a line for all that is no setting."""
 
     place: Place
     values: Mapping[Key, bool]
@@ -118,12 +123,13 @@ class Layer:
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings, and the layers that they come from, the strongest first."""
+    """All settings, the layers that they come from, the strongest first, and a line for what is none."""
 
     session: Session = Session()
     adapters: Adapters = Adapters()
     shell: Shell = Shell()
     layers: tuple[Layer, ...] = ()
+    unknown: tuple[str, ...] = ()
 
     def place(self, section: str, key: str) -> str:
         """Where the value of a setting was set."""
@@ -149,7 +155,8 @@ def load(
     layers += [_from_file(path, name, own=own) for path, name, own in _files(folder, config)]
     values = {key: value for layer in reversed(layers) for key, value in layer.values.items()}
     sections = {name: cls(**_of_section(values, name)) for name, cls in SECTIONS.items()}
-    return Settings(**sections, layers=tuple(layer for layer in layers if layer.values or layer.unknown))
+    unknown = tuple(line for layer in layers for line in layer.unknown)
+    return Settings(**sections, layers=tuple(layer for layer in layers if layer.values), unknown=unknown)
 
 
 def _of_section(values: Mapping[Key, bool], name: str) -> dict[str, bool]:
@@ -167,19 +174,21 @@ def _files(folder: Path, config: Path) -> Iterator[tuple[Path, str, bool]]:
 def _from_environment(environ: Mapping[str, str]) -> Layer:
     """``MAHAVISHNU_SESSION__ENABLED``; empty means not set, and variables of other sections are not ours."""
     values: dict[Key, bool] = {}
+    variables: dict[Key, str] = {}
     unknown: list[str] = []
     for name, value in environ.items():
         variable = name.upper()
         if not variable.startswith(PREFIX) or not value:
             continue
         if key := _VARIABLES.get(variable):
-            # Said twice, off wins.
-            values[key] = _switch(name, key, value) and values.get(key, True)
+            on = _switch(name, key, value)
+            if not on or key not in values:  # said twice, off wins
+                values[key], variables[key] = on, name
             continue
-        line = _passed_over(name, variable, _VARIABLES, cutoff=0.9)
+        line = _passed_over(name, variable, _VARIABLES, cutoff=_ALMOST)
         if variable.removeprefix(PREFIX).lower().partition("__")[0] in SECTIONS:
             unknown.append(line)
-    return Layer(Place("environment"), values, tuple(unknown))
+    return Layer(Place("environment", variables=variables), values, tuple(unknown))
 
 
 def _from_file(path: Path, name: str, *, own: bool) -> Layer:
@@ -194,13 +203,13 @@ def _from_file(path: Path, name: str, *, own: bool) -> Layer:
         raise SettingsError(str(error)) from None
     place = Place(name, content.lines)
     shared = name == str(LOCAL_FILE)
-    unknown: list[str] = []
     ours = {key: value for key, value in content.values.items() if key in SECTIONS or not shared}
-    return Layer(place, dict(_switches(place, ours, unknown)), tuple(unknown))
+    return _layer(place, ours)
 
 
-def _switches(place: Place, raw: Mapping[str, Any], unknown: list[str]) -> Iterator[tuple[Key, bool]]:
-    """What a file sets; what is no setting is added to ``unknown``."""
+def _layer(place: Place, raw: Mapping[str, Any]) -> Layer:
+    switches: dict[Key, bool] = {}
+    unknown: list[str] = []
     for section, values in raw.items():
         if section not in SECTIONS:
             unknown.append(_passed_over(f"{place.of(section)}: {section}", section, SECTIONS))
@@ -215,9 +224,10 @@ def _switches(place: Place, raw: Mapping[str, Any], unknown: list[str]) -> Itera
         for key, value in (values or {}).items():
             where = f"{place.of(section, key)}: {section}.{key}"
             if key in known:
-                yield (section, key), _switch(place.of(section, key), (section, key), value)
+                switches[section, key] = _switch(place.of(section, key), (section, key), value)
             else:
                 unknown.append(_passed_over(where, key, known))
+    return Layer(place, switches, tuple(unknown))
 
 
 def _switch(where: str, key: Key, value: object) -> bool:

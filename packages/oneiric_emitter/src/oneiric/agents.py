@@ -28,7 +28,7 @@ HINTS: Final[dict[str, str | None]] = {
     "OPENCLAW_SHELL": "openclaw",
 }
 # Most CI systems set the first.
-_AUTOMATIONS: Final = ("CI", "JENKINS_URL", "TF_BUILD")
+AUTOMATIONS: Final = ("CI", "JENKINS_URL", "TF_BUILD")
 
 
 class Acting(NamedTuple):
@@ -54,7 +54,7 @@ def acting(environ: Mapping[str, str], said: str | None, *, at_terminal: bool) -
         return Acting(told, agent if told == "agent" else None)
     if agent is not None:
         return Acting("agent", agent, hint)
-    automation = None if at_terminal else next((name for name in _AUTOMATIONS if environ.get(name)), None)
+    automation = None if at_terminal else next((name for name in AUTOMATIONS if environ.get(name)), None)
     return Acting("automation", None, automation) if automation else Acting()
 
 

@@ -148,7 +148,8 @@ class SessionEventEmitter:
             Whether the end is in the journal.
         """
         if exit_reason is None:
-            exit_reason, exit_code = self.leaving or ("exit", exit_code)
+            exit_reason, code = self.leaving or ("exit", None)
+            exit_code = code if exit_code is None else exit_code
         ending = {
             "exit_reason": exit_reason,
             "exit_code": exit_code,

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from typer._click.core import Command as TyperCommand
 
-# One that Python would assign to is no command, whatever follows.
-_FIRST_WORD: Final = re.compile(r"\s*([\w-]+)(?=[\s|&;<>]|$)(?!\s*[-+*/%&|^@:<>!]{0,2}=)")
+# The first word of a line, unless Python assigns to it or compares it: ``x =``, ``x += ``, ``x ==``.
+FIRST_WORD: Final = re.compile(r"\s*([\w-]+)(?=[\s|&;<>]|$)(?!\s*[-+*/%&|^@:<>!]{0,2}=)")
 
 logger = logging.getLogger(__name__)
 
@@ -58,9 +58,10 @@ class Commands:
 
     def __init__(self, programs: Iterable[Command] = ()) -> None:
         self.programs = {program.name: program for program in programs}
-        self._owners: dict[str, Command] = {}
+        owners: dict[str, Command] = {}
         for program in self.programs.values():
-            self._owners = dict.fromkeys(program.children, program) | self._owners
+            owners = dict.fromkeys(program.children, program) | owners
+        self._owners = owners | self.programs
 
     def __repr__(self) -> str:
         return f"<Commands({', '.join(f'{name}={len(tree)}' for name, tree in self.programs.items())})>"
@@ -72,16 +73,18 @@ class Commands:
     @property
     def names(self) -> list[str]:
         """First words that are understood."""
-        return sorted({*self.programs, *self._owners})
+        return sorted(self._owners)
 
     def for_shell(self, line: str) -> str | None:
         """What a POSIX shell has to run for ``line``; ``None``: it is no command."""
-        found = _FIRST_WORD.match(line)
-        if found and found[1] in self.programs:
-            return shlex.quote(find_program(found[1])) + line[found.end() :]
-        if found and found[1] in self._owners:
-            return f"{shlex.quote(find_program(self._owners[found[1]].name))} {line[found.start(1) :]}"
-        return None
+        found = FIRST_WORD.match(line)
+        owner = self._owners.get(found[1]) if found else None
+        if found is None or owner is None:
+            return None
+        program = shlex.quote(find_program(owner.name))
+        return (
+            program + line[found.end() :] if found[1] == owner.name else f"{program} {line[found.start(1) :]}"
+        )
 
     def completions(self, line: str) -> list[str]:
         """Words that can stand where the last word of ``line`` (up to the cursor) begins."""
@@ -89,7 +92,7 @@ class Commands:
         words = [word for word in words if word]
         if not words:
             return [name for name in self.names if last and name.startswith(last)]
-        program = self.programs.get(words[0]) or self._owners.get(words[0])
+        program = self._owners.get(words[0])
         if program is None:
             return []
         node = program.at(words)
@@ -111,9 +114,11 @@ def can_run(source: str, namespace: Collection[str]) -> bool:
         names = symtable.symtable(source, "<cell>", "exec").get_symbols()
         free = set(_read_globals(symtable.symtable(ast.unparse(asked), "<cell>", "exec")))
         free -= {name.get_name() for name in names if name.is_assigned() or name.is_imported()}
+    except (RecursionError, MemoryError):
+        return True  # too deep to be judged: the error is Python's
     except (SyntaxError, ValueError) as error:
         return str(error).startswith("incomplete input")
-    # ``list --all`` and ``list > rows`` must fail whatever is defined: they negate and compare a function.
+    # ``list --all`` and ``list > rows`` fail whatever is defined: they negate and compare a function.
     operands = (
         operand.id
         for node in ast.walk(asked)

@@ -1,8 +1,9 @@
 """What a component may choose about its shell."""
 
 import os
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import wraps
+from inspect import signature
 from typing import Any
 
 from oneiric import log
@@ -61,7 +62,10 @@ class ShellConfig:
 
     def __init_subclass__(cls, **options: Any) -> None:  # noqa: ANN401 - whatever other bases take
         super().__init_subclass__(**options)
-        _knowing(dataclass(kw_only=True)(cls))
+        has_its_own = "__init__" in vars(cls)
+        dataclass(kw_only=True)(cls)
+        if not has_its_own:
+            _pass_over_unknown(cls)
 
     def __post_init__(self) -> None:
         if self.table_max_width not in _TABLE_WIDTHS:
@@ -73,12 +77,12 @@ class ShellConfig:
             )
 
 
-def _knowing(cls: type[ShellConfig]) -> None:
-    """Have a class of choices pass over those that it does not know, as the earlier base did, and say so."""
+def _pass_over_unknown(cls: type[ShellConfig]) -> None:
+    """Have a class of choices pass over those that it does not have, as the earlier base did, and say so."""
     take = cls.__init__
+    known = signature(take).parameters
 
     def init(self: ShellConfig, **choices: Any) -> None:  # noqa: ANN401 - values of any choices
-        known = {one.name for one in fields(cls)}
         for name in choices.keys() - known:
             log.warning("%s has no choice %r, which is passed over", cls.__name__, name)
         take(self, **{name: value for name, value in choices.items() if name in known})
@@ -86,4 +90,4 @@ def _knowing(cls: type[ShellConfig]) -> None:
     cls.__init__ = wraps(take)(init)  # type: ignore[method-assign]
 
 
-_knowing(ShellConfig)
+_pass_over_unknown(ShellConfig)

@@ -50,7 +50,7 @@ class AdminShell(EarlierHooks):
         self.app: Any = app
         self.config = config or ShellConfig()
         self.shell: Prompt | None = None
-        self._tracker = self._own_emitter = SessionEventEmitter(self.component_name, interactive=True)
+        self._own_emitter = SessionEventEmitter(self.component_name, interactive=True)
         self.commands = Commands()
         self._activity = {"commands": 0, "errors": 0}
         self._build_namespace()

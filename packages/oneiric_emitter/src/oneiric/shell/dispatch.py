@@ -15,7 +15,7 @@ from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMa
 from IPython.core.interactiveshell import ExecutionResult
 
 from oneiric.process import on_main_thread
-from oneiric.shell.commands import Commands, can_run
+from oneiric.shell.commands import FIRST_WORD, Commands, can_run
 from oneiric.shell.prompt import Prompt
 
 _POSIX_SHELLS: Final = {"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh"}
@@ -26,7 +26,7 @@ _WHOLE: Final = re.compile(
         [^\\'"#<|&] | \\.
       | '[^']*' | "(?:\\.|[^"\\])*"
       | (?<!\s)\# | (?<=\s)\#[^\n]*+
-      | <<-?[ \t]*['"]?(\w+)['"]?[^\n]*\n (?:[^\n]*\n)*? \t*\1 (?=\n|$)
+      | <<-?[ \t]*[\\'"]?([\w.-]++)['"]?[^\n]*\n (?:[^\n]*\n)*? \t*\1 (?=\n|$)
       | <<< | <(?!<)
       | \|(?!\s*$) | &(?!&\s*$)
     )*+""",
@@ -44,7 +44,6 @@ class Dispatcher:
     def install(self, *, completion: bool) -> None:
         """Understand commands from the next cell on, with Tab where ``completion`` is set."""
         self._prompt.input_transformers_cleanup.append(self.transform)
-        self._prompt.is_whole = self.is_whole
         self._prompt.events.register("post_run_cell", self._hint)
         if completion and self._prompt.Completer is not None:
             self._prompt.Completer.custom_matchers.append(self.match)
@@ -60,23 +59,14 @@ class Dispatcher:
         for line in self._logical(lines):
             if self._commands.for_shell(line) and not self._is_python(line):
                 typed = line.lstrip().rstrip("\n")
-                called.append(f"get_ipython().find_line_magic('cli')({typed!r})\n")
+                end = ")" if _is_whole(typed) else ""  # left open, IPython waits for more lines
+                called.append(f"get_ipython().find_line_magic('cli')({typed!r}{end}\n")
                 python.append("")
             else:
                 called.append(line)
                 python[-1] += line
         # What stands between commands has to be whole: none of them is within a string, or an open bracket.
         return called if len(python) > 1 and all(map(self._compiles, python)) else lines
-
-    # IPython need not ask it whether a cell is complete: :meth:`is_whole` says so of those with commands.
-    transform.has_side_effects = True  # type: ignore[attr-defined]
-
-    def is_whole(self, cell: str) -> bool | None:
-        """Whether the commands of a cell want no further line; ``None``: it has none, ask Python."""
-        lines = cell.splitlines(keepends=True)
-        if self.transform(lines) is lines:
-            return None
-        return all(_is_whole(line) for line in self._logical(lines) if self._commands.for_shell(line))
 
     def _is_python(self, cell: str) -> bool:
         try:
@@ -110,14 +100,15 @@ class Dispatcher:
 
     def _hint(self, result: ExecutionResult) -> None:
         """Behind what Python cannot run, the command that was perhaps meant."""
-        if not isinstance(result.error_before_exec or result.error_in_exec, SyntaxError | NameError):
+        failed = isinstance(result.error_before_exec or result.error_in_exec, SyntaxError | NameError)
+        found = FIRST_WORD.match(result.info.raw_cell) if failed and result.info else None
+        if found is None or found[1] in self._prompt.user_ns:
             return
         from difflib import get_close_matches  # which IPython does without
 
-        word = (str(result.info and result.info.raw_cell).split() or [""])[0]
-        near = get_close_matches(word, self._commands.names, n=1, cutoff=0.8)
-        if near and near != [word]:
-            print(f"There is no command {word}; did you mean {near[0]}?")  # noqa: T201 - to who typed it
+        near = get_close_matches(found[1], self._commands.names, n=1, cutoff=0.8)
+        if near and near != [found[1]]:
+            print(f"There is no command {found[1]}; did you mean {near[0]}?")  # noqa: T201 - to who typed it
 
     @context_matcher()  # type: ignore[untyped-decorator]
     def match(self, context: CompletionContext) -> SimpleMatcherResult:

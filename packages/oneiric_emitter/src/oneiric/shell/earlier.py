@@ -1,6 +1,7 @@
 """What shells written for the earlier base call, override or set, and nothing else needs."""
 
 from collections.abc import Iterator
+from functools import cached_property
 from importlib import import_module
 from typing import Any
 
@@ -17,20 +18,15 @@ class EarlierHooks:
 
     _session_id: str | None = None
     _own_emitter: SessionEventEmitter
-    _tracker: Any
 
-    @property
+    @cached_property
     def session_tracker(self) -> Any:  # noqa: ANN401 - see below
         """Our emitter, or what a subclass puts in its place.
 
         That is another emitter of ours, one that holds one of ours, or one of its own that has the two
         ``emit_`` calls.
         """
-        return self._tracker
-
-    @session_tracker.setter
-    def session_tracker(self, tracker: object) -> None:
-        self._tracker = tracker
+        return self._own_emitter
 
     @property
     def session_id(self) -> str | None:
@@ -48,7 +44,8 @@ class EarlierHooks:
         await self._notify_session_end()
 
     async def _notify_session_start(self) -> None:
-        self._session_id = self._begin()
+        began = self._begin()
+        self._session_id = None if self._is_foreign else began
         if self._is_foreign:
             self._session_id = await self.session_tracker.emit_session_start(
                 shell_type=type(self).__name__, metadata=self._get_session_metadata()
@@ -83,5 +80,5 @@ class EarlierHooks:
 
     def _emitters(self) -> Iterator[SessionEventEmitter]:
         held = getattr(self.session_tracker, "__dict__", {}).values()
-        # Their types: a stand-in with our specification calls itself an instance of ours.
+        # Not isinstance: ``Mock(spec=SessionEventEmitter)`` passes it.
         return (one for one in (self.session_tracker, *held) if issubclass(type(one), SessionEventEmitter))

@@ -1,6 +1,6 @@
 """The events under the names that earlier components import; the contract is :mod:`oneiric.events`.
 
-Needs pydantic (``oneiric[events]``).
+Needs ``oneiric[events,shell]``.
 """
 
 from typing import Any, Literal

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.magic import Magics, line_magic, magics_class
 
 from oneiric.shell import dispatch
+from oneiric.shell.commands import Commands
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,8 +40,8 @@ class BaseMagics(Magics):
     def help_shell(self, line: str) -> None:  # noqa: ARG002 - IPython passes it
         """Show what this shell adds to IPython."""
         print_pairs({f"%{name}": summary for name, summary in sorted(self._own_magics())})
-        if self.admin is not None and len(self.admin.commands):
-            print("\nCommands (typed as they are):", ", ".join(self.admin.commands.names))
+        if self._commands:
+            print("\nCommands (typed as they are):", ", ".join(self._commands.names))
         print("\nexit() or Ctrl-D leaves, help() is Python's own, ? is IPython's.")
 
     @line_magic
@@ -51,9 +52,9 @@ class BaseMagics(Magics):
     @line_magic
     def cli(self, line: str) -> None:
         """Run a command as if it stood at a shell's prompt: %cli list-sessions --limit 5."""
-        command = self.admin.commands.for_shell(line) if self.admin else None
-        if self.admin is None or command is None:
-            where = "%help_shell lists them" if self.admin and len(self.admin.commands) else "there are none"
+        command = self._commands.for_shell(line)
+        if command is None:
+            where = "%help_shell lists them" if self._commands else "there are none"
             print(f"%cli: {line.partition(' ')[0]!r} is no command here; {where}")
             return
         code = dispatch.run(command)
@@ -61,11 +62,15 @@ class BaseMagics(Magics):
         if code:
             self.admin.count(errors=1)
 
+    @property
+    def _commands(self) -> Commands:
+        return self.admin.commands if self.admin else Commands()
+
     def _own_magics(self) -> Iterator[tuple[str, str]]:
         for name, magic in self.shell.magics_manager.magics["line"].items():
             module = getattr(magic, "__module__", None) or "IPython.core"
             ours = not module.startswith("IPython.")
-            if ours and (name != "cli" or (self.admin is not None and len(self.admin.commands))):
+            if ours and (name != "cli" or self._commands):
                 yield name, (magic.__doc__ or "").strip().partition("\n")[0]
 
 

@@ -1,7 +1,7 @@
 """The IPython prompt inside an admin shell; the only module that knows how IPython is embedded."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,18 +22,9 @@ class Prompt(InteractiveShellEmbed):
 
     Attributes:
         left_by: ``"exit"`` for ``exit()``, ``quit`` ``"eof"`` for Ctrl-D and the end of a pipe.
-        is_whole: whether a cell wants no further line; ``None``: Python is asked.
     """
 
     left_by: ExitReason = "exit"
-    is_whole: Callable[[str], bool | None] = staticmethod(lambda _cell: None)
-
-    def check_complete(self, code: str) -> tuple[str, str]:
-        """Whether a cell can be run as it is, and how far to indent its next line if it cannot."""
-        whole = self.is_whole(code)
-        if whole is None:
-            return super().check_complete(code)
-        return "complete" if whole else "incomplete", ""
 
     def ask_exit(self) -> None:
         """Leave after this cell; IPython calls this from its ``except EOFError`` too."""
