@@ -64,9 +64,9 @@ def test_a_subclass_may_take_what_it_likes() -> None:
     assert Titled("Shop", table_max_width=50).banner == "Shop"
 
     class Located(ShellConfig):
-        path: InitVar[str] = "/"
+        path: InitVar[str] = "/"  # type: ignore[assignment]
 
-        def __post_init__(self, path: str) -> None:  # type: ignore[override]
+        def __post_init__(self, path: str) -> None:
             self.banner = path
 
     located: Any = Located(path="/srv")  # type: ignore[call-arg]

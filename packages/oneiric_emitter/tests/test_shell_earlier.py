@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -232,9 +232,8 @@ def test_any_tracker_can_be_closed() -> None:
         assert shell.session_id is None
 
 
-def test_a_tracker_is_told_of_no_end_of_what_it_did_not_begin(
-    environ: Mapping[str, str], folder: Path
-) -> None:
+@pytest.mark.usefixtures("environ")
+def test_a_tracker_is_told_of_no_end_of_what_it_did_not_begin(folder: Path) -> None:
     class Tracker:
         ends: ClassVar[list[str]] = []
 

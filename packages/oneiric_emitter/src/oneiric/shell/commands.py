@@ -82,9 +82,9 @@ class Commands:
         if found is None or owner is None:
             return None
         program = shlex.quote(find_program(owner.name))
-        return (
-            program + line[found.end() :] if found[1] == owner.name else f"{program} {line[found.start(1) :]}"
-        )
+        if found[1] == owner.name:
+            return program + line[found.end() :]
+        return f"{program} {line[found.start(1) :]}"
 
     def completions(self, line: str) -> list[str]:
         """Words that can stand where the last word of ``line`` (up to the cursor) begins."""
