@@ -53,7 +53,9 @@ class Machine:
         self.write("sudoers", "root ALL=(ALL) ALL\nada ALL=(ALL) NOPASSWD: ALL\n", 0o440)
         self.write("oneiric/shared-accounts", "deploy\n")
         (folder / "probe.py").write_text(_PROBE)
-        self.probe = f"{folder}/python/bin/python3 {folder}/probe.py"
+        # A Python that is elsewhere than it was built for may have to be told where its library is.
+        library = f"env LD_LIBRARY_PATH={folder}/python/lib"
+        self.probe = f"{library} {folder}/python/bin/python3 {folder}/probe.py"
 
     def home(self, name: str) -> Path:
         """An account's home."""
