@@ -24,6 +24,8 @@ def test_the_tools_that_leave_traces_have_the_names_that_others_give_them(
         ({}, None, True, Acting()),
         ({"AI_AGENT": "their-own"}, None, True, Acting("agent", "their-own", "AI_AGENT")),
         ({"CLAUDECODE": ""}, None, True, Acting()),
+        ({"CLAUDECODE": "0", "AI_AGENT": " "}, None, True, Acting()),
+        ({"CI": "false"}, None, False, Acting()),
         ({"CI": "true"}, None, False, Acting("automation", None, "CI")),
         ({"CI": "true"}, None, True, Acting()),
         ({"CI": "true", "CLAUDECODE": "1"}, None, False, Acting("agent", "claude_code", "CLAUDECODE")),

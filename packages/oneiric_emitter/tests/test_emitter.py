@@ -204,6 +204,15 @@ def test_a_child_knows_its_parent_and_a_stranger_does_not(environ: Mapping[str, 
     assert sorted(parents, key=str) == sorted([None, parent.id], key=str)
 
 
+@pytest.mark.parametrize("person", [7, b"ann", ["ann"], {"name": "ann"}, "a" * 101, "\0"])
+def test_a_person_that_is_no_name_is_left_out(environ: Mapping[str, str], folder: Path, person: Any) -> None:
+    emitter = SessionEventEmitter("shop", environ={**environ, "USER": "", "LOGNAME": ""})
+    assert emitter.start_session("x", person=person)
+    emitter.end_session()
+    (entry,) = journals(folder)
+    assert entry.start.get("person", {}).get("evidence") != "asked"
+
+
 def test_the_environment_gives_reason_and_actor(
     environ: Mapping[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """Who is recorded, and by what evidence: real logins, ``su``, ``sudo``, ssh, containers, forged variables."""
 
+import os
 import shlex
 import socket
 import subprocess
@@ -119,6 +120,16 @@ def account_and_person(start: dict[str, Any]) -> tuple[str, str | None, str | No
         ("printf '%0300d:x:5001:5001::/:/bin/sh\\n' 7 > /etc/passwd\n{probe}", ("5001", "5001", "account")),
         ("printf '\\377:x:5001:5001::/:/bin/sh\\n' > /etc/passwd\n{probe}", ("5001", "5001", "account")),
         (": > /etc/passwd\n{probe}", ("5001", "5001", "account")),
+        ("echo '#old:x:5001:5001::/:' >> /etc/passwd\n{probe}", ("ada", "ada", "account")),
+        ("echo '+eve:x:5001:5001::/:' >> /etc/passwd\n{probe}", ("ada", "ada", "account")),
+        ("printf 'ada:x:05001:5001::/:\\n' > /etc/passwd\n{probe}", ("ada", "ada", "account")),
+        ("echo 5001 > /etc/oneiric/shared-accounts\n{probe}", ("ada", None, None)),
+        ("printf '\\357\\273\\277ada\\n' > /etc/oneiric/shared-accounts\n{probe}", ("ada", None, None)),
+        ("echo '# of ada and bob' > /etc/oneiric/shared-accounts\n{probe}", ("ada", "ada", "account")),
+        (
+            "rm /etc/oneiric/shared-accounts; mkfifo /etc/oneiric/shared-accounts\n{probe}",
+            ("ada", "ada", "account"),
+        ),
         ("rm /etc/passwd\n{probe}", ("5001", "5001", "account")),
     ],
 )
@@ -146,7 +157,8 @@ def fresh_machine() -> Iterator[Machine]:
     [
         ("unshare --user", ("65534", "ada", "claimed")),
         ("unshare --user --map-root-user", ("root", "ada", "claimed")),
-        ("unshare --user --map-current-user", ("ada", "ada", "account")),
+        ("unshare --user --map-current-user", ("ada", None, None)),
+        ("USER=bob LOGNAME=bob unshare --user --map-user=5002", ("bob", None, None)),
     ],
 )
 def test_in_a_namespace_of_users_the_login_is_nobody_we_know(
@@ -166,6 +178,23 @@ def test_a_container_and_its_pod_are_named(machine: Machine) -> None:
     assert pod["origin"] == {"real_uid": ADA, "login_uid": ADA, "pod": "shop-7"}
     assert container["origin"]["container"] == "podman"
     assert account_and_person(pod) == ("ada", "ada", "account")
+
+
+def test_a_container_that_shares_the_hosts_processes_has_other_accounts(machine: Machine) -> None:
+    (start,) = machine.starts(machine.as_account("ada", f"container=podman {machine.probe}"), ADA)
+    assert start["origin"] == {"real_uid": ADA, "login_uid": ADA, "container": "podman"}
+    assert account_and_person(start) == ("ada", "ada", "account")
+
+
+@pytest.mark.parametrize("uid", [33, 65534])
+def test_an_account_of_the_system_is_no_person(fresh_machine: Machine, uid: int) -> None:
+    fresh_machine.write("passwd", f"root:x:0:0::/:/bin/sh\nservice:x:{uid}:{uid}::/:/bin/sh\n")
+    home = fresh_machine.home("service")
+    home.mkdir()
+    os.chown(home, uid, uid)
+    become = f"setpriv --reuid={uid} --regid={uid} --clear-groups env -i HOME={home} PATH=/usr/bin:/bin"
+    (start,) = fresh_machine.starts(f"{become} {fresh_machine.probe}", uid)
+    assert account_and_person(start) == ("service", None, None)
 
 
 def test_shells_within_one_another_are_of_two_people(machine: Machine) -> None:
@@ -271,3 +300,10 @@ def test_over_ssh_the_kernel_knows_the_login_and_sshd_the_key(
     assert account_and_person(certified) == ("deploy", "ann", "claimed")
     assert account_and_person(root) == ("root", "ann", "ssh_key")
     assert root["origin"]["ssh_certificate"] == "ann"
+    # Root's, and sshd's by its name, but anybody could have written it.
+    kind, blob, *_ = (machine.folder / "keys" / "anns-cert.pub").read_text().split()
+    for path in (machine.folder / "auth", Path("/tmp/sshauth.ours")):
+        said = f"echo publickey {kind} {blob} > {path}; chmod 666 {path}"
+        probe = machine.as_account("deploy", f"SSH_USER_AUTH={path} {machine.probe}")
+        (start,) = machine.starts(f"{said}\n{probe}\nrm {path}")
+        assert account_and_person(start) == ("deploy", "ann", "claimed")

@@ -57,4 +57,4 @@ def test_a_key_and_its_certificate_have_one_fingerprint(tmp_path: Path, kind: st
     for name, holder in (("key.pub", None), ("key-cert.pub", "ann lee")):
         shown = (tmp_path / name).read_text().split()
         (tmp_path / "auth").write_text(f"publickey {shown[0]} {shown[1]}\n")
-        assert read(tmp_path / "auth") == ssh_auth.SshKey(fingerprint, holder, os.geteuid() == 0)
+        assert read(tmp_path / "auth") == ssh_auth.SshKey(fingerprint, holder, by_root=False)

@@ -10,11 +10,12 @@ from oneiric import facts
 from session_buddy.intake.accounts import Accounts, name_of
 from tests.samples import start_event
 
+HERE = facts.process(os.getpid()) or {}
 NAMES = {5001: "ada", 5002: "bob", 5003: "a\033[31m"}
 
 
 def start(uid: object, name: object, **changes: Any) -> dict[str, Any]:
-    return start_event(user={"username": name, "uid": uid}, process=facts.process(os.getpid()), **changes)
+    return start_event(user={"username": name, "uid": uid}, process=HERE, **changes)
 
 
 def users(events: list[Any]) -> list[object]:
@@ -50,6 +51,8 @@ def test_numbers_become_names_and_all_else_stays() -> None:
         start(2**70, str(2**70)),
         start(5001, "5001") | {"process": None},
         start(5001, "5001") | {"event_type": "session_end"},
+        start(5001, "5001")
+        | {"process": {**(facts.process(os.getpid()) or {}), "user_namespace": "user:[1]"}},
         start(5001, "5001") | {"process": {**(facts.process(os.getpid()) or {}), "boot_id": "another"}},
     ],
 )
@@ -81,6 +84,15 @@ def test_who_is_unknown_is_asked_for_again() -> None:
     assert users(accounts.named([start(5001, "5001")])) == ["ada"]
 
 
-def test_the_system_knows_root() -> None:
-    assert name_of(0) == "root"
+def test_a_person_by_word_alone_is_no_number() -> None:
+    asked = start(5001, "ada", person={"name": "5001", "evidence": "asked"})
+    also = start(5001, "5001", person={"name": "5001", "evidence": "account", "also": [{"name": "ada"}, 7]})
+    named: list[Any] = Accounts(NAMES.get, seconds=60).named([asked, also])
+    assert named[0]["person"]["name"] == "5001"
+    assert named[1]["person"] == {"name": "ada", "evidence": "account", "also": [7]}
+
+
+def test_what_the_account_file_has_is_no_question_for_the_directory() -> None:
+    # The shell has read it, too, and could not use it.
+    assert name_of(0) is None
     assert name_of(2**32 - 2) is None

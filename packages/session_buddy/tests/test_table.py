@@ -255,6 +255,7 @@ def test_one_session_has_readable_times_and_durations(terminal: Terminal) -> Non
         # An earlier emitter had a variable's word, and no word for it.
         ({"username": "root", "origin": {"sudo_user": "ada"}}, "root, says ada"),
         ({"username": "ada", "origin": {"sudo_user": "ada"}}, "ada"),
+        ({"username": "deploy", "uid": 5003, "origin": {"sudo_user": "root"}}, "deploy"),
         ({"username": "root", "person": "\x1b[31mada", "person_evidence": "login"}, r"\x1b[31mada (as root)"),
     ],
 )

@@ -9,6 +9,7 @@ from oneiric.contract import Actor
 
 ACTOR: Final = "ONEIRIC_ACTOR"
 
+_OFF: Final = frozenset({"", "0", "false", "no", "off"})
 _ACTORS: Final = get_args(Actor)
 # What tools set for the commands that they run, and not what their users set: the name is the value itself,
 # or stands here.
@@ -49,17 +50,21 @@ def acting(environ: Mapping[str, str], said: str | None, *, at_terminal: bool) -
     """Who acts: as ``said``, else as ``ONEIRIC_ACTOR`` says, else as tools leave traces."""
     told = next((one for one in (said, environ.get(ACTOR)) if one in _ACTORS), None)
     hint = _inherited_hint() if environ is os.environ else _hint(environ)
-    agent = HINTS[hint] or environ.get(hint) if hint else None
+    agent = HINTS[hint] or environ.get(hint, "").strip() if hint else None
     if told is not None:
         return Acting(told, agent if told == "agent" else None)
     if agent is not None:
         return Acting("agent", agent, hint)
-    automation = None if at_terminal else next((name for name in AUTOMATIONS if environ.get(name)), None)
+    automation = None if at_terminal else next((name for name in AUTOMATIONS if _is_set(environ, name)), None)
     return Acting("automation", None, automation) if automation else Acting()
 
 
 def _hint(environ: Mapping[str, str]) -> str | None:
-    return next((name for name in HINTS if environ.get(name)), None)
+    return next((name for name in HINTS if _is_set(environ, name)), None)
+
+
+def _is_set(environ: Mapping[str, str], name: str) -> bool:
+    return environ.get(name, "").strip().lower() not in _OFF
 
 
 @cache

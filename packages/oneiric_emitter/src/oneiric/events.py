@@ -171,6 +171,8 @@ class Process(_Model):
     boot_id: ShortText
     pid_namespace: ShortText
     started_at: Count
+    user_namespace: ShortText | None = None
+    mount_namespace: ShortText | None = None
 
 
 class Origin(_Model):

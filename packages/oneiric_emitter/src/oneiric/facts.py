@@ -16,7 +16,8 @@ from oneiric.contract import UNKNOWN
 _UNSET_LOGIN_UID = 4_294_967_295
 _MAX_ANCESTORS = 64
 # The namespaces that Linux starts with, wherever it runs.
-_HOST_NAMESPACES = {"pid": "pid:[4026531836]", "user": "user:[4026531837]"}
+_HOST_PROCESSES, _HOST_USERS = "pid:[4026531836]", "user:[4026531837]"
+_CONTAINER_FILE = "/run/.containerenv"
 # macOS has no CLOCK_BOOTTIME; its CLOCK_MONOTONIC counts sleep, too.
 _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
 
@@ -59,13 +60,24 @@ def login_uid() -> int | None:
 
 
 def on_host() -> bool:
-    """Whether processes and users have the numbers that the host gave them, and not a container's."""
-    return _on_host(os.getpid())
+    """Whether processes and accounts are those of the host, and not, as far as can be told, a container's."""
+    return in_host_users() and _on_host(os.getpid())
+
+
+def in_host_users() -> bool:
+    """Whether users have the numbers that the host gave them."""
+    return _in_host_users(os.getpid())
+
+
+@cache
+def _in_host_users(_pid: int) -> bool:
+    return _namespace("user") == _HOST_USERS
 
 
 @cache
 def _on_host(_pid: int) -> bool:
-    return all(_namespace(kind) == host for kind, host in _HOST_NAMESPACES.items())
+    marked = os.path.exists(_CONTAINER_FILE) or bool(os.environ.get("container"))  # noqa: SIM112 - its name
+    return pid_namespace() == _HOST_PROCESSES and not marked
 
 
 def process(pid: int) -> dict[str, Any] | None:
@@ -73,7 +85,9 @@ def process(pid: int) -> dict[str, Any] | None:
     boot, namespace, ticks = boot_id(), pid_namespace(), process_start_ticks(pid)
     if UNKNOWN in {boot, namespace} or ticks is None:
         return None
-    return {"boot_id": boot, "pid_namespace": namespace, "started_at": ticks}
+    process = {"boot_id": boot, "pid_namespace": namespace, "started_at": ticks}
+    # Whose numbers its users are, and which account file has their names.
+    return process | {"user_namespace": _namespace("user"), "mount_namespace": _namespace("mnt")}
 
 
 def boottime() -> float:
@@ -127,10 +141,15 @@ def uid_of(pid: int) -> int | None:
 def read_bytes(path: str, most: int) -> bytes:
     """The first ``most`` bytes of a file; none where it cannot be read."""
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open(path, "rb", buffering=0, opener=_open_at_once) as file:
             return file.read(most) or b""
     except OSError:
         return b""
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting for the other end, where somebody has put a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _stat(pid: int) -> list[str]:
@@ -150,7 +169,7 @@ def _namespace(kind: str) -> str:
 
 
 def _container(environ: Mapping[str, str]) -> dict[str, str | None]:
-    named = re.search(r'(?m)^name="(.+)"$', _read("/run/.containerenv"))
+    named = re.search(r'(?m)^name="(.+)"$', _read(_CONTAINER_FILE))
     in_pod = environ.get("KUBERNETES_SERVICE_HOST")
     return {
         "container": named[1] if named else environ.get("container") or None,

@@ -6,6 +6,7 @@ prompt waits. What is not known is a number, or left out. ``docs/identity.md`` s
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 from functools import cache
 from itertools import pairwise
@@ -23,6 +24,8 @@ _ACCOUNT_FILE: Final = "/etc/passwd"
 _MAX_FILE_BYTES: Final = 1024 * 1024
 # What the kernel shows for a user that a namespace has no number for.
 _UNMAPPED: Final = 65534
+# Below are the accounts of the system and its services.
+_FIRST_PERSON: Final = 500 if sys.platform == "darwin" else 1000
 CLAIMS: Final = ("SUDO_USER", "USER", "LOGNAME")
 _OF_ACCOUNTS: Final = {"login", "sudo", "account"}
 # Not the names of accounts, so nothing to hold against one.
@@ -53,19 +56,13 @@ def person(
         key: with which this login came over ssh.
         said: who it is, by that person's word.
     """
-    shared = {str(_UNMAPPED), *_shared_accounts(environ.get(SHARED_ACCOUNTS, ""))}
-    named = [
-        (account_name(uid), evidence)
-        for uid, evidence in (
-            (login_uid, "login"),
-            (_sudo_caller(environ), "sudo"),
-            (os.geteuid(), "account"),
-        )
-        if uid  # root is everybody's, whatever its name
-    ]
+    shared = _shared_accounts(environ.get(SHARED_ACCOUNTS, ""))
+    by_uid = ((login_uid, "login"), (_sudo_caller(environ), "sudo"), (os.geteuid(), "account"))
+    # In a namespace of its own anybody has whatever uid was asked for.
+    named = [(account_name(uid), evidence) for uid, evidence in by_uid if uid and _is_persons(uid, shared)]
     if key is not None and key.certificate:
         named.append((key.certificate, "ssh_key" if key.by_root else "claimed"))
-    named.append((said or environ.get(PERSON, ""), "asked"))
+    named.append((said if said and is_presentable(said) else environ.get(PERSON, ""), "asked"))
     claims = CLAIMS if any(name and name not in shared for name, _ in named) else (*CLAIMS, *FULL_NAMES)
     named += [(environ.get(variable, ""), "claimed") for variable in claims]
     account = account_name(os.geteuid())
@@ -78,7 +75,10 @@ def person(
 
 
 def _sudo_caller(environ: Mapping[str, str]) -> int | None:
-    """The uid of the process that ran the outermost ``sudo`` above this one, if the kernel shows it."""
+    """The uid of the process that ran the outermost ``sudo`` above this one, if the kernel shows it.
+
+    Looked for where ``SUDO_USER`` says that there is one: every ancestor takes a look into ``/proc``.
+    """
     if "SUDO_USER" not in environ:
         return None
     callers = [
@@ -89,10 +89,15 @@ def _sudo_caller(environ: Mapping[str, str]) -> int | None:
     return callers[-1] if callers else None
 
 
-@cache
+def _is_persons(uid: int, shared: frozenset[str]) -> bool:
+    """Whether an account of this number can be one person's own."""
+    if uid < _FIRST_PERSON or uid == _UNMAPPED or not facts.in_host_users():
+        return False
+    return shared.isdisjoint({str(uid), account_name(uid)})
+
+
 def _name_in_file(uid: int) -> str | None:
-    lines = facts.read_bytes(_ACCOUNT_FILE, _MAX_FILE_BYTES)
-    names = set(re.findall(rb"(?m)^([^:\n]*):[^:\n]*:%d:" % uid, lines))
+    names = names_in_file(uid)
     try:
         (name,) = (one.decode() for one in names)
     except ValueError:
@@ -101,12 +106,20 @@ def _name_in_file(uid: int) -> str | None:
 
 
 @cache
+def names_in_file(uid: int) -> frozenset[bytes]:
+    """The names that the account file has for a number; a line that begins otherwise is for name services."""
+    lines = facts.read_bytes(_ACCOUNT_FILE, _MAX_FILE_BYTES)
+    return frozenset(re.findall(rb"(?m)^([^:\n#+-][^:\n]*):[^:\n]*:0*%d:" % uid, lines))
+
+
+@cache
 def _shared_accounts(named: str) -> frozenset[str]:
     """The accounts that are no single person's: those ``named``, and those in the file of this host."""
-    listed = facts.read_bytes(SHARED_ACCOUNTS_FILE, _MAX_FILE_BYTES).decode("utf-8", "replace")
-    return frozenset(re.split(r"[\s,]+", f"{named} {listed}")) | {"root"}
+    listed = facts.read_bytes(SHARED_ACCOUNTS_FILE, _MAX_FILE_BYTES).decode("utf-8-sig", "replace")
+    lines = [line.partition("#")[0] for line in listed.splitlines()]
+    return frozenset(one.strip() for one in (*named.split(","), *lines)) | {"root"}
 
 
-def is_presentable(name: str) -> bool:
-    """Whether ``name`` is shown whole, on one line."""
-    return 0 < len(name) <= MAX_USERNAME and name.isprintable() and not name.isspace()
+def is_presentable(name: object) -> bool:
+    """Whether ``name`` is a text that is shown whole, on one line."""
+    return isinstance(name, str) and len(name) <= MAX_USERNAME and name.isprintable() and bool(name.strip())

@@ -126,12 +126,12 @@ def who(record: Mapping[str, Any]) -> str:
     """
     account, person = record.get("username") or contract.UNKNOWN, record.get("person")
     said = [one["name"] for one in record.get("person_also") or () if one["evidence"] not in contract.PROOFS]
-    if person is None:
-        # Earlier emitters told what variables say, and had no word for it.
+    if person is None and record.get("uid") is None:
+        # Emitters that told no uid had no word for a person either.
         said = [
             name for name in [(record.get("origin") or {}).get("sudo_user")] if name not in (None, account)
         ]
-    elif record.get("person_evidence") not in contract.PROOFS:
+    elif person is not None and record.get("person_evidence") not in contract.PROOFS:
         said = [person]
     proven = person if person is not None and person not in said else account
     shown = proven if proven == account else f"{proven} (as {account})"

@@ -1,5 +1,6 @@
 """Names of accounts that only a directory service knows: the shells of this host could not wait for it."""
 
+import os
 import pwd
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
@@ -16,9 +17,12 @@ _UIDS: Final = (("user", "uid"), ("origin", "login_uid"))
 
 
 def name_of(uid: int) -> str | None:
-    """What the system's name services call an account; ``None``: they know none. May take minutes."""
+    """What the system's name services call an account; ``None``: they know none. May take minutes.
+
+    What the account file has is no question for them: the shell read it, and could not use it.
+    """
     with suppress(KeyError):
-        return pwd.getpwuid(uid).pw_name
+        return None if identity.names_in_file(uid) else pwd.getpwuid(uid).pw_name
     return None
 
 
@@ -89,15 +93,24 @@ def _numbers(raw: object) -> set[int]:
 
 
 def _is_here(process: Mapping[Any, Any]) -> bool:
-    return (process.get("boot_id"), process.get("pid_namespace")) == (facts.boot_id(), facts.pid_namespace())
+    """Whether a process has its users, and their names, from where this one has them."""
+    ours = facts.process(os.getpid()) or {}
+    kinds = ("boot_id", "pid_namespace", "user_namespace", "mount_namespace")
+    return bool(ours) and all(process.get(kind) == ours[kind] for kind in kinds)
 
 
 def _with_names(raw: Mapping[Any, Any], names: Mapping[str, str]) -> Mapping[Any, Any]:
     changed = dict(raw)
     for part, key in _NAMES:
         told = _part(raw, part).get(key)
-        if isinstance(told, str) and told in names:
+        by_uid = part != "person" or _part(raw, part).get("evidence") in {"login", "account"}
+        if isinstance(told, str) and told in names and by_uid:
             changed[part] = {**changed[part], key: names[told]}
+    also = _part(changed, "person").get("also")
+    if isinstance(also, list):
+        # Whom a variable named besides the number may have been the same.
+        others = [one for one in also if _part({"": one}, "").get("name") != changed["person"].get("name")]
+        changed["person"] = {**changed["person"], "also": others}
     return changed
 
 
