@@ -8,7 +8,7 @@ import pytest
 from oneiric import contract, identity
 from oneiric.events import Origin
 from oneiric.shell.commands import discover
-from session_buddy.cli.table import EVIDENCES
+from session_buddy.cli.table import EVIDENCE_TEXTS
 from tests.world import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("packages/*/README.md")])
@@ -52,7 +52,7 @@ def test_the_page_on_identity_has_each_evidence_and_each_source() -> None:
     assert tuple(told) == contract.PROOFS + contract.WORDS
     assert {name for name in Origin.model_fields if f"`{name}`" not in page} == set()
     assert {name for name in identity.CLAIMS + identity.FULL_NAMES if f"`{name}`" not in people} == set()
-    assert set(EVIDENCES) == set(told)
+    assert set(EVIDENCE_TEXTS) == set(told)
 
 
 def test_no_page_invents_a_variable() -> None:

@@ -35,7 +35,7 @@ def build(**changes: Any) -> dict[str, Any]:
         "shell_type": "ShopShell",
         "when": NOW,
         "pid": 1,
-        "user": {"username": "ada", "home": "/"},
+        "user": {"username": "ada", "uid": 7, "home": "/"},
         "hostname": "db1",
         "environment": {"python_version": "3", "platform": "Linux", "cwd": "/"},
     }
@@ -54,7 +54,7 @@ def test_whatever_a_host_hands_in_the_contract_accepts(
 ) -> None:
     start = build(
         shell_type=shell_type,
-        user={"username": name, "home": name},
+        user={"username": name, "uid": 7, "home": name},
         hostname=name,
         environment={"python_version": name, "platform": name, "cwd": name},
         metadata=metadata,

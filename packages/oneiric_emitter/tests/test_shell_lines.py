@@ -88,6 +88,8 @@ def prompt(shell: Prompt) -> Iterator[Prompt]:
         "text = '''\norders\n'''\norders --all",
         "print(1,\norders --all\n)\nlist --all",
         "print(1) +\norders - 2",
+        "if False:\n    x = 1\n    orders --all 5\n",
+        "for row in rows:\n    orders --all x y",
         "In [3]: token",
         ">>> token = 3",
         "",

@@ -86,10 +86,23 @@ def test_who_is_unknown_is_asked_for_again() -> None:
 
 def test_a_person_by_word_alone_is_no_number() -> None:
     asked = start(5001, "ada", person={"name": "5001", "evidence": "asked"})
-    also = start(5001, "5001", person={"name": "5001", "evidence": "account", "also": [{"name": "ada"}, 7]})
+    also = start(
+        5001,
+        "5001",
+        person={"name": "5001", "evidence": "account", "also": [{"name": "ada", "evidence": "claimed"}, 7]},
+    )
     named: list[Any] = Accounts(NAMES.get, seconds=60).named([asked, also])
     assert named[0]["person"]["name"] == "5001"
-    assert named[1]["person"] == {"name": "ada", "evidence": "account", "also": [7]}
+    assert named[1]["person"] == {"name": "ada", "evidence": "account"}
+    by_sudo: dict[str, Any] = {
+        "name": "5002",
+        "evidence": "sudo",
+        "also": [{"name": "bob", "evidence": "claimed"}],
+    }
+    shared = start(5001, "5001", person={"name": "ada", "evidence": "claimed"})
+    named = [*Accounts(NAMES.get, seconds=60).named([start(0, "root", person=by_sudo), shared])]
+    assert named[0]["person"] == {"name": "bob", "evidence": "sudo"}
+    assert named[1]["person"] is None
 
 
 def test_what_the_account_file_has_is_no_question_for_the_directory() -> None:

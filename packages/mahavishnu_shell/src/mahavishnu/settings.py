@@ -186,7 +186,7 @@ def _from_environment(environ: Mapping[str, str]) -> Layer:
                 values[key], variables[key] = on, name
             continue
         line = _passed_over(name, variable, _VARIABLES, cutoff=_ALMOST)
-        if variable.removeprefix(PREFIX).lower().partition("__")[0] in SECTIONS:
+        if variable.removeprefix(PREFIX).lower().partition("_")[0] in SECTIONS:
             unknown.append(line)
     return Layer(Place("environment", variables=variables), values, tuple(unknown))
 

@@ -1,8 +1,6 @@
 """Who acts: a person, an agent, an automation; by hints of the environment where nobody says it."""
 
-import os
 from collections.abc import Mapping
-from functools import cache
 from typing import Final, NamedTuple, get_args
 
 from oneiric.contract import Actor
@@ -49,7 +47,7 @@ class Acting(NamedTuple):
 def acting(environ: Mapping[str, str], said: str | None, *, at_terminal: bool) -> Acting:
     """Who acts: as ``said``, else as ``ONEIRIC_ACTOR`` says, else as tools leave traces."""
     told = next((one for one in (said, environ.get(ACTOR)) if one in _ACTORS), None)
-    hint = _inherited_hint() if environ is os.environ else _hint(environ)
+    hint = next((name for name in HINTS if _is_set(environ, name)), None)
     agent = HINTS[hint] or environ.get(hint, "").strip() if hint else None
     if told is not None:
         return Acting(told, agent if told == "agent" else None)
@@ -59,15 +57,5 @@ def acting(environ: Mapping[str, str], said: str | None, *, at_terminal: bool) -
     return Acting("automation", None, automation) if automation else Acting()
 
 
-def _hint(environ: Mapping[str, str]) -> str | None:
-    return next((name for name in HINTS if _is_set(environ, name)), None)
-
-
 def _is_set(environ: Mapping[str, str], name: str) -> bool:
     return environ.get(name, "").strip().lower() not in _OFF
-
-
-@cache
-def _inherited_hint() -> str | None:
-    """Looked for once: it was set before this process began, and that many look-ups take 0.05 ms."""
-    return _hint(os.environ)

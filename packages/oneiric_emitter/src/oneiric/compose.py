@@ -55,7 +55,7 @@ def session_start(
         "pid": pid,
         "user": {
             "username": text(user["username"], contract.MAX_USERNAME),
-            **({"uid": user["uid"]} if "uid" in user else {}),
+            "uid": user["uid"],
             "home": text(user["home"], contract.MAX_PATH),
         },
         "hostname": text(hostname, contract.MAX_HOSTNAME),

@@ -69,9 +69,10 @@ def in_host_users() -> bool:
     return _in_host_users(os.getpid())
 
 
+# For each pid: a forked child may go into other namespaces.
 @cache
 def _in_host_users(_pid: int) -> bool:
-    return _namespace("user") == _HOST_USERS
+    return sys.platform != "linux" or _namespace("user") == _HOST_USERS
 
 
 @cache

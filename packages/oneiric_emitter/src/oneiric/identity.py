@@ -7,7 +7,7 @@ prompt waits. What is not known is a number, or left out. ``docs/identity.md`` s
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from itertools import pairwise
 from typing import Any, Final
@@ -27,7 +27,7 @@ _UNMAPPED: Final = 65534
 # Below are the accounts of the system and its services.
 _FIRST_PERSON: Final = 500 if sys.platform == "darwin" else 1000
 CLAIMS: Final = ("SUDO_USER", "USER", "LOGNAME")
-_OF_ACCOUNTS: Final = {"login", "sudo", "account"}
+OF_ACCOUNTS: Final = {"login", "sudo", "account"}
 # Not the names of accounts, so nothing to hold against one.
 FULL_NAMES: Final = ("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME")
 
@@ -58,17 +58,26 @@ def person(
     """
     shared = _shared_accounts(environ.get(SHARED_ACCOUNTS, ""))
     by_uid = ((login_uid, "login"), (_sudo_caller(environ), "sudo"), (os.geteuid(), "account"))
-    # In a namespace of its own anybody has whatever uid was asked for.
     named = [(account_name(uid), evidence) for uid, evidence in by_uid if uid and _is_persons(uid, shared)]
     if key is not None and key.certificate:
         named.append((key.certificate, "ssh_key" if key.by_root else "claimed"))
     named.append((said if said and is_presentable(said) else environ.get(PERSON, ""), "asked"))
-    claims = CLAIMS if any(name and name not in shared for name, _ in named) else (*CLAIMS, *FULL_NAMES)
-    named += [(environ.get(variable, ""), "claimed") for variable in claims]
+    named += [(environ.get(variable, ""), "claimed") for variable in CLAIMS]
+    full = [(environ.get(variable, ""), "claimed") for variable in FULL_NAMES]
     account = account_name(os.geteuid())
+    return ranked(named, account, shared) or ranked(full, account, shared)
+
+
+def ranked(
+    named: Iterable[tuple[str, str]], account: str, shared: Collection[str] = ()
+) -> dict[str, Any] | None:
+    """Of names with their evidence, the strongest first, the first as the person and the others in ``also``.
+
+    Left out is what only repeats the account, or names a shared one.
+    """
     found: dict[str, str] = {}
     for name, evidence in named:
-        if is_presentable(name) and name not in shared and (name != account or evidence in _OF_ACCOUNTS):
+        if is_presentable(name) and name not in shared and (name != account or evidence in OF_ACCOUNTS):
             found.setdefault(name, evidence)
     people: list[dict[str, Any]] = [{"name": name, "evidence": evidence} for name, evidence in found.items()]
     return people[0] | ({"also": people[1:]} if people[1:] else {}) if people else None
@@ -90,7 +99,10 @@ def _sudo_caller(environ: Mapping[str, str]) -> int | None:
 
 
 def _is_persons(uid: int, shared: frozenset[str]) -> bool:
-    """Whether an account of this number can be one person's own."""
+    """Whether an account of this number can be one person's own.
+
+    In a namespace of users whoever made it has whatever number was asked for.
+    """
     if uid < _FIRST_PERSON or uid == _UNMAPPED or not facts.in_host_users():
         return False
     return shared.isdisjoint({str(uid), account_name(uid)})

@@ -81,7 +81,8 @@ class AdminShell(EarlierHooks):
         if self.config.cli_preprocessing_enabled:
             self.commands = Commands(filter(None, map(discover, self._get_command_programs())))
         self._activity = {"commands": 0, "errors": 0}
-        if self.config.ask_person and not self.config.tracking_disabled and sys.stdin.isatty():
+        asks = self.config.ask_person and not self.config.tracking_disabled and sys.stdin.isatty()
+        if asks and self._emitter.person is None:
             self._emitter.person = _ask_person(os.environ)
         # One that a subclass made does not know that it stands at a prompt.
         self._emitter.interactive = True
@@ -206,8 +207,8 @@ class AdminShell(EarlierHooks):
 
     def _begin(self) -> str | None:
         """Begin the session, unless it has begun; returns its id."""
-        facts = {} if self._emitter.session_id else _answers(metadata=self._get_session_metadata)
-        return self._emitter.start_session(type(self).__name__, reason=self.config.session_reason, **facts)
+        answers = {} if self._emitter.session_id else _answers(metadata=self._get_session_metadata)
+        return self._emitter.start_session(type(self).__name__, reason=self.config.session_reason, **answers)
 
     def _run_prompt(self) -> ExitReason:
         with embedded(self.namespace, self.config) as self.shell:

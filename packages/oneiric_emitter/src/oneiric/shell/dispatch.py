@@ -53,13 +53,14 @@ class Dispatcher:
 
         A cell with which Python still cannot do anything then passes untouched: the error is Python's.
         """
-        if not any(map(self._commands.for_shell, lines)) or self._is_python("".join(lines)):
+        if not any(map(self._is_command, lines)) or self._is_python("".join(lines)):
             return lines
         called, python = list[str](), [""]
         for line in self._logical(lines):
-            if self._commands.for_shell(line) and not self._is_python(line):
-                typed = line.lstrip().rstrip("\n")
+            if self._is_command(line) and not self._is_python(line):
+                typed = line.rstrip("\n")
                 end = ")" if _is_whole(typed) else ""  # left open, IPython waits for more lines
+                # Not run_line_magic: it would fill in ``$x`` and ``{x}``.
                 called.append(f"get_ipython().find_line_magic('cli')({typed!r}{end}\n")
                 python.append("")
             else:
@@ -67,6 +68,13 @@ class Dispatcher:
                 python[-1] += line
         # What stands between commands has to be whole: none of them is within a string, or an open bracket.
         return called if len(python) > 1 and all(map(self._compiles, python)) else lines
+
+    def _is_command(self, line: str) -> bool:
+        """Whether a command begins ``line``: not an indented one, which is within a block of Python.
+
+        IPython has taken away by then what the whole cell is indented by.
+        """
+        return not line[:1].isspace() and self._commands.for_shell(line) is not None
 
     def _is_python(self, cell: str) -> bool:
         try:
@@ -92,7 +100,7 @@ class Dispatcher:
         whole = ""
         for line in lines:
             whole += line
-            if not self._commands.for_shell(whole) or _is_whole(whole):
+            if not self._is_command(whole) or _is_whole(whole):
                 yield whole
                 whole = ""
         if whole:
@@ -137,7 +145,8 @@ def run(line: str) -> int:
     shell = named if os.path.basename(named) in _POSIX_SHELLS and os.access(named, os.X_OK) else "/bin/sh"
     sys.stdout.flush()
     try:
-        # Without a trap, Ctrl-C ends some shells while what they run goes on; so it ends them after that.
+        # With a trap, the shell waits for its child at Ctrl-C and then leaves; without one, some leave at
+        # once and let the child run on.
         command = f"trap 'exit $?' INT\n{line}"
         with _without_interrupts(), subprocess.Popen([shell, "-c", command]) as child:
             code = child.wait()

@@ -44,8 +44,7 @@ class EarlierHooks:
         await self._notify_session_end()
 
     async def _notify_session_start(self) -> None:
-        began = self._begin()
-        self._session_id = None if self._is_foreign else began
+        self._begin()
         if self._is_foreign:
             self._session_id = await self.session_tracker.emit_session_start(
                 shell_type=type(self).__name__, metadata=self._get_session_metadata()

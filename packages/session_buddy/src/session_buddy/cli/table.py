@@ -34,7 +34,7 @@ _REASONS: Final = {
     "process_gone": "process gone",
     "lease_expired": "not heard from",
 }
-EVIDENCES: Final = {
+EVIDENCE_TEXTS: Final = {
     "login": "login: the kernel's login uid",
     "sudo": "sudo: the process that ran it",
     "account": "account: one person's own",
@@ -42,7 +42,7 @@ EVIDENCES: Final = {
     "asked": "asked: by that person's word",
     "claimed": "claimed: a variable says so",
 }
-_EVIDENCE: Final = {
+_SOURCES: Final = {
     "username": "the account of the process's uid",
     "actor": "as the shell was told",
     "origin.tty": "its standard input",
@@ -80,7 +80,9 @@ def write_rows(records: Sequence[Record], stream: TextIO) -> None:
 
 def write_record(record: Record, stream: TextIO) -> None:
     """Write one session, a field a line; long values go on below, but no word of theirs, no id, is cut."""
-    fields = [(shown(key), _told(key, value) + _evidence(key, record)) for key, value in flatten(record)]
+    fields = [
+        (shown(key), _told(key, value) + _evidence(key, value, record)) for key, value in flatten(record)
+    ]
     console = _console(stream)
     indent = max(cell_len(key) for key, _ in fields) + _GAP
     for key, value in fields:
@@ -173,18 +175,18 @@ def _fit(widths: Mapping[str, int], width: int) -> tuple[list[str], list[str]]:
     return list(left), hidden
 
 
-def _evidence(key: str, record: Record) -> str:
+def _evidence(key: str, value: object, record: Record) -> str:
     """Behind a fact that says who it was: how it is known."""
     origin = record.get("origin") or {}
-    known = _EVIDENCE.get(key)
+    known = _SOURCES.get(key)
     match key:
         case "person":
-            known = EVIDENCES.get(record.get("person_evidence") or "")
+            word = record.get("person_evidence") or ""
+            known = EVIDENCE_TEXTS.get(word, word)
         case "username" if record.get("uid") is None:
             known = "as its environment said"
         case "actor" | "agent" if hint := origin.get("actor_hint"):
             known = f"a hint: {hint} is set"
-    value = origin.get(key.removeprefix("origin.")) if key.startswith("origin.") else record.get(key)
     return f" ({shown(known)})" if known and value is not None else ""
 
 

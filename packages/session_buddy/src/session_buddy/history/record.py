@@ -125,15 +125,16 @@ def who(record: Mapping[str, Any]) -> str:
     'root, says alice'
     """
     account, person = record.get("username") or contract.UNKNOWN, record.get("person")
-    said = [one["name"] for one in record.get("person_also") or () if one["evidence"] not in contract.PROOFS]
+    evidence = record.get("person_evidence")
+    people = [
+        (person, evidence),
+        *((one["name"], one["evidence"]) for one in record.get("person_also") or ()),
+    ]
     if person is None and record.get("uid") is None:
         # Emitters that told no uid had no word for a person either.
-        said = [
-            name for name in [(record.get("origin") or {}).get("sudo_user")] if name not in (None, account)
-        ]
-    elif person is not None and record.get("person_evidence") not in contract.PROOFS:
-        said = [person]
-    proven = person if person is not None and person not in said else account
+        people = [((record.get("origin") or {}).get("sudo_user"), "claimed")]
+    said = [name for name, how in people if how not in contract.PROOFS and name not in (None, account)]
+    proven = person if person is not None and evidence in contract.PROOFS else account
     shown = proven if proven == account else f"{proven} (as {account})"
     return f"{shown}, says {said[0]}" if said else shown
 

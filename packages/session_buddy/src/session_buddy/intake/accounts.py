@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
@@ -10,9 +11,10 @@ from typing import Any, Final
 
 from oneiric import facts, identity
 from oneiric.contract import MAX_UID
+from oneiric.identity import OF_ACCOUNTS, ranked
 
 LIMIT_SECONDS: Final = 1.0
-_NAMES: Final = (("user", "username"), ("person", "name"), ("origin", "login_name"))
+_NAMES: Final = (("user", "username"), ("origin", "login_name"))
 _UIDS: Final = (("user", "uid"), ("origin", "login_uid"))
 
 
@@ -88,8 +90,20 @@ def _numbers(raw: object) -> set[int]:
         return set()
     told = [_part(raw, part).get(key) for part, key in _NAMES]
     uids = [_part(raw, part).get(key) for part, key in _UIDS]
-    found = {uid for uid in uids if isinstance(uid, int) and 0 <= uid <= MAX_UID and str(uid) in told}
+    found = {uid for uid in uids if isinstance(uid, int) and str(uid) in told}
+    found |= {
+        int(name) for name, how in _people(raw) if how in OF_ACCOUNTS and re.fullmatch("[0-9]{1,10}", name)
+    }
+    found = {uid for uid in found if 0 <= uid <= MAX_UID}
     return found if found and _is_here(_part(raw, "process")) else set()
+
+
+def _people(raw: Mapping[Any, Any]) -> list[tuple[str, str]]:
+    """The names of a start's person and of the others, with their evidence, as far as they are texts."""
+    also = _part(raw, "person").get("also")
+    told = [_part(raw, "person"), *(also if isinstance(also, list) else ())]
+    found = [(one.get("name"), one.get("evidence")) for one in told if isinstance(one, Mapping)]
+    return [(name, how) for name, how in found if isinstance(name, str) and isinstance(how, str)]
 
 
 def _is_here(process: Mapping[Any, Any]) -> bool:
@@ -103,14 +117,12 @@ def _with_names(raw: Mapping[Any, Any], names: Mapping[str, str]) -> Mapping[Any
     changed = dict(raw)
     for part, key in _NAMES:
         told = _part(raw, part).get(key)
-        by_uid = part != "person" or _part(raw, part).get("evidence") in {"login", "account"}
-        if isinstance(told, str) and told in names and by_uid:
+        if isinstance(told, str) and told in names:
             changed[part] = {**changed[part], key: names[told]}
-    also = _part(changed, "person").get("also")
-    if isinstance(also, list):
-        # Whom a variable named besides the number may have been the same.
-        others = [one for one in also if _part({"": one}, "").get("name") != changed["person"].get("name")]
-        changed["person"] = {**changed["person"], "also": others}
+    people = [(names.get(name, name) if how in OF_ACCOUNTS else name, how) for name, how in _people(raw)]
+    if people:
+        # With the names known, what a variable said may only repeat one.
+        changed["person"] = ranked(people, str(_part(changed, "user").get("username")))
     return changed
 
 

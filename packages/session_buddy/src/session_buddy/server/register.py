@@ -193,6 +193,7 @@ class Register:
         return result
 
     async def _validated(self, batch: Sequence[object], caller: Caller) -> Batch:
+        # Before anybody waits: a batch that is too large is refused at once.
         valid = validate(batch, caller, self._now())
         if not self._accounts.lack_names(batch):
             return valid
