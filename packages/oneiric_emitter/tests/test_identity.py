@@ -180,6 +180,12 @@ def test_a_container_and_its_pod_are_named(machine: Machine) -> None:
     assert account_and_person(pod) == ("ada", "ada", "account")
 
 
+def test_the_parent_of_a_containers_first_process_is_nobodys_session(machine: Machine) -> None:
+    claim = "ONEIRIC_SESSION_ID=shop-20260102-030405-1b9d6bcd:0"
+    (start,) = machine.starts(f"exec unshare --pid --fork --mount-proc env {claim} {machine.probe}")
+    assert "parent_session_id" not in start
+
+
 def test_a_container_that_shares_the_hosts_processes_has_other_accounts(machine: Machine) -> None:
     (start,) = machine.starts(machine.as_account("ada", f"container=podman {machine.probe}"), ADA)
     assert start["origin"] == {"real_uid": ADA, "login_uid": ADA, "container": "podman"}

@@ -16,6 +16,7 @@ from oneiric.sweep import sweep
 from session_buddy.access.callers import Caller
 from session_buddy.errors import BatchTooLarge
 from session_buddy.history.query import Query
+from session_buddy.intake.accounts import Accounts
 from session_buddy.intake.admission import MAX_EVENT_BYTES, admit, locally, validate
 from session_buddy.store import Store, open_store
 from tests.samples import MOMENT, end_event, heartbeat_event, session_id_of, start_event
@@ -100,7 +101,7 @@ def test_an_event_is_measured_in_bytes() -> None:
 
 def swept(store: Store, paths: Paths) -> bool:
     now = datetime.now(UTC)
-    return sweep(paths.outbox, locally(store.ingest, lambda: now), now=now)
+    return sweep(paths.outbox, locally(store.ingest, Accounts(), lambda: now), now=now)
 
 
 def test_a_journal_that_is_too_large_is_set_aside_and_holds_up_no_other(paths: Paths, home: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from oneiric.paths import Paths
 from session_buddy.errors import StoreUnavailable
 from session_buddy.history.model import Arrival, Taken
+from session_buddy.intake.accounts import Accounts
 from session_buddy.intake.admission import locally
 from session_buddy.intake.outbox import hand_over
 from session_buddy.intake.presence import Presence
@@ -151,14 +152,16 @@ def test_a_server_that_cannot_make_up_for_a_gap_tries_again(paths: Paths, shell:
     url = f"duckdb:///{paths.data}/x.duckdb"
     session = shell()
     store = open_store(url)
-    hand_over(paths.outbox, locally(store.ingest, lambda: MOMENT), MOMENT)
+    hand_over(paths.outbox, locally(store.ingest, Accounts(), lambda: MOMENT), MOMENT)
     store.close()
     (paths.data / "x.duckdb").unlink()
     troubled = Troubled.open(paths.data / "x.duckdb", known=True)
     troubled.full = True
     backups = Backups(paths.data / "x.duckdb")
     with Writer(troubled, Presence()) as writer:
-        sweep = partial(wiring._sweep, troubled, writer, paths, Keeper(backups, pytest.fail, timedelta(0)))
+        keeper = Keeper(backups, pytest.fail, timedelta(0))
+        deliver = locally(writer.ingest, Accounts())
+        sweep = partial(wiring._sweep, troubled, writer, deliver, paths, keeper)
         with pytest.raises(StoreUnavailable, match="no space left"):
             sweep()
         assert (bool(troubled.gap), list(troubled.statuses())) == (True, [])

@@ -101,12 +101,12 @@ class Place:
 
     name: str
     lines: Mapping[tuple[str, ...], int] = field(default_factory=dict)
-    variables: Mapping[Key, str] = field(default_factory=dict)
+    variables: Mapping[tuple[str, ...], str] = field(default_factory=dict)
 
     def of(self, *key: object) -> str:
         """Where exactly ``key`` stands: a variable, a flag, a file with the line."""
         path = tuple(map(str, key))
-        variable = self.variables.get(path[:2])  # type: ignore[arg-type]
+        variable = self.variables.get(path)
         # The section may be the switch itself.
         line = self.lines.get(path) or self.lines.get(path[:1])
         return variable or (f"{self.name}, line {line}" if line else self.name)
@@ -174,7 +174,7 @@ def _files(folder: Path, config: Path) -> Iterator[tuple[Path, str, bool]]:
 def _from_environment(environ: Mapping[str, str]) -> Layer:
     """``MAHAVISHNU_SESSION__ENABLED``; empty means not set, and variables of other sections are not ours."""
     values: dict[Key, bool] = {}
-    variables: dict[Key, str] = {}
+    variables: dict[tuple[str, ...], str] = {}
     unknown: list[str] = []
     for name, value in environ.items():
         variable = name.upper()

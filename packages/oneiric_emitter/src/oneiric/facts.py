@@ -115,8 +115,8 @@ def process_start_ticks(pid: int) -> int | None:
 
 def is_ancestor(pid: int) -> bool:
     """Whether ``pid`` is this process or one of its living ancestors."""
-    found = [one for one, _ in ancestors()]
-    return pid in found or (len(found) == 1 and pid == os.getppid())
+    # The parent's is known without a look into /proc; 0 is no process of this namespace.
+    return pid != 0 and (pid == os.getppid() or any(one == pid for one, _ in ancestors()))
 
 
 def ancestors() -> Iterator[tuple[int, str]]:

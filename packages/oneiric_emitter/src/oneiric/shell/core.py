@@ -205,10 +205,10 @@ class AdminShell(EarlierHooks):
             magics.admin = self
             self.shell.register_magics(magics)
 
-    def _begin(self) -> str | None:
-        """Begin the session, unless it has begun; returns its id."""
+    def _begin(self) -> None:
+        """Begin the session, unless it has begun."""
         answers = {} if self._emitter.session_id else _answers(metadata=self._get_session_metadata)
-        return self._emitter.start_session(type(self).__name__, reason=self.config.session_reason, **answers)
+        self._emitter.start_session(type(self).__name__, reason=self.config.session_reason, **answers)
 
     def _run_prompt(self) -> ExitReason:
         with embedded(self.namespace, self.config) as self.shell:

@@ -56,7 +56,7 @@ class EarlierHooks:
         self._emitter.end_session()
         self._session_id = None
 
-    def _begin(self) -> str | None:
+    def _begin(self) -> None:
         raise NotImplementedError
 
     def _get_session_metadata(self) -> dict[str, Any]:

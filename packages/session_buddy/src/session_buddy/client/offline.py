@@ -20,6 +20,7 @@ from session_buddy.history.query import Query, parse_ref
 from session_buddy.history.record import SessionRecord, to_record
 from session_buddy.host.histories import is_own, own, same
 from session_buddy.host.places import file_of
+from session_buddy.intake.accounts import Accounts
 from session_buddy.intake.admission import locally
 from session_buddy.intake.outbox import hand_over
 from session_buddy.keep.losses import make_up
@@ -62,11 +63,12 @@ def opened(url: str, now: datetime) -> Iterator[Store]:
         if not same(url, own(paths)):
             log.warning("There is no database %s: it is made.", database)
         with closing(open_known(url, paths)) as store:
+            deliver = locally(store.ingest, Accounts())
             if store.gap is not None:
-                make_up(store, store.ingest, paths, now)
+                make_up(store, deliver, paths, now)
                 store.forget_gap()
             else:
-                hand_over(paths.outbox, locally(store.ingest), now)
+                hand_over(paths.outbox, deliver, now)
             yield store
         return
     yours = f"your own history is {file_of(own(paths))}"

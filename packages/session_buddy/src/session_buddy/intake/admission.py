@@ -118,14 +118,13 @@ def result_of(taken: Taken) -> EventResult:
 
 
 def locally(
-    ingest: Ingest, now: Callable[[], datetime] = lambda: datetime.now(UTC), accounts: Accounts | None = None
+    ingest: Ingest, accounts: Accounts, now: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> Deliver:
     """Delivery straight into a store, as this user; answers as ``track_events`` does.
 
     No batch is too large, since it is no call: an event that is, is refused by itself, and its journal set
     aside, where a refused batch would keep all that waits behind it from ever coming in.
     """
-    accounts = accounts or Accounts()
 
     def take(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
         valid = _each_validated(accounts.named(batch), local_caller(), now())

@@ -9,8 +9,7 @@ from typing import Final, NamedTuple
 
 from oneiric.contract import Status
 from oneiric.paths import Paths
-from oneiric.sweep import replay
-from session_buddy.intake.admission import Ingest, locally
+from oneiric.sweep import Deliver, replay
 from session_buddy.intake.outbox import hand_over
 from session_buddy.store import Store
 
@@ -54,26 +53,25 @@ class Losses(NamedTuple):
         )
 
 
-def make_up(store: Store, ingest: Ingest, paths: Paths, now: datetime) -> None:
+def make_up(store: Store, deliver: Deliver, paths: Paths, now: datetime) -> None:
     """Bring back what this user's journals have, delivered or waiting, and log what they have not.
 
     Args:
         store: the history; nothing happens if it has no gap.
-        ingest: stores events in it.
+        deliver: takes events into it.
         paths: this user's folders.
         now: the time.
     """
-    bring_back(store, ingest, paths, now)
+    bring_back(store, deliver, paths, now)
     if store.gap and store.gap.sessions:
         losses = count(store, store.gap.sessions, store.gap.beside)
         log.log(logging.WARNING if losses.missing else logging.INFO, "%s: %s", store.gap.reason, losses)
 
 
-def bring_back(store: Store, ingest: Ingest, paths: Paths, now: datetime) -> None:
+def bring_back(store: Store, deliver: Deliver, paths: Paths, now: datetime) -> None:
     """Take in what this user's journals have, if the history has a gap; arguments as of :func:`make_up`."""
     if store.gap is None:
         return
-    deliver = locally(ingest)
     if results := replay(paths.outbox, deliver, set(store.gap.sessions)):
         back = sum(result["status"] == "stored" for result in results)
         log.info("%s: of %d events, %d were missing and are back", store.gap.reason, len(results), back)

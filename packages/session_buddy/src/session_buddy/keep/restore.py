@@ -25,6 +25,8 @@ from session_buddy.host.histories import is_own, own
 from session_buddy.host.places import file_of
 from session_buddy.host.process import only_one, running
 from session_buddy.host.turn import turn
+from session_buddy.intake.accounts import Accounts
+from session_buddy.intake.admission import locally
 from session_buddy.keep import losses
 from session_buddy.keep.backups import Backup, Backups
 from session_buddy.keep.losses import Losses
@@ -89,7 +91,7 @@ def restore(url: str, name: str, paths: Paths, now: datetime) -> Restored:
         try:
             with closing(open_known(url, paths) if ours else open_store(url)) as store:
                 if ours:
-                    losses.bring_back(store, store.ingest, paths, now)
+                    losses.bring_back(store, locally(store.ingest, Accounts()), paths, now)
                 lost = losses.count(store, list(held), aside, before) if aside and not unknown else None
                 back = len(store.statuses()) - sessions
                 if ours:

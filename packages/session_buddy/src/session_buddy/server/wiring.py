@@ -16,7 +16,7 @@ import anyio
 import structlog
 
 from oneiric.paths import Paths, user_paths
-from oneiric.sweep import deliver_gone, sweep
+from oneiric.sweep import Deliver, deliver_gone, sweep
 from oneiric.transport import ServerInfo, call_tool
 from session_buddy import __version__
 from session_buddy.errors import ServerFailed, SessionBuddyError
@@ -104,6 +104,8 @@ def _run(
     """Open everything, serve, and let ``stack`` close it in the opposite order."""
     # Not at the top: a command line that only wants to say "already running" does without these.
     from session_buddy.access.secret import accepted_secrets
+    from session_buddy.intake.accounts import Accounts
+    from session_buddy.intake.admission import locally
     from session_buddy.intake.presence import Presence
     from session_buddy.intake.writer import Writer
     from session_buddy.server.app import build_app
@@ -131,11 +133,12 @@ def _run(
     stack.callback(backups.wait)
     make_backup = partial(_back_up, backups, store, writer, settings.backup.keep)
     keeper = Keeper(backups, make_backup, timedelta(hours=settings.backup.every_hours))
-    watch = _watch(store, writer, presence, paths, keeper)
+    accounts = Accounts()
+    watch = _watch(store, writer, presence, paths, keeper, deliver=locally(writer.ingest, accounts))
     stack.enter_context(closing(watch))
     # Closed before the watch, which starts it: no backup begins while the server goes down.
     stack.enter_context(closing(keeper))
-    register = Register(store, writer, presence)
+    register = Register(store, writer, presence, accounts=accounts)
     app, tools = build_app(register, authenticator, settings.host_names, make_backup)
     # Left by a killed server: with our socket open, clients would read its address and database as ours.
     remove(paths.server_file)
@@ -170,8 +173,9 @@ def _run(
     anyio.run(server.serve, [unix])
 
 
-def _watch(store: "Store", writer: "Writer", presence: "Presence", paths: Paths, keeper: Keeper) -> "Watch":
-    from session_buddy.intake.admission import locally
+def _watch(
+    store: "Store", writer: "Writer", presence: "Presence", paths: Paths, keeper: Keeper, *, deliver: Deliver
+) -> "Watch":
     from session_buddy.intake.exits import Exits
     from session_buddy.intake.liveness import Watch
 
@@ -181,28 +185,27 @@ def _watch(store: "Store", writer: "Writer", presence: "Presence", paths: Paths,
     return Watch(
         presence,
         writer.ingest,
-        lambda gone: deliver_gone(paths.outbox, gone, locally(writer.ingest)),
-        partial(_sweep, store, writer, paths, keeper),
+        partial(deliver_gone, paths.outbox, deliver=deliver),
+        partial(_sweep, store, writer, deliver, paths, keeper),
         exits,
     )
 
 
-def _sweep(store: "Store", writer: "Writer", paths: Paths, keeper: Keeper) -> None:
+def _sweep(store: "Store", writer: "Writer", deliver: Deliver, paths: Paths, keeper: Keeper) -> None:
     """Take the outbox in, if nobody else does; before that, until it has succeeded once, what was lost.
 
     Then backups begin.
     """
-    from session_buddy.intake.admission import locally
     from session_buddy.keep.losses import make_up
 
     now = datetime.now(UTC)
     try:
         if store.gap is not None:
-            make_up(store, writer.ingest, paths, now)
+            make_up(store, deliver, paths, now)
             writer.run(store.forget_gap).result()
     finally:
         keeper.start()
-        sweep(paths.outbox, locally(writer.ingest), now=now)
+        sweep(paths.outbox, deliver, now=now)
 
 
 def _back_up(backups: Backups, store: "Store", writer: "Writer", keep: int) -> Backup:

@@ -79,7 +79,8 @@ MIGRATIONS: Final[tuple[str, ...]] = (
             body->>'$.agent' AS agent
         FROM sessions LEFT JOIN (
             SELECT session_id, any_value(body) AS body FROM events
-            WHERE event_type = 'session_start' GROUP BY session_id
+            WHERE event_type = 'session_start' AND regexp_matches(body, '"(uid|person|agent)"')
+            GROUP BY session_id
         ) AS told USING (session_id)
         ORDER BY start_time;
     DROP TABLE sessions;
