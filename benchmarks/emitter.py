@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from benchmarks.measure import Effort, Row, duration, pairs, percentile, ratio
+from benchmarks.measure import Effort, Row, duration, pairs, percentile, ratio, turns
 from oneiric.testing import FakeServer
 from tests.world import World, free_port
 
@@ -209,8 +209,9 @@ def exits(folder: Path, rounds: int) -> Iterator[Row]:
 def processes(world: World, rounds: int) -> Iterator[Row]:
     """A whole process that reports one thing and leaves, nobody listening; ours beside others'."""
     port = str(free_port())
-    ours, theirs = pairs(Process(world, OURS), Process(world, SENTRY_INIT.format(port=port)), rounds)
-    bare, _ = pairs(Process(world, ""), lambda: None, rounds)
+    bare, ours, theirs = turns(
+        [Process(world, code) for code in ("", OURS, SENTRY_INIT.format(port=port))], rounds
+    )
     yield ratio(
         "cost over bare Python beside sentry_sdk.init() alone", ours - bare, theirs - bare, 0.25, "sentry"
     )

@@ -50,15 +50,16 @@ def median(action: Callable[[], object], rounds: int) -> float:
     return statistics.median([seconds(action) for _ in range(rounds + 1)][1:])
 
 
+def turns(actions: Sequence[Callable[[], object]], rounds: int) -> list[float]:
+    """The median of each, taken in turns; the first round warms up and does not count."""
+    taken = [[seconds(action) for action in actions] for _ in range(rounds + 1)][1:]
+    return [statistics.median(values) for values in zip(*taken, strict=True)]
+
+
 def pairs(one: Callable[[], object], other: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """Medians of both, taken in turns; the first round warms up and does not count."""
-    ones, others = [], []
-    for number in range(rounds + 1):
-        first, second = seconds(one), seconds(other)
-        if number:
-            ones.append(first)
-            others.append(second)
-    return statistics.median(ones), statistics.median(others)
+    """Medians of both, taken in turns."""
+    medians = turns([one, other], rounds)
+    return medians[0], medians[1]
 
 
 def percentile(values: list[float], share: float) -> float:
