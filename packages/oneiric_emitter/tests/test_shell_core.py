@@ -599,10 +599,13 @@ ASKING = SHOP + "ShopShell(object(), ShellConfig(ask_person=True)).start()"
 def test_who_is_in_a_shared_account_may_be_asked(start: Start, folder: Path) -> None:
     account = identity.account_name(os.geteuid())
     child = start(ASKING, ONEIRIC_SHARED_ACCOUNTS=account, USER="alice")
-    child.expect_exact("Who are you? ")
+    child.expect_exact(f"Who are you? The history knows only {account} (Enter: leave it so) ")
     child.send("a" * 101 + "\r")
     child.expect_exact("A name has at most 100 letters, on one line.")
-    child.expect_exact("Who are you? ")
+    child.expect_exact("Who are you?")
+    child.send(account + "\r")
+    child.expect_exact(f"{account} is a shared account, too; your own name is asked for.")
+    child.expect_exact("Who are you?")
     child.send(" ann \r")
     child.expect(PROMPT.format(1))
     leave(child)
@@ -614,16 +617,20 @@ def test_who_is_in_a_shared_account_may_be_asked(start: Start, folder: Path) -> 
 @pytest.mark.parametrize("keys", ["\r", "\x04", "\x03"])
 def test_who_does_not_answer_comes_in_unnamed(start: Start, folder: Path, keys: str) -> None:
     child = start(ASKING, ONEIRIC_SHARED_ACCOUNTS=identity.account_name(os.geteuid()), USER="", LOGNAME="")
-    child.expect_exact("Who are you? ")
+    child.expect_exact("Who are you?")
     child.send(keys)
     child.expect(PROMPT.format(1))
     leave(child)
     assert "person" not in only_session(folder)[0]
 
 
-def test_who_is_known_is_not_asked(start: Start, folder: Path) -> None:
-    child = start(ASKING, ONEIRIC_SHARED_ACCOUNTS=identity.account_name(os.geteuid()), ONEIRIC_PERSON="bea")
+@pytest.mark.parametrize(("variable", "person"), [("ONEIRIC_PERSON", "bea"), ("CLAUDECODE", None)])
+def test_who_is_known_and_an_agent_are_not_asked(
+    start: Start, folder: Path, variable: str, person: str | None
+) -> None:
+    account = identity.account_name(os.geteuid())
+    child = start(ASKING, **{"ONEIRIC_SHARED_ACCOUNTS": account, "USER": "", "LOGNAME": "", variable: "bea"})
     child.expect(["Who are you", PROMPT.format(1)])
     assert child.after != "Who are you"
     leave(child)
-    assert only_session(folder)[0]["person"]["name"] == "bea"
+    assert only_session(folder)[0].get("person", {}).get("name") == person

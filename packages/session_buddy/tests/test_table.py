@@ -129,6 +129,18 @@ def test_reasons_leave_before_a_column_does(terminal: Terminal, monkeypatch: pyt
     assert hint.startswith("Too narrow for: reason; ")
 
 
+def test_a_long_name_is_cut_before_a_column_leaves(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = _record(username="字" * 50, exit_reason=None)
+    header, first, second = _fitted(terminal, monkeypatch, 140, long, _record(exit_reason=None))
+    assert header.endswith("idle")
+    assert f"  {'字' * 14} …  " in first
+    assert first.startswith(long["session_id"])
+    assert second.startswith(long["session_id"])
+    assert "字" * 50 in _fitted(terminal, monkeypatch, 250, long)[-1]
+
+
 def test_the_start_stays_longest(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     header, *_ = _fitted(terminal, monkeypatch, 48, _record())
     assert header.split() == ["session", "id", "started"]

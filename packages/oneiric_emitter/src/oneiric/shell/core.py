@@ -6,14 +6,15 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from oneiric import facts, identity, log, ssh_auth
+from oneiric import log
 from oneiric.contract import MAX_COMPONENT, ExitReason
 from oneiric.emitter import SessionEventEmitter
+from oneiric.shell.asking import ask_person
 from oneiric.shell.commands import Commands, discover
 from oneiric.shell.config import ShellConfig
 from oneiric.shell.dispatch import Dispatcher
@@ -81,9 +82,8 @@ class AdminShell(EarlierHooks):
         if self.config.cli_preprocessing_enabled:
             self.commands = Commands(filter(None, map(discover, self._get_command_programs())))
         self._activity = {"commands": 0, "errors": 0}
-        asks = self.config.ask_person and not self.config.tracking_disabled and sys.stdin.isatty()
-        if asks and self._emitter.person is None:
-            self._emitter.person = _ask_person(os.environ)
+        if self.config.ask_person and not self.config.tracking_disabled and self._emitter.person is None:
+            self._emitter.person = ask_person(os.environ)
         # One that a subclass made does not know that it stands at a prompt.
         self._emitter.interactive = True
         with _outside_event_loop():
@@ -233,22 +233,6 @@ class AdminShell(EarlierHooks):
                 _run_to_its_end(pending)
         except (Exception, asyncio.CancelledError):  # code of subclasses, see above
             logger.debug("%s failed", getattr(hook, "__name__", hook), exc_info=True)
-
-
-def _ask_person(environ: Mapping[str, str]) -> str | None:
-    """Ask who it is, unless that is known by more than a word; whoever just presses Enter stays unnamed."""
-    login_uid = facts.login_uid() if facts.on_host() else None
-    known = identity.person(environ, login_uid, ssh_auth.read(environ))
-    if known is not None and known["evidence"] != "claimed":
-        return None
-    try:
-        while name := input("Who are you? ").strip():
-            if identity.is_presentable(name):
-                return name
-            print("A name has at most 100 letters, on one line.")  # noqa: T201 - to the person who is asked
-    except (EOFError, KeyboardInterrupt):
-        print()  # noqa: T201 - the prompt begins a line of its own
-    return None
 
 
 def _answers(**hooks: Callable[[], Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, TextIO
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
@@ -22,7 +22,10 @@ from session_buddy.history.record import who
 
 _GAP: Final = 2
 _ANY: Final = 10_000
-_TITLES: Final = ("session id", "who", "component", "host", "type", "status", "started", "duration", "idle")
+# A longer cell would push other columns out of a terminal; session ids are never cut.
+_CUT: Final = 30
+_ID: Final = "session id"
+_TITLES: Final = (_ID, "who", "component", "host", "type", "status", "started", "duration", "idle")
 # On a narrow terminal first the reasons leave, then columns in this order: the id itself tells
 # the component, and since when is what a list is for.
 _LEAVING: Final = ("type", "component", "idle", "duration", "host", "who", "status", "started")
@@ -65,6 +68,8 @@ def write_rows(records: Sequence[Record], stream: TextIO) -> None:
     now = datetime.now(UTC)
     console = _console(stream)
     rows: list[Row] = [_row(record, now) for record in records]
+    if _needed(_widths(rows)) > console.width:
+        rows = [{**{title: _cut(text) for title, text in row.items()}, _ID: row[_ID]} for row in rows]
     titles, hidden = _fit(_widths(rows), console.width)
     told = [{**row, "status": _with_reason(record)} for row, record in zip(rows, records, strict=True)]
     if "status" in titles and told != rows:
@@ -116,7 +121,7 @@ def _line(cells: Sequence[tuple[str, int, str]]) -> Text:
 
 def _row(record: Record, now: datetime) -> Row:
     return {
-        "session id": shown(record["session_id"]),
+        _ID: shown(record["session_id"]),
         "who": shown(who(record)),
         "component": shown(record["component"]),
         "host": shown(record.get("hostname")),
@@ -157,6 +162,10 @@ def _style(title: str, text: str) -> str:
 
 def _widths(rows: Sequence[Row]) -> dict[str, int]:
     return {title: max([cell_len(title), *(cell_len(row[title]) for row in rows)]) for title in _TITLES}
+
+
+def _cut(text: str) -> str:
+    return text if cell_len(text) <= _CUT else set_cell_size(text, _CUT - 1) + "…"
 
 
 def _needed(widths: Mapping[str, int]) -> int:

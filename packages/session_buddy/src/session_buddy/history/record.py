@@ -26,6 +26,10 @@ class SessionRecord(TypedDict):
     person: str | None
     person_evidence: str | None
     person_also: list[dict[str, str]]
+    username: str
+    uid: int | None
+    actor: str | None
+    agent: str | None
     component: str
     session_type: str
     shell_type: str
@@ -41,8 +45,6 @@ class SessionRecord(TypedDict):
     last_activity: str | None
     duration_seconds: float
     clock_skew: bool
-    username: str
-    uid: int | None
     hostname: str
     pid: int
     python_version: str
@@ -51,8 +53,6 @@ class SessionRecord(TypedDict):
     origin: dict[str, Any] | None
     parent_session_id: str | None
     reason: str | None
-    actor: str | None
-    agent: str | None
     commands: int | None
     errors: int | None
     reported_by: str
@@ -82,6 +82,10 @@ def to_record(row: "SessionRow", now: datetime, *, silent: bool = False) -> Sess
         person=row.person,
         person_evidence=row.person_evidence,
         person_also=row.person_also or [],
+        username=row.username or contract.UNKNOWN,
+        uid=row.uid,
+        actor=row.actor,
+        agent=row.agent,
         component=row.component or contract.UNKNOWN,
         session_type=row.session_type or contract.UNKNOWN,
         shell_type=row.shell_type or contract.UNKNOWN,
@@ -97,8 +101,6 @@ def to_record(row: "SessionRow", now: datetime, *, silent: bool = False) -> Sess
         last_activity=_iso(greatest(row.last_activity, *(one.last_activity for one in row.ends))),
         duration_seconds=lasted,
         clock_skew=skewed,
-        username=row.username or contract.UNKNOWN,
-        uid=row.uid,
         hostname=row.hostname or contract.UNKNOWN,
         pid=row.pid or 0,
         python_version=row.python_version or contract.UNKNOWN,
@@ -107,8 +109,6 @@ def to_record(row: "SessionRow", now: datetime, *, silent: bool = False) -> Sess
         origin=row.origin,
         parent_session_id=row.parent_session_id,
         reason=row.reason,
-        actor=row.actor,
-        agent=row.agent,
         commands=greatest(row.commands, *(one.commands for one in row.ends)),
         errors=greatest(row.errors, *(one.errors for one in row.ends)),
         reported_by=row.subject or contract.UNKNOWN,
@@ -117,13 +117,16 @@ def to_record(row: "SessionRow", now: datetime, *, silent: bool = False) -> Sess
 
 
 def who(record: Mapping[str, Any]) -> str:
-    """The person, the account where that is another's, and whom somebody says that it is.
+    """The person, the account where that is another's, whom somebody says that it is, and what acts for them.
 
     >>> who({"username": "root", "person": "ada", "person_evidence": "sudo"})
     'ada (as root)'
     >>> who({"username": "root", "person": "alice", "person_evidence": "claimed"})
     'root, says alice'
+    >>> who({"username": "ada", "actor": "agent", "agent": "cline", "origin": {"actor_hint": "CLINE_ACTIVE"}})
+    'ada, agent cline?'
     """
+    origin = record.get("origin") or {}
     account, person = record.get("username") or contract.UNKNOWN, record.get("person")
     evidence = record.get("person_evidence")
     people = [
@@ -132,11 +135,15 @@ def who(record: Mapping[str, Any]) -> str:
     ]
     if person is None and record.get("uid") is None:
         # Emitters that told no uid had no word for a person either.
-        people = [((record.get("origin") or {}).get("sudo_user"), "claimed")]
+        people = [(origin.get("sudo_user"), "claimed")]
     said = [name for name, how in people if how not in contract.PROOFS and name not in (None, account)]
     proven = person if person is not None and evidence in contract.PROOFS else account
-    shown = proven if proven == account else f"{proven} (as {account})"
-    return f"{shown}, says {said[0]}" if said else shown
+    parts = [proven if proven == account else f"{proven} (as {account})"]
+    parts += [f"says {name}" for name in said[:1]]
+    if (actor := record.get("actor")) not in (None, "human"):
+        name = record.get("agent")
+        parts.append((f"{actor} {name}" if name else actor) + "?" * ("actor_hint" in origin))
+    return ", ".join(parts)
 
 
 def _iso(time: datetime | None) -> str | None:
