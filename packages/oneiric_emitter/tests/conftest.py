@@ -55,6 +55,21 @@ def python(environ: Mapping[str, str]) -> Run:
 
 
 @pytest.fixture
+def at_terminal(python: Run) -> Run:
+    """Run code in a real interpreter whose standard input is a terminal."""
+
+    def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        ours, theirs = os.openpty()
+        try:
+            return python(code, *arguments, stdin=theirs)
+        finally:
+            os.close(ours)
+            os.close(theirs)
+
+    return run
+
+
+@pytest.fixture
 def start(environ: Mapping[str, str], tmp_path: Path) -> Iterator[Start]:
     """Run code under a pseudo-terminal."""
     running: list[pexpect.spawn[str]] = []

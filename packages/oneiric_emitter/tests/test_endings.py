@@ -147,18 +147,18 @@ def test_an_interrupt_at_the_prompt_ends_nothing(environ: Mapping[str, str], fol
     assert end_of(folder)["exit_reason"] == "exit"
 
 
-def test_a_hosts_own_handlers_stay(python: Any, folder: Path) -> None:
+def test_a_hosts_own_handlers_stay(at_terminal: Any, folder: Path) -> None:
     code = """
 import os, signal, oneiric
 signal.signal(signal.SIGTERM, lambda *_: print("mine"))
-e = oneiric.SessionEventEmitter("shop", interactive=True)
+e = oneiric.SessionEventEmitter("shop")
 e.start_session("x")
 os.kill(os.getpid(), signal.SIGTERM)
 print(signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL)
 e.end_session()
 print(signal.getsignal(signal.SIGHUP) is signal.SIG_DFL)
 """
-    assert python(code).stdout.split() == ["mine", "True", "True"]
+    assert at_terminal(code).stdout.split() == ["mine", "True", "True"]
 
 
 def test_a_forked_child_is_not_the_session(python: Any, folder: Path) -> None:
@@ -184,10 +184,12 @@ print(e.end_session())
     assert end_of(folder)["detected_by"] == "emitter"
 
 
-def test_a_forked_child_that_is_killed_does_not_end_its_parents_session(python: Any, folder: Path) -> None:
+def test_a_forked_child_that_is_killed_does_not_end_its_parents_session(
+    at_terminal: Any, folder: Path
+) -> None:
     code = """
 import os, signal, oneiric
-e = oneiric.SessionEventEmitter("shop", interactive=True)
+e = oneiric.SessionEventEmitter("shop")
 e.start_session("x")
 pid = os.fork()
 if pid == 0:
@@ -196,15 +198,15 @@ os.waitpid(pid, 0)
 print(e.session_id is not None)
 e.end_session(exit_reason="eof")
 """
-    assert python(code).stdout.strip() == "True"
+    assert at_terminal(code).stdout.strip() == "True"
     assert end_of(folder)["exit_reason"] == "eof"
 
 
-def test_hooks_come_and_go_with_the_async_calls(python: Any, folder: Path) -> None:
+def test_hooks_come_and_go_with_the_async_calls(at_terminal: Any, folder: Path) -> None:
     code = """
 import asyncio, os, signal, oneiric
 async def main():
-    e = oneiric.SessionEventEmitter("shop", interactive=True)
+    e = oneiric.SessionEventEmitter("shop")
     await e.emit_session_start("x")
     print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
     await e.emit_session_end()
@@ -212,7 +214,7 @@ async def main():
 asyncio.run(main())
 os.kill(os.getpid(), signal.SIGTERM)
 """
-    done = python(code)
+    done = at_terminal(code)
     assert done.stdout.split() == ["False", "True"]
     assert done.returncode == -signal.SIGTERM
     assert end_of(folder)["exit_reason"] == "exit"
@@ -223,7 +225,7 @@ os.kill(os.getpid(), signal.SIGTERM)
     ["fork()", "thread = threading.Thread(target=fork); thread.start(); thread.join()"],
     ids=["main thread", "another thread"],
 )
-def test_a_forked_child_dies_by_the_default_action(python: Any, folder: Path, forked_by: str) -> None:
+def test_a_forked_child_dies_by_the_default_action(at_terminal: Any, folder: Path, forked_by: str) -> None:
     code = f"""
 import os, signal, threading, oneiric
 
@@ -233,21 +235,21 @@ def fork():
         os._exit(0)
     os.wait()
 
-e = oneiric.SessionEventEmitter("shop", interactive=True)
+e = oneiric.SessionEventEmitter("shop")
 e.start_session("x")
 {forked_by}
 os.kill(os.getpid(), signal.SIGTERM)
 """
-    done = python(code, "-W", "ignore")
+    done = at_terminal(code, "-W", "ignore")
     assert done.stdout.split() == ["True", "True"], done.stderr
     assert done.returncode == -signal.SIGTERM
     assert end_of(folder)["exit_reason"] == "sigterm"
 
 
-def test_the_session_after_one_that_another_thread_ended_is_hooked(python: Any, folder: Path) -> None:
+def test_the_session_after_one_that_another_thread_ended_is_hooked(at_terminal: Any, folder: Path) -> None:
     code = """
 import os, signal, threading, oneiric
-e = oneiric.SessionEventEmitter("shop", interactive=True)
+e = oneiric.SessionEventEmitter("shop")
 e.start_session("x")
 thread = threading.Thread(target=e.end_session)
 thread.start()
@@ -255,17 +257,17 @@ thread.join()
 e.start_session("x")
 os.kill(os.getpid(), signal.SIGTERM)
 """
-    assert python(code).returncode == -signal.SIGTERM
+    assert at_terminal(code).returncode == -signal.SIGTERM
     reasons = [entry.end and entry.end["exit_reason"] for entry in journals(folder)]
     assert sorted(reasons, key=str) == ["exit", "sigterm"]
 
 
 def test_a_start_on_another_thread_hooks_nothing_until_the_main_one_comes_by(
-    python: Any, folder: Path
+    at_terminal: Any, folder: Path
 ) -> None:
     code = """
 import os, signal, threading, oneiric
-e = oneiric.SessionEventEmitter("shop", interactive=True)
+e = oneiric.SessionEventEmitter("shop")
 thread = threading.Thread(target=e.start_session, args=("x",))
 thread.start()
 thread.join()
@@ -274,10 +276,132 @@ session_id = e.session_id
 print(e.start_session("x") == session_id, signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, flush=True)
 os.kill(os.getpid(), signal.SIGTERM)
 """
-    done = python(code)
+    done = at_terminal(code)
     assert done.stdout.split() == ["True", "0", "True", "False"], done.stderr
     assert done.returncode == -signal.SIGTERM
     assert end_of(folder)["exit_reason"] == "sigterm"
+
+
+NESTED = """
+import os, signal, oneiric
+outer = oneiric.install("outer")
+inner = oneiric.SessionEventEmitter("inner")
+inner.start_session("x")
+outer.record(2)
+{}
+os.kill(os.getpid(), signal.SIGHUP)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "inner", "outer"),
+    [
+        ("", "sighup", "sighup"),
+        ("inner.end_session()", "exit", "sighup"),
+        ("outer.end_session()", "sighup", "exit"),
+        # One whose journal cannot be written any more costs the other nothing.
+        ("inner._recorder.session.journal.close()", None, "sighup"),
+    ],
+)
+def test_a_hangup_ends_every_session_of_the_process(
+    at_terminal: Any, folder: Path, before: str, inner: str | None, outer: str
+) -> None:
+    assert at_terminal(NESTED.format(before)).returncode == -signal.SIGHUP
+    ends = {entry.start["component_name"]: entry.end for entry in journals(folder)}
+    assert (ends["inner"] and ends["inner"]["exit_reason"]) == inner
+    assert ends["outer"] is not None
+    assert (ends["outer"]["exit_reason"], ends["outer"]["activity"]["commands"]) == (outer, 2)
+
+
+def test_where_nobody_types_a_signal_acts_at_once(python: Any, folder: Path) -> None:
+    code = "import os, signal, oneiric; oneiric.install('shop'); print(signal.getsignal(signal.SIGTERM).name)"
+    assert python(code).stdout.strip() == "SIG_DFL"
+
+
+LEFT = {
+    "a generator that is closed": (
+        """
+def work():
+    with oneiric.track_session("shop"):
+        yield
+work().send(None)
+""",
+        "exit",
+    ),
+    "exit() within an except": (
+        """
+oneiric.install("shop")
+try:
+    1/0
+except ZeroDivisionError:
+    sys.exit()
+""",
+        "exit",
+    ),
+    "%exit_raise": (
+        """
+from IPython.terminal.embed import KillEmbedded
+oneiric.install("shop")
+raise KillEmbedded
+""",
+        "exit",
+    ),
+    "an exception that was shown": (
+        """
+import code
+oneiric.install("shop")
+code.InteractiveConsole().runsource("1/0")
+""",
+        "exit",
+    ),
+    "one that a coroutine showed": (
+        """
+import asyncio
+oneiric.install("shop")
+async def cell():
+    try:
+        1/0
+    except ZeroDivisionError as error:
+        sys.last_value = error
+asyncio.run(cell())
+""",
+        "exit",
+    ),
+    "one that was shown before another": (
+        """
+import code
+oneiric.install("shop")
+code.InteractiveConsole().runsource("1/0")
+def fails():
+    raise KeyError
+fails()
+""",
+        "exception",
+    ),
+    "one in a loop": (
+        """
+import asyncio
+oneiric.install("shop")
+async def fails():
+    raise KeyError
+asyncio.run(fails())
+""",
+        "exception",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", LEFT)
+def test_what_was_shown_and_gone_on_from_is_no_crash(python: Any, folder: Path, how: str) -> None:
+    code, reason = LEFT[how]
+    python(f"import oneiric, sys\n{code}")
+    assert end_of(folder)["exit_reason"] == reason
+
+
+def test_an_exception_of_a_module_that_is_run_is_one(python: Any, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "fails.py").write_text("import oneiric; oneiric.install('shop'); 1/0")
+    subprocess.run([sys.executable, "-m", "fails"], cwd=tmp_path, capture_output=True, check=False)
+    assert end_of(folder)["exit_reason"] == "exception"
 
 
 @pytest.mark.parametrize("arguments", [[], ["-i"]])

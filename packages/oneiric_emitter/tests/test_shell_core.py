@@ -103,10 +103,39 @@ def test_how_the_shell_was_left_is_known(start: Start, folder: Path, typed: str,
 def test_an_exception_out_of_the_shell_is_the_reason_and_goes_on(start: Start, folder: Path) -> None:
     child = start(PLAIN)
     child.expect(PROMPT.format(1))
-    assert "KillEmbedded" in leave(child, "%exit_raise\r")
+    child.send("get_ipython().run_cell = None\r")
+    child.expect(PROMPT.format(2))
+    assert "TypeError" in leave(child, "1\r")
     assert child.exitstatus == 1
     _, ended = only_session(folder)
     assert (ended["status"], ended["exit_reason"], ended["exit_code"]) == ("crashed", "exception", 1)
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason", "code"),
+    [
+        ("%exit_raise", "exit", 1),
+        ("try:\r    raise EOFError\rexcept EOFError:\r    exit()\r", "exit", 0),
+        ("type(get_ipython()).mainloop\r\x04", "eof", 0),
+    ],
+)
+def test_who_chooses_to_leave_has_left(
+    start: Start, folder: Path, lines: str, reason: str, code: int
+) -> None:
+    child = start(PLAIN, IPY_TEST_SIMPLE_PROMPT="1")
+    child.expect(PROMPT.format(1))
+    leave(child, lines + "\r" * (not lines.endswith("\x04")))
+    _, ended = only_session(folder)
+    assert (ended["status"], ended["exit_reason"], ended["exit_code"]) == ("ended", reason, code)
+
+
+def test_a_standard_input_that_cannot_be_read_has_ended(environ: Mapping[str, str], folder: Path) -> None:
+    with Path(os.devnull).open("w") as unreadable:
+        done = subprocess.run(
+            [sys.executable, "-c", PLAIN], stdin=unreadable, capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    assert only_session(folder)[1]["exit_reason"] == "eof"
 
 
 @pytest.mark.parametrize(("number", "reason"), [(signal.SIGTERM, "sigterm"), (signal.SIGHUP, "sighup")])

@@ -171,7 +171,7 @@ ENDS: dict[str, tuple[Callable[["pexpect.spawn[str]"], object], dict[str, Any]]]
     "exit()": (typed("exit()\r"), {"status": "ended", "exit_reason": "exit", "exit_code": 0}),
     "Ctrl-D": (typed("\x04"), {"status": "ended", "exit_reason": "eof", "exit_code": 0}),
     "an exception": (
-        typed("%exit_raise\r"),
+        typed("get_ipython().run_cell = None\r1\r"),
         {"status": "crashed", "exit_reason": "exception", "exit_code": 1},
     ),
     "SIGTERM": (

@@ -24,13 +24,11 @@ class SessionEventEmitter:
     Args:
         component_name: what the shell belongs to; characters other than ``A-Za-z0-9_-`` become ``_``.
         session_buddy_path: accepted from older callers; a server is found through its socket.
-        interactive: at a prompt on the main thread, where SIGTERM and SIGHUP may be hooked.
         environ: the environment to read and to announce the session in, by default the process's.
 
     Attributes:
         component_name: as cleaned.
         dropped: how many starts, ends and records were lost, because they could not be recorded.
-        interactive: as given; may be set until the session starts.
         person: who is behind the account, by that person's word; a start that is told nobody carries it.
         leaving: reason and exit code of an end that is told neither; a shell sets it when it is left.
     """
@@ -40,13 +38,11 @@ class SessionEventEmitter:
         component_name: str,
         session_buddy_path: str | None = None,
         *,
-        interactive: bool = False,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         del session_buddy_path
         self.component_name = contract.component_for(component_name)
         self.dropped = 0
-        self.interactive = interactive
         self.person: str | None = None
         self.leaving: tuple[contract.ExitReason, int] | None = None
         self._environ = os.environ if environ is None else environ
@@ -125,11 +121,7 @@ class SessionEventEmitter:
         said = {"reason": reason, "actor": actor, "person": person or self.person}
         optional = {"session_type": session_type, **said}
         session = self._recorded(lambda: self._recorder.start(shell_type, metadata, optional), None)
-        if session is None:
-            return None
-        if self.interactive:
-            _guarded(lambda: endings.hook_signals(session), None)
-        return session.id
+        return session.id if session else None
 
     def end_session(
         self,

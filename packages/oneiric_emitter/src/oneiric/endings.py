@@ -1,8 +1,8 @@
 """How a shell ends: what can be known of it, and the hooks that are there to know it.
 
-A host's own handlers stay as they are. Signals are hooked only where asked for (an interactive prompt on the
-main thread) and where the host left the default: a handler in Python runs between two byte codes, so that a
-host inside a long call in C would die late.
+SIGTERM and SIGHUP are hooked where standard input is a terminal, on the main thread, and where the host left
+the default: a handler in Python runs between two byte codes, so a host within a long call in C dies when that
+is over. Anywhere else the default acts at once, and whoever finds the journal tells of the end.
 """
 
 import atexit
@@ -10,10 +10,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from contextlib import suppress
 from types import FrameType
 
-from oneiric import compose, contract
 from oneiric.contract import ExitReason
 from oneiric.process import on_main_thread
 from oneiric.session import Session
@@ -22,6 +21,8 @@ FATAL_SIGNALS: dict[int, ExitReason] = (
     {signal.SIGTERM: "sigterm", signal.SIGHUP: "sighup"} if os.name == "posix" else {}
 )
 
+# Flags of the code of generators, coroutines and asynchronous generators, as in `inspect`.
+_SUSPENDABLE = 0x20 | 0x80 | 0x200
 # Below every priority that a host's finalizer would have.
 _LAST = -1000
 
@@ -42,16 +43,29 @@ def at_exit(call: Callable[[], object]) -> Callable[[], None]:
     return take_back
 
 
-def at_exit_reason() -> str:
-    """What ``atexit`` can tell: ``exception`` after an uncaught one outside a prompt, else ``exit``."""
-    if hasattr(sys, "ps1") or sys.flags.interactive:
+def at_exit_reason() -> ExitReason:
+    """What ``atexit`` can tell: ``exception`` where one left the program, else ``exit``.
+
+    A prompt that shows an exception and goes on sets ``sys.last_value``, too: something called what raised
+    that, though a coroutine or a generator, once it is over, does not tell by what.
+    """
+    error = getattr(sys, "last_value", None)
+    at_prompt = sys.flags.interactive or sys.flags.inspect or getattr(sys, "argv", [])[:1] == [""]
+    if error is None or (at_prompt and stdin_is_terminal()):
         return "exit"
-    return "exception" if getattr(sys, "last_value", None) is not None else "exit"
+    frame = error.__traceback__ and error.__traceback__.tb_frame
+    left_the_program = frame and frame.f_back is None and not frame.f_code.co_flags & _SUSPENDABLE
+    return reason_of(error) if left_the_program else "exit"
 
 
-def reason_of(error: BaseException | None) -> str:
-    """The exit reason of a block that was left with ``error``."""
-    return "exit" if error is None or isinstance(error, SystemExit) else "exception"
+def reason_of(error: BaseException | None) -> ExitReason:
+    """The exit reason of what was left with ``error``.
+
+    A generator that is closed was not to go on; ``%exit_raise`` leaves an embedded IPython by an exception.
+    """
+    asked_for = getattr(sys.modules.get("IPython.terminal.embed"), "KillEmbedded", SystemExit)
+    chosen = error is None or isinstance(error, SystemExit | GeneratorExit | asked_for)
+    return "exit" if chosen else "exception"
 
 
 def exit_code_of(error: BaseException | None) -> int | None:
@@ -68,80 +82,64 @@ def status_of(reason: str) -> str:
     return "crashed" if reason == "exception" else "ended"
 
 
-def at_prompt() -> bool:
-    """Whether this is a Python prompt with a person before it."""
-    prompting = hasattr(sys, "ps1") or bool(sys.flags.interactive) or not any(getattr(sys, "argv", ())[:1])
+def stdin_is_terminal() -> bool:
+    """Whether somebody can type."""
     try:
-        return prompting and os.isatty(0)
+        return os.isatty(0)
     except OSError:
         return False
 
 
-class _LastLine:
-    """The handler of SIGTERM and SIGHUP: writes the end of a session, then lets the default act.
+# By id: those that a signal which the host leaves to the default ends.
+_hooked: dict[str, Session] = {}
 
-    It takes no lock, and all of the line but its times is made beforehand.
-    """
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        # Placeholders, which no event has.
-        no_time, no_duration = datetime(2000, 1, 1, tzinfo=UTC), -0.25
-        self._no_time, self._no_duration = compose.timestamp(no_time).encode(), str(no_duration).encode()
-        self._lines = {
-            number: compose.encode(
-                compose.session_end(
-                    session.id,
-                    no_time,
-                    event_id=contract.new_event_id(),
-                    exit_reason=reason,
-                    status="ended",
-                    signal=number,
-                    elapsed_seconds=no_duration,
-                    detected_by="emitter",
-                )
-            )
-            for number, reason in FATAL_SIGNALS.items()
-        }
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        try:
-            if self.session.end is None and self.session.made_here:
-                journal, now = self.session.journal, compose.timestamp(datetime.now(UTC)).encode()
-                elapsed = str(journal.elapsed_seconds).encode()
-                line = self._lines[number].replace(self._no_time, now)
-                journal.append(line.replace(self._no_duration, elapsed))
-        finally:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+def _end_all(number: int, frame: FrameType | None) -> None:
+    """The handler of SIGTERM and SIGHUP: writes the ends, then lets the default act. It takes no lock."""
+    del frame
+    try:
+        for session in list(_hooked.values()):
+            # One that cannot be written must not cost another.
+            with suppress(Exception):
+                session.write_end(exit_reason=FATAL_SIGNALS[number], status="ended", signal=number)
+    finally:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
 
 def hook_signals(session: Session) -> None:
-    """Have SIGTERM and SIGHUP end ``session``, where the host, or an ended session, left the default.
+    """Have SIGTERM and SIGHUP end ``session``, where somebody is at a terminal and the host left the default.
 
-    Safe to call again. A no-op elsewhere than on the main thread, and as PID 1, for which the default does
-    nothing.
+    Safe to call again. Nothing is hooked elsewhere than on the main thread, nor as PID 1, for which the
+    default does nothing.
     """
-    if not on_main_thread() or os.getpid() == 1:
+    if os.getpid() == 1 or not stdin_is_terminal():
         return
-    handler = _LastLine(session)
-    for number in FATAL_SIGNALS:
-        now = signal.getsignal(number)
-        # A session that ended on another thread has left its handler behind.
-        if now is signal.SIG_DFL or (isinstance(now, _LastLine) and now.session.end is not None):
-            signal.signal(number, handler)
-
-
-def unhook_signals(session: Session | None = None) -> None:
-    """Give back the signals that are hooked for ``session``, or for any; a no-op off the main thread."""
+    _hooked[session.id] = session
     for number in FATAL_SIGNALS if on_main_thread() else ():
-        handler = signal.getsignal(number)
-        if isinstance(handler, _LastLine) and session in (None, handler.session):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _end_all)
+
+
+def unhook_signals(session: Session) -> None:
+    """Have signals leave ``session`` alone; after the last one, on the main thread, they are given back."""
+    _hooked.pop(session.id, None)
+    if not _hooked:
+        _give_back()
+
+
+def _give_back() -> None:
+    for number in FATAL_SIGNALS if on_main_thread() else ():
+        if signal.getsignal(number) is _end_all:
             signal.signal(number, signal.SIG_DFL)
 
 
+def _unhook_child() -> None:
+    """The child is not the session, and dies at once even within a long call in C."""
+    _hooked.clear()
+    _give_back()
+
+
 if hasattr(os, "register_at_fork"):
-    # The child is not the session, and dies at once even within a long call in C. Whichever thread forked is
-    # the main one of the child.
-    os.register_at_fork(after_in_child=unhook_signals)
+    # Whichever thread forked is the main one of the child.
+    os.register_at_fork(after_in_child=_unhook_child)

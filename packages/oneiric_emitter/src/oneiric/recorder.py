@@ -61,6 +61,9 @@ class Recorder:
         self, shell_type: str, metadata: Mapping[str, Any] | None, optional: Mapping[str, Any]
     ) -> Session | None:
         """Begin a session, or return the live one; ``None`` where tracking is off."""
+        if self.session is not None:
+            # A start that came first, on another thread, could hook nothing.
+            endings.hook_signals(self.session)
         if self.session is not None or os.name != "posix":
             return self.session
         paths = user_paths(self._environ)
@@ -79,6 +82,7 @@ class Recorder:
         self._lineage.announce(session_id)
         # The delivery's own exit hook, registered before this one, runs after it: the end is written by then.
         self._take_back = endings.at_exit(self._at_exit)
+        endings.hook_signals(session)
         delivery.add(session)
         return session
 
@@ -102,16 +106,7 @@ class Recorder:
         session = self.session
         if session is None or session_id not in (None, session.id):
             return False
-        end = compose.session_end(
-            session.id,
-            datetime.now(UTC),
-            event_id=contract.new_event_id(),
-            metadata=metadata,
-            detected_by="emitter",
-            elapsed_seconds=session.journal.elapsed_seconds,
-            activity=session.activity or None,
-            **ending,
-        )
+        end = session.compose_end(metadata, **ending)
         self._session = None
         endings.unhook_signals(session)
         self._lineage.withdraw(session.id)

@@ -1,11 +1,13 @@
 """The sessions of this process: each with its journal, its activity, and how far it is delivered."""
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from oneiric import log, outbox
+from oneiric import compose, contract, log, outbox
 from oneiric.contract import ACCEPTED
 from oneiric.descriptors import sync
 from oneiric.journal import Journal
@@ -50,6 +52,24 @@ class Session(Owned):
         """What happened so far, as heartbeats and ends report it; nothing before somebody counts."""
         found = {"commands": self.commands, "errors": self.errors, "last_activity": self.last_activity}
         return {name: value for name, value in found.items() if value is not None}
+
+    def compose_end(self, metadata: Mapping[str, Any] | None = None, **ending: Any) -> dict[str, Any]:  # noqa: ANN401 - the fields of an end
+        """An end of this session that happens now."""
+        return compose.session_end(
+            self.id,
+            datetime.now(UTC),
+            event_id=contract.new_event_id(),
+            metadata=metadata,
+            detected_by="emitter",
+            elapsed_seconds=self.journal.elapsed_seconds,
+            activity=self.activity or None,
+            **ending,
+        )
+
+    def write_end(self, **ending: Any) -> None:  # noqa: ANN401 - as above
+        """Write an end into the journal, for a process that dies now; whoever reads it next delivers it."""
+        if self.end is None and self.made_here:
+            self.journal.append(compose.encode(self.compose_end(**ending)))
 
     def pulse(self, when: str) -> None:
         """Write a pulse into the journal."""

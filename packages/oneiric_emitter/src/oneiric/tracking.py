@@ -51,6 +51,6 @@ def install(
     **optional: Any,  # noqa: ANN401 - the keywords of SessionEventEmitter.start_session
 ) -> SessionEventEmitter:
     """Track this process from now to its exit: the one line of a REPL's start-up file."""
-    emitter = SessionEventEmitter(component, interactive=endings.at_prompt())
+    emitter = SessionEventEmitter(component)
     emitter.start_session(shell_type, metadata, **optional)
     return emitter

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from oneiric import log
+from oneiric import endings, log
 from oneiric.contract import MAX_COMPONENT, ExitReason
 from oneiric.emitter import SessionEventEmitter
 from oneiric.shell.asking import ask_person
@@ -51,7 +51,7 @@ class AdminShell(EarlierHooks):
         self.app: Any = app
         self.config = config or ShellConfig()
         self.shell: Prompt | None = None
-        self._own_emitter = SessionEventEmitter(self.component_name, interactive=True)
+        self._own_emitter = SessionEventEmitter(self.component_name)
         self.commands = Commands()
         self._activity = {"commands": 0, "errors": 0}
         self._build_namespace()
@@ -84,21 +84,19 @@ class AdminShell(EarlierHooks):
         self._activity = {"commands": 0, "errors": 0}
         if self.config.ask_person and not self.config.tracking_disabled and self._emitter.person is None:
             self._emitter.person = ask_person(os.environ)
-        # One that a subclass made does not know that it stands at a prompt.
-        self._emitter.interactive = True
         with _outside_event_loop():
             self._track(self._emit_session_start)
             # The hook may have put another in its place, and may have begun nothing.
             emitter = self._emitter
-            emitter.interactive = True
             if emitter.unavailable_reason is None:
                 self._track(self._begin)
             # 0 from here on, not unknown: this shell counts its commands.
             self.count()
             try:
                 emitter.leaving = self._run_prompt(), 0
-            except BaseException:
-                emitter.leaving = "exception", 1
+            except BaseException as error:
+                code = endings.exit_code_of(error)
+                emitter.leaving = endings.reason_of(error), 1 if code is None else code
                 raise
             finally:
                 self._own_emitter.leaving = emitter.leaving

@@ -1,5 +1,6 @@
 """The IPython prompt inside an admin shell; the only module that knows how IPython is embedded."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,17 +28,38 @@ class Prompt(InteractiveShellEmbed):
     left_by: ExitReason = "exit"
 
     def ask_exit(self) -> None:
-        """Leave after this cell; IPython calls this from its ``except EOFError`` too."""
-        self.left_by = "eof" if isinstance(sys.exception(), EOFError) else "exit"
+        """Leave after this cell; IPython's loop calls this, too, when its input ends."""
+        error = sys.exception()
+        trace = error.__traceback__ if isinstance(error, EOFError) else None
+        input_ended = trace is not None and trace.tb_frame.f_code is InteractiveShellEmbed.interact.__code__
+        self.left_by = "eof" if input_ended else "exit"
         super().ask_exit()  # type: ignore[no-untyped-call]
 
     def interact(self) -> None:
-        """Read and run cells until the user leaves; Ctrl-C at a plain prompt is no reason to leave."""
+        """Read and run cells until the user leaves; Ctrl-C at a plain prompt is no reason to leave.
+
+        A standard input that cannot be read, as ``nohup`` gives it, has ended.
+        """
         while True:
             try:
-                return super().interact()  # type: ignore[no-untyped-call,no-any-return]
+                super().interact()  # type: ignore[no-untyped-call]
             except KeyboardInterrupt:
                 print("\nKeyboardInterrupt")  # noqa: T201 - as Python's own prompt does
+            except OSError:
+                if _stdin_is_readable():
+                    raise
+                self.left_by = "eof"
+                return
+            else:
+                return
+
+
+def _stdin_is_readable() -> bool:
+    try:
+        os.read(0, 0)
+    except OSError:
+        return False
+    return True
 
 
 class EmptyPrompts(Prompts):
