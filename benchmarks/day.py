@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from oneiric.journal import Moment
+from oneiric.entries import Moment
 from oneiric.testing import start_event
 from session_buddy.access.callers import local_caller
 from session_buddy.intake.exits import Exits

@@ -17,12 +17,12 @@ UIDS: Final = {"root": 0, "ada": 5001, "bob": 5002, "deploy": 5003}
 _PROBE: Final = """
 import json, os, sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "src"))
-from oneiric import SessionEventEmitter, journal
+from oneiric import SessionEventEmitter, entries
 from oneiric.paths import user_paths
 emitter = SessionEventEmitter("probe")
 session_id = emitter.start_session("Probe")
 (path,) = user_paths(os.environ).outbox.glob(f"{session_id}*.jsonl")
-print("START " + json.dumps(journal.read(path).start), flush=True)
+print("START " + json.dumps(entries.read(path).start), flush=True)
 if sys.argv[1:]:
     os.system(" ".join(sys.argv[1:]))
 emitter.end_session()

@@ -113,7 +113,8 @@ def test_a_session_is_whole(shell: Shell, sessions: Sessions) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "reason"), [("quit\r", "exit"), ("\x04", "eof"), ("%exit_raise\r", "exception")]
+    ("typed", "reason"),
+    [("quit\r", "exit"), ("\x04", "eof"), ("get_ipython().run_cell = 1\r1\r", "exception")],
 )
 def test_how_it_was_left_is_known(shell: Shell, sessions: Sessions, typed: str, reason: str) -> None:
     child = shell()

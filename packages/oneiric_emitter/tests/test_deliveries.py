@@ -1,17 +1,22 @@
 import http.server
 import json
 import threading
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from oneiric import SessionEventEmitter
+from oneiric import SessionEventEmitter, deliveries
 from oneiric.outbox import destination_of
 from oneiric.outbox import journals as paths_of
 from oneiric.sweep import sweep
+from oneiric.testing import FakeServer
 from oneiric.transport import Endpoint
+from tests.world import eventually
 
 
 class TokenServer(http.server.ThreadingHTTPServer):
@@ -96,3 +101,105 @@ def test_what_is_for_a_named_server_waits_for_it_though_it_cannot_be_called(
     assert "SESSION_BUDDY" in (emitter.problem or "")
     assert [destination_of(path) for path in paths_of(folder, None)] == [Endpoint(url=url).destination]
     assert sweep(folder, lambda _events: pytest.fail("delivered here"), now=datetime.now(UTC))
+
+
+def test_each_person_of_a_process_reports_with_a_token_of_their_own(
+    environ: Mapping[str, str], token_server: TokenServer, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("carols")
+    who = {
+        "alice": {"SESSION_BUDDY_TOKEN": "alices"},
+        "bob": {"SESSION_BUDDY_TOKEN": "bobs"},
+        "carol": {"SESSION_BUDDY_TOKEN_FILE": str(file)},
+    }
+    for name, token in who.items():
+        emitter = SessionEventEmitter(
+            name, environ={**environ, "SESSION_BUDDY_MCP_ENDPOINT": token_server.url, **token}
+        )
+        token_server.token = f"{name}s"
+        emitter.start_session("x")
+        assert emitter.wait_connected(60)
+        emitter.end_session()
+        assert emitter.wait_connected(60)
+
+
+def test_what_one_person_left_is_not_reported_as_anothers(
+    environ: Mapping[str, str], folder: Path, token_server: TokenServer
+) -> None:
+    def token(subject: str, issued: int) -> str:
+        parts: list[dict[str, Any]] = [{"alg": "HS256"}, {"sub": subject, "iat": issued}, {}]
+        return ".".join(urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
+
+    def emitter(subject: str, issued: int = 1) -> SessionEventEmitter:
+        named = {
+            "SESSION_BUDDY_MCP_ENDPOINT": token_server.url,
+            "SESSION_BUDDY_TOKEN": token(subject, issued),
+        }
+        return SessionEventEmitter("shop", environ={**environ, **named})
+
+    for subject in ("ålice>", "bob"):
+        one = emitter(subject)
+        one.start_session("x")
+        one.end_session()
+        assert not one.wait_connected(60)
+    assert len(paths_of(folder, None)) == 2
+    # A new token of one of them: what that one left is swept up, and nobody else's.
+    token_server.token = token("ålice>", 2)
+    again = emitter("ålice>", 2)
+    again.start_session("x")
+    assert again.wait_connected(60)
+    again.end_session()
+    eventually(lambda: len(paths_of(folder, None)) == 1)
+    assert token_server.kinds.count("end") == 2
+    assert len(paths_of(folder / "done", None)) == 2
+
+
+def test_hung_servers_cost_one_exit(python: Any) -> None:
+    code = """
+import atexit, os, socket, oneiric
+from oneiric import deliveries
+waits = []
+@atexit.register
+def told():
+    print(sum(wait > 0 for wait in waits), len(waits))
+hung = [socket.create_server(("127.0.0.1", 0)) for _ in range(10)]
+for server in hung:
+    url = f"http://127.0.0.1:{server.getsockname()[1]}/mcp"
+    emitter = oneiric.SessionEventEmitter("shop", environ={**os.environ, "SESSION_BUDDY_MCP_ENDPOINT": url})
+    emitter.start_session("x")
+for delivery in deliveries._deliveries.values():
+    def flush(timeout, flush=delivery.worker.flush):
+        waits.append(timeout)
+        return flush(timeout)
+    delivery.worker.flush = flush
+"""
+    assert python(code).stdout == "1 10\n"
+
+
+@pytest.mark.parametrize("served", [False, True], ids=["no server", "a server"])
+def test_homes_that_are_done_with_leave_no_threads(
+    environ: Mapping[str, str], tmp_path: Path, *, served: bool
+) -> None:
+    before = set(Path("/proc/self/task").iterdir())
+    homes = [tmp_path / str(number) for number in range(20)]
+    with ExitStack() as servers:
+        for home in homes:
+            home.mkdir()
+            named = {**environ, "HOME": str(home)}
+            if served:
+                servers.enter_context(FakeServer(named))
+            emitter = SessionEventEmitter("shop", environ=named)
+            emitter.start_session("x")
+            emitter.end_session()
+        ours = [
+            deliveries._deliveries[key] for key in deliveries._deliveries if key[0].startswith(str(tmp_path))
+        ]
+        assert len(ours) == len(homes)
+        eventually(lambda: not any(one.worker._running for one in ours))
+    # It begins again where it is asked.
+    emitter.start_session("x")
+    assert emitter.session_id is not None
+    emitter.wait_connected(30)
+    emitter.end_session()
+    eventually(lambda: not (set(Path("/proc/self/task").iterdir()) - before))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from oneiric import facts, journal, log, outbox
+from oneiric import entries, facts, log, outbox
 from oneiric.compose import session_end, session_id_of
 from oneiric.delivery import Delivery
 from oneiric.journal import Journal
@@ -490,6 +490,25 @@ def test_the_server_hears_no_more_than_the_journal_says(
             lambda events: any(one["event_type"] == "session_heartbeat" for one in events), 30
         )
         beat = next(one for one in server.events if one["event_type"] == "session_heartbeat")
-    pulse = journal.read(session.journal.path).pulse
+    pulse = entries.read(session.journal.path).pulse
     assert pulse is not None
     assert (beat["timestamp"], beat["elapsed_seconds"]) == (pulse["timestamp"], pulse["elapsed_seconds"])
+
+
+def test_signs_of_life_are_given_between_calls_that_take_long(folder: Path, clock: Clock) -> None:
+    """A server that takes its time for each of many calls."""
+    server = Server(Endpoint, monotonic=clock, jitter=lambda: 0.5)
+    delivery = Delivery(folder, server, monotonic=clock, wall=clock.wall)
+    session = begin(folder)
+    delivery.sessions[session.id] = session
+    seen = []
+
+    def call(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        seen.append(session.journal.pulsed[0])
+        clock.seconds += 5.0
+        return [STORED for _ in events]
+
+    server.call = call  # type: ignore[method-assign]  # a call that takes five seconds
+    for _ in range(8):
+        delivery._call([session.start])
+    assert len(set(seen)) == 3

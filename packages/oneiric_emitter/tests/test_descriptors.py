@@ -1,4 +1,7 @@
+import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 from oneiric import descriptors
@@ -29,3 +32,47 @@ def test_a_folder_made_under_a_loose_umask_is_for_its_user_alone(tmp_path: Path)
     finally:
         os.umask(before)
     assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_number_is_never_a_standard_streams(tmp_path: Path) -> None:
+    # Neither 700 nor 200 can be had, and standard output is closed.
+    code = f"""
+import os, resource, sys
+from pathlib import Path
+from oneiric import descriptors
+resource.setrlimit(resource.RLIMIT_NOFILE, (150, 150))
+os.close(1)
+with descriptors.opened(Path({str(tmp_path)!r}), os.O_RDONLY) as ours:
+    print(ours > 2, file=sys.stderr)
+    try: os.write(1, b"x")
+    except OSError as error: print(error.errno, file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.split() == ["True", str(errno.EBADF)]
+
+
+def test_where_no_number_is_left_none_is_lost(tmp_path: Path) -> None:
+    code = f"""
+import os, resource
+from pathlib import Path
+from oneiric import descriptors
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+taken = []
+try:
+    while True: taken.append(os.open("/dev/null", os.O_RDONLY))
+except OSError: pass
+os.close(0)
+for _ in range(10):
+    try: descriptors.open_high({str(tmp_path)!r}, os.O_RDONLY)
+    except OSError as error: print(error.errno)
+print(os.open("/dev/null", os.O_RDONLY))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == [str(errno.EMFILE)] * 10 + ["0"], done.stderr
+
+
+def test_reading_waits_for_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_bytes(b"0123456789")
+    assert descriptors.read(tmp_path / "pipe", 4) == b""
+    assert descriptors.read(tmp_path / "file", 4) == b"0123"

@@ -18,9 +18,9 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
-from oneiric import SessionEventEmitter, facts, track_session
+from oneiric import SessionEventEmitter, facts, install, track_session
+from oneiric.entries import read
 from oneiric.events import SessionEnd, SessionStart, parse_event
-from oneiric.journal import read
 from oneiric.sweep import sweep
 from oneiric.testing import FakeServer, journals
 from oneiric.transport import Endpoint
@@ -484,3 +484,75 @@ def test_a_prompt_waits_for_a_slow_disk_now_and_then_only(
     end = read(folder / f"{session_id}.jsonl").end
     assert end is not None
     assert end["activity"]["commands"] == 20
+
+
+# --- odd hosts
+
+
+def test_install_again_is_the_session_that_lives(environ: Mapping[str, str], folder: Path) -> None:
+    first = install("once")
+    assert install("once") is first
+    other = install("another")
+    assert other.session_id != first.session_id
+    assert first.end_session()
+    second = install("once")
+    assert second.session_id is not None
+    assert {one.end_session() for one in (second, other)} == {True}
+    assert len(journals(folder)) + len(journals(folder, "done")) == 3
+
+
+@pytest.mark.parametrize(
+    "claim", ["x:²", "x:" + "1" * 5000, f"shop-20260102-030405-1b9d6bcd:{'1' * 5000}", ":", "x:-1", "x: 1 "]
+)
+def test_an_odd_parent_is_none(environ: Mapping[str, str], emitter: SessionEventEmitter, claim: str) -> None:
+    os.environ["ONEIRIC_SESSION_ID"] = claim
+    assert emitter.start_session("x")
+    assert emitter.dropped == 0
+
+
+def test_a_pipe_for_a_token_keeps_nobody_waiting(
+    environ: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "token")
+    monkeypatch.setenv("SESSION_BUDDY_MCP_ENDPOINT", "http://127.0.0.1:9/mcp")
+    monkeypatch.setenv("SESSION_BUDDY_TOKEN_FILE", str(tmp_path / "token"))
+    emitter = SessionEventEmitter("shop")
+    assert emitter.start_session("x")
+    assert emitter.end_session()
+
+
+def test_who_asks_whether_it_can_be_recorded_is_told_what_a_start_would_meet(python: Any) -> None:
+    code = """
+import resource, oneiric
+emitter = oneiric.SessionEventEmitter("shop")
+print(emitter.available)
+_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+print(emitter.available, emitter.start_session("x"), emitter.dropped)
+"""
+    assert python(code).stdout.split() == ["True", "False", "None", "1"]
+
+
+def test_asking_leaves_nothing_behind(emitter: SessionEventEmitter, folder: Path) -> None:
+    assert emitter.available
+    assert list(folder.iterdir()) == []
+
+
+def test_who_counts_does_not_wait_for_a_start(emitter: SessionEventEmitter) -> None:
+    emitter.start_session("x")
+    begun, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        # As long as a start waits for a disk.
+        with emitter._edge.lock("begin or end"):
+            begun.set()
+            over.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    begun.wait()
+    emitter.record(commands=3)
+    over.set()
+    thread.join()
+    assert emitter._recorder.session is not None
+    assert emitter._recorder.session.commands == 3

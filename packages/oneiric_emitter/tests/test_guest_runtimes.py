@@ -1,5 +1,6 @@
 """A guest in whatever its host runs on: each test is a real process."""
 
+import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -215,9 +216,7 @@ print(delivery.worker.flush(50))
     assert len(ends) == 80
 
 
-def test_an_interpreter_that_finalises_still_ends_sessions_and_counts_what_it_cannot_begin(
-    python: Any, folder: Path
-) -> None:
+def test_an_interpreter_that_finalises_still_begins_and_ends_sessions(python: Any, folder: Path) -> None:
     code = """
 import atexit, sys
 @atexit.register
@@ -233,16 +232,17 @@ class Host:
         self.emitter.end_session()
         self.emitter.shutdown()
         late = oneiric.SessionEventEmitter("late")
-        print(sys.is_finalizing(), late.start_session("x"), late.end_session(), late.dropped > 0, flush=True)
+        begun = late.start_session("x") is not None
+        print(sys.is_finalizing(), begun, late.end_session(), late.dropped, flush=True)
         late.shutdown()
 host = Host()
 """
     done = python(code, "-W", "error")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "True None False True\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True True True 0\n", "")
     ended = {
         entry.start["component_name"]: entry.end["exit_reason"] for entry in journals(folder) if entry.end
     }
-    assert ended == {"at-exit": "exit", "kept": "exit"}
+    assert ended == {"at-exit": "exit", "kept": "exit", "late": "exit"}
 
 
 def test_daemon_threads_that_still_emit_do_not_hold_up_the_exit(python: Any, folder: Path) -> None:
@@ -279,3 +279,77 @@ oneiric.install("shop")
     done = python(code)
     assert (done.returncode, done.stdout, done.stderr) == (0, "no thread\n", "")
     assert reasons(folder) == ["exit"]
+
+
+def test_a_subinterpreter_that_allows_no_thread_has_its_session_in_the_outbox(
+    python: Any, unmeasured: Mapping[str, str], folder: Path
+) -> None:
+    code = """
+try: import _interpreters as interpreters
+except ImportError: import _xxsubinterpreters as interpreters
+run = getattr(interpreters, "exec", None) or interpreters.run_string
+other = interpreters.create()
+run(other, '''
+import oneiric
+with oneiric.track_session("block") as session:
+    print(session.id is not None, session.emitter.wait_connected(60), flush=True)
+emitter = oneiric.install("shop")
+print(emitter.problem, flush=True)
+''')
+interpreters.destroy(other)
+print("alive", flush=True)
+"""
+    done = python(code, env=unmeasured)
+    assert (done.returncode, done.stderr) == (0, "")
+    told, problem, alive = done.stdout.splitlines()
+    assert (told, alive) == ("True False", "alive")
+    assert problem.startswith("no thread can be started")
+    assert reasons(folder) == ["exit", "exit"]
+
+
+def test_under_gevent_a_slow_disk_stops_no_greenlet(python: Any, folder: Path) -> None:
+    code = f"""
+import os
+begun, (over, goes_on) = [], os.pipe()
+def fsync(descriptor):
+    begun.append(descriptor)
+    os.read(over, 1)
+os.fsync = fsync
+{BEFORE}
+import gevent
+def tick():
+    while not begun: gevent.sleep(0.001)
+    for _ in range(10): gevent.sleep(0.001)
+gevent.spawn(tick).join()
+print("ticked", flush=True)
+os.write(goes_on, b"x" * 100)
+"""
+    assert python(code).stdout == "ticked\n"
+
+
+@pytest.mark.parametrize("patched", ["", "from gevent import monkey; monkey.patch_all()"])
+def test_a_server_that_hangs_up_does_not_kill_a_host_with_the_default_for_broken_pipes(
+    python: Any, environ: Mapping[str, str], folder: Path, patched: str
+) -> None:
+    code = f"""
+{patched}
+import signal, oneiric
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+emitter = oneiric.SessionEventEmitter("shop")
+for _ in range(20):
+    emitter.start_session("x", {{"long": "x" * 16000}})
+    print(emitter.wait_connected(60))
+    emitter.end_session()
+"""
+    with FakeServer(environ) as server:
+        assert server._server is not None
+        server._server.RequestHandlerClass = HangsUp  # type: ignore[assignment]  # it answers nobody
+        done = python(code)
+    assert (done.returncode, set(done.stdout.split())) == (0, {"False"})
+
+
+class HangsUp:
+    """Closes a connection while the request still comes."""
+
+    def __init__(self, request: socket.socket, *_: object) -> None:
+        request.close()

@@ -313,3 +313,15 @@ def test_over_ssh_the_kernel_knows_the_login_and_sshd_the_key(
         probe = machine.as_account("deploy", f"SSH_USER_AUTH={path} {machine.probe}")
         (start,) = machine.starts(f"{said}\n{probe}\nrm {path}")
         assert account_and_person(start) == ("deploy", "ann", "claimed")
+
+
+def test_the_shared_accounts_are_read_without_an_import(python: Any, tmp_path: Path) -> None:
+    (tmp_path / "shared-accounts").write_text("\ufeffdeploy # the robot\n")
+    code = f"""
+import sys, oneiric
+from oneiric import identity
+identity.SHARED_ACCOUNTS_FILE = {str(tmp_path / "shared-accounts")!r}
+before = set(sys.modules)
+print("deploy" in identity._shared_accounts(""), set(sys.modules) - before)
+"""
+    assert python(code).stdout == "True set()\n"

@@ -9,14 +9,17 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from oneiric import facts, outbox
+from oneiric.compose import session_id_of
+from oneiric.entries import CorruptJournal, Moment, append_end, end_for_orphan, read
 from oneiric.events import parse_event
-from oneiric.journal import CorruptJournal, Journal, Moment, append_end, end_for_orphan, read
+from oneiric.journal import Journal
 from oneiric.testing import start_event
 
 SESSION_ID = "shop-20260102-030405-1b9d6bcd"
@@ -142,6 +145,35 @@ def test_a_host_that_closes_every_descriptor_loses_no_end(journal: Journal, tmp_
     assert read(journal.path).end == END
     with outbox.claim(journal.path) as claimed:
         assert not claimed
+
+
+def test_a_host_that_closes_every_descriptor_is_not_taken_for_dead(journal: Journal) -> None:
+    os.close(journal._descriptor)
+    journal.pulse("2026-01-02T03:04:06+00:00", lambda: {"commands": 1})
+    with outbox.claim(journal.path) as claimed:
+        assert not claimed
+    assert read(journal.path).pulse is not None
+
+
+def test_a_pulse_after_the_end_takes_nothing_up_again(journal: Journal) -> None:
+    journal.append_end({"event_type": "session_end"})
+    journal.close()
+    journal.pulse("2026-01-02T03:04:06+00:00", dict)
+    with outbox.claim(journal.path) as claimed:
+        assert claimed
+
+
+def test_a_home_that_was_removed_is_not_made_again(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    folder = home / "outbox"
+    start = start_event()
+    prepare = partial(outbox.prepare, folder, home)
+    home.mkdir()
+    journal = Journal(outbox.path_for(folder, session_id_of(start)), start, None, prepare)
+    shutil.rmtree(home)
+    with pytest.raises(FileNotFoundError, match="the home folder is missing"):
+        journal.append_end({"event_type": "session_end"})
+    assert not home.exists()
 
 
 def test_an_end_finds_its_way_after_a_finder_took_the_journal(journal: Journal, tmp_path: Path) -> None:

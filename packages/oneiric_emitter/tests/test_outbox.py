@@ -23,10 +23,10 @@ def test_a_live_journal_cannot_be_claimed(journal: Journal) -> None:
         assert claimed
 
 
-def test_a_claimed_journal_that_was_moved_meanwhile_is_not_ours(journal: Journal) -> None:
+def test_a_journal_that_was_moved_meanwhile_cannot_be_claimed(journal: Journal) -> None:
     journal.close()
-    with claim(journal.path.with_name("gone.jsonl")) as claimed:
-        assert not claimed
+    with pytest.raises(FileNotFoundError), claim(journal.path.with_name("gone.jsonl")):
+        pass
 
 
 def test_moving_twice_overwrites(journal: Journal, folder: Path) -> None:

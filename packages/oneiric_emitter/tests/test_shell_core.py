@@ -302,7 +302,8 @@ def test_tracking_switched_off_for_all_is_said(pipe: Pipe, folder: Path) -> None
 
 
 def test_a_home_that_cannot_be_written_stops_neither_shell_nor_history(pipe: Pipe) -> None:
-    done = pipe(PLAIN, "print(6 * 7)\n", HOME="/dev/null")
+    # IPython warns of such a home.
+    done = pipe(PLAIN, "print(6 * 7)\n", HOME="/dev/null", PYTHONWARNINGS="default")
     assert done.returncode == 0
     assert "✗ Disabled" in done.stdout
     assert "42" in done.stdout

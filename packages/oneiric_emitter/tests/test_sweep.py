@@ -1,3 +1,4 @@
+import fcntl
 import json
 import os
 import shutil
@@ -12,7 +13,8 @@ import pytest
 
 from oneiric import outbox
 from oneiric.compose import session_id_of
-from oneiric.journal import Journal, Moment, append_end, end_for_orphan, read
+from oneiric.entries import Moment, append_end, end_for_orphan, read
+from oneiric.journal import Journal
 from oneiric.outbox import move
 from oneiric.sweep import deliver_gone, replay, sweep
 from oneiric.testing import journals, start_event
@@ -349,3 +351,33 @@ def test_a_journal_that_somebody_holds_is_left(folder: Path) -> None:
     deliver_gone(folder, {session_id_of(start): Moment(NOW, 0.0)}, receiver)
     assert (receiver.calls, count(folder)) == (0, 1)
     journal.close()
+
+
+def test_what_is_dated_ahead_holds_up_nothing(folder: Path) -> None:
+    leave_orphan(folder)
+    ahead = NOW.timestamp() + timedelta(days=30).total_seconds()
+    for name in ("sweep.lock", "pruned", "half.new"):
+        (folder / name).touch(mode=0o600)
+        os.utime(folder / name, (ahead, ahead))
+    with (folder / "sweep.lock").open("r+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        receiver = Receiver()
+        assert sweep(folder, receiver, now=NOW)
+    assert receiver.calls == 1
+    assert (folder / "pruned").stat().st_mtime < ahead
+
+
+def test_a_sweep_closes_no_file_of_the_hosts(folder: Path) -> None:
+    leave_orphan(folder)
+    theirs: list[int] = []
+
+    def deliver(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        # The host daemonizes meanwhile, and opens files of its own under the numbers that are free now.
+        os.closerange(200, 1024)
+        theirs.extend(fcntl.fcntl(0, fcntl.F_DUPFD, number) for number in (200, 700, 701))
+        return [{"status": "stored", "error": None} for _ in events]
+
+    sweep(folder, deliver, now=NOW)
+    for number in theirs:
+        os.close(number)
+    assert len(theirs) == 3

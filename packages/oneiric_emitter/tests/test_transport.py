@@ -3,12 +3,14 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from oneiric import descriptors, transport
 from oneiric.paths import user_paths
 from oneiric.testing import FakeServer, start_event
 from oneiric.transport import (
@@ -199,3 +201,47 @@ def test_an_answer_as_an_event_stream_is_read(
 def test_a_name_that_does_not_resolve_is_unreachable() -> None:
     with pytest.raises(Unreachable):
         call_tool(Endpoint(url="http://no-such-host.invalid/mcp"), "track_events", {}, timeout=1)
+
+
+class Dripper(http.server.BaseHTTPRequestHandler):
+    """Sends a byte now and then, for ever: no step of a call ever takes long."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        with suppress(OSError):
+            if self.path == "/body":
+                self.send_response(200)
+                self.end_headers()
+            else:
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            while True:
+                self.wfile.write(b"x")
+                self.wfile.flush()
+                time.sleep(0.05)
+
+    def log_message(self, *_arguments: object) -> None:
+        """Keep the test's output clean."""
+
+
+@pytest.mark.parametrize("slow", ["body", "head"])
+def test_a_whole_call_has_a_limit_however_little_each_step_takes(slow: str) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Dripper) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        with pytest.raises(Unreachable, match="timed out"):
+            call_tool(Endpoint(url=f"http://127.0.0.1:{server.server_port}/{slow}"), "track_events", {}, 0.3)
+        server.shutdown()
+
+
+def test_a_socket_that_the_host_closed_takes_no_file_of_the_hosts_with_it(tmp_path: Path) -> None:
+    theirs = os.open("/dev/null", os.O_RDONLY)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s"))
+        server.listen()
+        with transport._connected(tmp_path / "s", time.monotonic() + 60) as connection:
+            number = connection.fileno()
+            assert number > 2
+            os.dup2(theirs, number)
+    assert descriptors.identity(number) == descriptors.identity(theirs)
+    os.close(number)
+    os.close(theirs)

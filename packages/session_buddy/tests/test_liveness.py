@@ -19,8 +19,8 @@ from structlog.testing import capture_logs
 
 from oneiric import facts
 from oneiric.contract import DEFAULT_LEASE_SECONDS, UNKNOWN
+from oneiric.entries import Moment
 from oneiric.events import SessionEnd, SessionHeartbeat, parse_event
-from oneiric.journal import Moment
 from session_buddy.access.callers import local_subject
 from session_buddy.errors import StoreUnavailable
 from session_buddy.history.model import Arrival, Taken

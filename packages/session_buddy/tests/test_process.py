@@ -2,7 +2,6 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -42,19 +41,20 @@ def test_a_server_runs_if_somebody_listens_at_its_socket(listener: ServerInfo, p
     assert process.wait_running(paths, 0.0) is None
 
 
-def test_a_killed_servers_file_is_not_believed_of_its_successor(listener: ServerInfo, paths: Paths) -> None:
+def test_a_killed_servers_file_is_not_believed_of_its_successor(
+    listener: ServerInfo, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now = paths.server_file.read_bytes()
-    then = now.replace(b'"database": ""', b'"database": "of the killed one"')
-    while_it_is_read = paths.server_file.with_name("fifo")
-    paths.server_file.rename(new := paths.server_file.with_name("new"))
-    os.mkfifo(while_it_is_read, 0o600)
-    while_it_is_read.rename(paths.server_file)
-    with ThreadPoolExecutor(1) as pool:
-        found = pool.submit(process.running, paths)
-        with paths.server_file.open("wb", buffering=0) as being_read:
-            new.rename(paths.server_file)
-            being_read.write(then)
-        assert found.result() == listener
+    paths.server_file.write_bytes(now.replace(b'"database": ""', b'"database": "of the killed one"'))
+    ask = process.listener
+
+    def ask_while_it_begins(socket: Path) -> int | None:
+        # Between the two looks at the file, where nothing outside can be timed.
+        paths.server_file.write_bytes(now)
+        return ask(socket)
+
+    monkeypatch.setattr(process, "listener", ask_while_it_begins)
+    assert process.running(paths) == listener
 
 
 def test_a_server_that_takes_no_more_connections_runs_and_does_not_answer(

@@ -4,13 +4,14 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from oneiric.descriptors import read
 from oneiric.paths import Paths
 from oneiric.transport import Endpoint
 
 _OFF = frozenset({"off", "0", "false", "no", "disabled"})
 SYSTEM_SWITCH = Path("/etc/oneiric/off")
 ENDPOINT = "SESSION_BUDDY_MCP_ENDPOINT"
-ENDPOINT_VARIABLES = (ENDPOINT, "SESSION_BUDDY_TOKEN", "SESSION_BUDDY_TOKEN_FILE")
+TOKEN_VARIABLES = ("SESSION_BUDDY_TOKEN", "SESSION_BUDDY_TOKEN_FILE")
 
 
 class InvalidEndpoint(ValueError):  # noqa: N818 - reads as the fact it states
@@ -58,7 +59,6 @@ def _token(environ: Mapping[str, str]) -> str | None:
         return None
     try:
         # Bytes: the codec of a text would be imported here, and the delivery thread comes by.
-        with open(path, "rb", buffering=0) as file:
-            return (file.read(65536) or b"").decode("ascii").strip()
+        return read(path, 65536).decode("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidEndpoint(f"SESSION_BUDDY_TOKEN_FILE={path!r} cannot be read: {error}") from error

@@ -1,9 +1,9 @@
 """This process's deliveries: one for each server that its sessions are for, whatever emitters there are."""
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
 
 from oneiric import config, endings, transport
 from oneiric.delivery import Delivery
@@ -11,14 +11,20 @@ from oneiric.paths import Paths
 from oneiric.server import Server
 from oneiric.transport import Endpoint, Unreachable
 
+EXIT_BUDGET_SECONDS = 0.2
 _LONGEST_REMOTE_RETRY = 60.0
 
-_deliveries: dict[tuple[str, str | None], Delivery] = {}
+# By the outbox, and by what names the server and who we are there.
+_deliveries: dict[tuple[str, ...], Delivery] = {}
+# In which process they are flushed at its exit.
+_flushed_in: set[int] = set()
 
 
 def delivery_for(paths: Paths, environ: Mapping[str, str]) -> Delivery:
     """The delivery from an outbox to the server that ``environ`` names; after a fork the child's own."""
-    key = os.fspath(paths.outbox), config.named_url(environ)
+    url = config.named_url(environ)
+    as_whom = [environ.get(name, "") for name in config.TOKEN_VARIABLES] if url else []
+    key = os.fspath(paths.outbox), url or "", *as_whom
     delivery = _deliveries.get(key)
     if delivery is not None and not delivery.made_here:
         # Forked by code in C, which runs no hook.
@@ -28,8 +34,9 @@ def delivery_for(paths: Paths, environ: Mapping[str, str]) -> Delivery:
         made = Delivery(paths.outbox, _server(paths, environ))
         # Of two threads that get here at once one is the first; a lock would be held in a forked child.
         delivery = _deliveries.setdefault(key, made)
-        if delivery is made:
-            endings.at_exit(partial(_flush_at_exit, delivery))
+        if os.getpid() not in _flushed_in:
+            _flushed_in.add(os.getpid())
+            endings.at_exit(_flush_at_exit)
     return delivery
 
 
@@ -38,19 +45,23 @@ def live_sessions() -> set[str]:
     return {session.id for delivery in list(_deliveries.values()) for session in delivery.sessions.live()}
 
 
-def _flush_at_exit(delivery: Delivery) -> None:
-    """Give what was just written a moment; most shells leave before a server could have answered."""
+def _flush_at_exit() -> None:
+    """Give what was just written a moment, one for all servers; most shells leave before one could answer."""
+    deadline = time.monotonic() + EXIT_BUDGET_SECONDS
     # BaseException: Ctrl-C during this wait must not print a traceback.
     with suppress(BaseException):
-        if delivery.made_here:
-            delivery.worker.flush_at_exit()
+        for delivery in list(_deliveries.values()):
+            if delivery.made_here:
+                delivery.worker.flush_at_exit(deadline - time.monotonic())
 
 
 def _server(paths: Paths, environ: Mapping[str, str]) -> Server:
     if url := config.named_url(environ):
         transport.prepare(url)
-        destination = Endpoint(url=url).destination
-        return Server(_locate_named(environ), destination=destination, longest_retry=_LONGEST_REMOTE_RETRY)
+        named, endpoint = _locate_named(environ), Endpoint(url=url)
+        with suppress(Unreachable):
+            endpoint = named() or endpoint
+        return Server(named, destination=endpoint.destination, longest_retry=_LONGEST_REMOTE_RETRY)
 
     def locate() -> Endpoint | None:
         server = transport.read_server_file(paths)
@@ -65,7 +76,7 @@ def _locate_named(environ: Mapping[str, str]) -> Callable[[], Endpoint | None]:
     The token's file is read for each contact: it may come late, and changes when the token does. One that
     can no longer be read (another folder, fewer rights) leaves the token that it held.
     """
-    variables = {name: environ.get(name, "") for name in config.ENDPOINT_VARIABLES}
+    variables = {name: environ.get(name, "") for name in (config.ENDPOINT, *config.TOKEN_VARIABLES)}
     latest: Endpoint | None = None
 
     def locate() -> Endpoint | None:
@@ -78,8 +89,6 @@ def _locate_named(environ: Mapping[str, str]) -> Callable[[], Endpoint | None]:
                 raise Unreachable(str(error)) from error
         return latest
 
-    with suppress(Unreachable):
-        locate()
     return locate
 
 

@@ -20,8 +20,6 @@ from oneiric.worker import Worker
 
 PULSE_SECONDS = 15.0
 SWEEP_SECONDS = 60.0
-# With more sessions than that, say because the disk is slow, an ended one holds no descriptor of the host's.
-_MOST_HELD = 64
 
 
 class Delivery(Owned):
@@ -34,7 +32,6 @@ class Delivery(Owned):
         wall: the current time, in UTC.
 
     Attributes:
-        server: as given.
         worker: the thread.
         sessions: all that there is to deliver of this process.
     """
@@ -55,6 +52,7 @@ class Delivery(Owned):
         self._wall = wall
         self._next_pulse = self._next_beat = monotonic() + PULSE_SECONDS
         self._next_contact = self._next_sweep = 0.0
+        self._left = False
 
     def __repr__(self) -> str:
         return f"<Delivery sessions={len(self.sessions)} connected={self.server.connected}>"
@@ -66,22 +64,22 @@ class Delivery(Owned):
 
     def finish(self, session: Session, end: dict[str, Any]) -> None:
         """Deliver the end of a session; it is in the journal already, unless the disk was full."""
-        try:
-            if len(self.sessions) > _MOST_HELD and session.journal.ended:
-                session.journal.try_close()
-        finally:
-            session.end = end
-            self.add(session)
+        self.sessions.finish(session, end)
+        self.worker.ask()
 
-    def _pause(self) -> float:
-        return 0.0 if self._sweep_is_due() else min(self._next_pulse, self._next_contact) - self._monotonic()
+    def _pause(self) -> float | None:
+        if self._sweep_is_due():
+            return 0.0
+        # What is left for this user's own server it takes in by itself; another one has only us.
+        if not self.sessions and not (self._left and self.server.destination):
+            return None
+        return min(self._next_pulse, self._next_contact) - self._monotonic()
 
     def _turn(self) -> None:
         asked = self.worker.asked
         try:
             self.sessions.sync()
-            if self._monotonic() >= self._next_pulse:
-                self._pulse()
+            self._pulse()
             now = self._monotonic()
             if now >= self._next_contact or (asked and now >= self.server.retry_at):
                 self._contact()
@@ -94,11 +92,10 @@ class Delivery(Owned):
             log.debug("a delivery turn failed and will be tried again")
             self._failed(error)
 
-    def _pulse(self) -> None:
-        """Write each live session's pulse."""
-        self._next_pulse = self._monotonic() + PULSE_SECONDS
-        for session in self.sessions.live():
-            session.pulse(compose.timestamp(self._wall()))
+    def _pulse(self, *, early: bool = False) -> None:
+        if early or self._monotonic() >= self._next_pulse:
+            self._next_pulse = self._monotonic() + PULSE_SECONDS
+            self.sessions.pulse(compose.timestamp(self._wall()))
 
     def _contact(self) -> None:
         ended = self.sessions.ended()
@@ -118,7 +115,7 @@ class Delivery(Owned):
 
     def _beat(self) -> None:
         # What the server hears the journal has said: else a later end would look refuted.
-        self._pulse()
+        self._pulse(early=True)
         beating = [one for one in self.sessions.live() if one.acknowledged and not one.refused]
         self._send((one, [compose.heartbeat(one.id, *one.journal.pulsed, one.activity)]) for one in beating)
         self._send_starts(beating)
@@ -136,6 +133,8 @@ class Delivery(Owned):
                 session.take_answer(event, result, self.server.instance)
 
     def _call(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        # Between the calls: each may take its whole limit.
+        self._pulse()
         results = self.server.call(events)
         self._next_beat = min(self._next_beat, self._monotonic() + self.server.pace)
         return results
@@ -152,8 +151,9 @@ class Delivery(Owned):
             if not self.server.connected:
                 # Ask before reading: hundreds of journals read for a server that is not there cost the host.
                 self._call([])
-            destination = self.server.destination
-            sweep(self.sessions.folder, self._call_for_others, now=self._wall(), destination=destination)
+            folder, destination = self.sessions.folder, self.server.destination
+            if sweep(folder, self._call_for_others, now=self._wall(), destination=destination):
+                self._left = False
         except _OwnWorkFirst:
             self._next_sweep = 0.0
         except TransportError as error:
@@ -168,7 +168,7 @@ class Delivery(Owned):
 
     def _close(self, ended: list[Session]) -> None:
         if self.sessions.close(ended):
-            self._next_sweep = 0.0
+            self._left, self._next_sweep = True, 0.0
 
     def _failed(self, error: Exception) -> None:
         self.server.failed(error)

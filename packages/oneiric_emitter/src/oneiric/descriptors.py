@@ -1,4 +1,8 @@
-"""Files in somebody else's process: descriptors told apart, locked, moved out of the way, written, let go."""
+"""Files in somebody else's process: descriptors told apart, locked, moved out of the way, written, let go.
+
+A number is ours only as long as it names what we opened: a host that daemonizes closes all of them, and gives
+the same numbers to files of its own.
+"""
 
 import os
 import sys
@@ -11,7 +15,8 @@ if sys.platform != "win32":
 
 # Missing on Windows, where this module is imported and not used.
 CLOEXEC: int = getattr(os, "O_CLOEXEC", 0)
-_HIGH = (700, 200)
+# Daemonizing hosts close the low ones wholesale. Below 3 are standard streams, also where they are closed.
+_HIGH = (700, 200, 3)
 
 
 def identity(file: int | Path) -> tuple[int, int] | None:
@@ -41,15 +46,8 @@ def try_lock(descriptor: int) -> bool:
     return True
 
 
-def release(descriptor: int) -> None:
-    """Unlock a file and close it: closing alone would leave the lock to a child that was forked meanwhile."""
-    with suppress(OSError):
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-    os.close(descriptor)
-
-
 def raised(descriptor: int) -> int:
-    """Move a descriptor out of the low numbers, which daemonizing hosts close wholesale."""
+    """Move a descriptor out of the low numbers."""
     for high in _HIGH:
         try:
             moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, high)
@@ -61,18 +59,70 @@ def raised(descriptor: int) -> int:
 
 
 @contextmanager
-def opened(path: Path, flags: int) -> Iterator[int]:
-    """Open a file, or a folder, for a while.
+def standard_streams_taken() -> Iterator[None]:
+    """Have a new descriptor be no standard stream's, even for a moment: hosts print to those."""
+    taken: list[int] = []
+    try:
+        for _ in [stream for stream in range(_HIGH[-1]) if identity(stream) is None]:
+            taken.append(os.open(os.devnull, os.O_RDWR | CLOEXEC))  # noqa: PERF401 - one may fail
+        yield
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
 
-    What the host closed meanwhile is not closed again: the number may be another file's by then.
+
+def open_high(path: str | Path, flags: int) -> int:
+    """Open a file out of the low numbers; one that is made is for this user alone.
+
+    Raises:
+        OSError: it cannot be opened.
     """
-    descriptor = raised(os.open(path, flags | CLOEXEC))
+    with standard_streams_taken():
+        return raised(os.open(path, flags | CLOEXEC, 0o600))
+
+
+@contextmanager
+def held(descriptor: int) -> Iterator[int]:
+    """Unlock and close a descriptor behind this, unless its number is another file's by then.
+
+    Closing alone would leave a lock to a child that was forked meanwhile.
+    """
     file = identity(descriptor)
     try:
         yield descriptor
     finally:
-        if identity(descriptor) == file:
-            os.close(descriptor)
+        if file is not None and identity(descriptor) == file:
+            release(descriptor)
+
+
+def release(descriptor: int) -> None:
+    """Unlock a file and close it."""
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    os.close(descriptor)
+
+
+@contextmanager
+def opened(path: str | Path, flags: int) -> Iterator[int]:
+    """Open a file, or a folder, for a while.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    with held(open_high(path, flags)) as descriptor:
+        yield descriptor
+
+
+def read(path: str | Path, most: int) -> bytes:
+    """The first ``most`` bytes of a file, without waiting where somebody has put a pipe.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | CLOEXEC)
+    # It is read in a moment: only where a standard stream is closed has it to make way.
+    with held(descriptor if descriptor >= _HIGH[-1] else raised(descriptor)) as ours:
+        return os.read(ours, most)
 
 
 def write(descriptor: int, content: bytes, offset: int) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
+from oneiric import descriptors
 from oneiric.contract import UNKNOWN
 
 _UNSET_LOGIN_UID = 4_294_967_295
@@ -142,15 +143,9 @@ def uid_of(pid: int) -> int | None:
 def read_bytes(path: str, most: int) -> bytes:
     """The first ``most`` bytes of a file; none where it cannot be read."""
     try:
-        with open(path, "rb", buffering=0, opener=_open_at_once) as file:
-            return file.read(most) or b""
+        return descriptors.read(path, most)
     except OSError:
         return b""
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    """Open without waiting for the other end, where somebody has put a pipe."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _stat(pid: int) -> list[str]:

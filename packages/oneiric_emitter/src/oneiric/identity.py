@@ -22,6 +22,8 @@ SHARED_ACCOUNTS_FILE: Final = "/etc/oneiric/shared-accounts"
 
 _ACCOUNT_FILE: Final = "/etc/passwd"
 _MAX_FILE_BYTES: Final = 1024 * 1024
+# The codec that knows it would be imported at the start of a session.
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 # What the kernel shows for a user that a namespace has no number for.
 _UNMAPPED: Final = 65534
 # Below are the accounts of the system and its services.
@@ -127,8 +129,8 @@ def names_in_file(uid: int) -> frozenset[bytes]:
 @cache
 def _shared_accounts(named: str) -> frozenset[str]:
     """The accounts that are no single person's: those ``named``, and those in the file of this host."""
-    listed = facts.read_bytes(SHARED_ACCOUNTS_FILE, _MAX_FILE_BYTES).decode("utf-8-sig", "replace")
-    lines = [line.partition("#")[0] for line in listed.splitlines()]
+    listed = facts.read_bytes(SHARED_ACCOUNTS_FILE, _MAX_FILE_BYTES).removeprefix(_BYTE_ORDER_MARK)
+    lines = [line.partition("#")[0] for line in listed.decode("utf-8", "replace").splitlines()]
     return frozenset(one.strip() for one in (*named.split(","), *lines)) | {"root"}
 
 

@@ -27,11 +27,10 @@ class Lineage:
     def parent(self) -> str | None:
         """The session that this process was started from, if its process is an ancestor that lives."""
         session_id, _, pid = self._environ.get(VARIABLE, "").rpartition(":")
-        if not pid.isdigit() or not facts.is_ancestor(int(pid)):
-            return None
         with suppress(ValueError):
             contract.start_time_of(session_id)
-            return session_id
+            if facts.is_ancestor(int(pid)):
+                return session_id
         return None
 
     def announce(self, session_id: str) -> None:

@@ -12,11 +12,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from oneiric.descriptors import identity, make_folder, release, try_lock
-from oneiric.journal import open_own
+from oneiric.descriptors import identity, make_folder, opened, try_lock, write
+from oneiric.entries import opened_own
+from oneiric.journal import NEW_SUFFIX
 
 SUFFIX = ".jsonl"
 _TO = ".to-"
+# One block of a disk, which most of them fit into.
+_JOURNAL_BYTES = 4096
 
 Kind = Literal["done", "rejected", "corrupt"]
 
@@ -25,14 +28,27 @@ def prepare(folder: Path, home: Path) -> None:
     """Make the outbox where it is missing; a home that is missing may be mounted later, and is left so.
 
     Raises:
-        OSError: it cannot be made, or nothing can be written there.
+        OSError: it cannot be made.
+    """
+    if folder.is_relative_to(home) and not os.path.exists(home):
+        raise FileNotFoundError(errno.ENOENT, "the home folder is missing", os.fspath(folder))
+    make_folder(folder)
+
+
+def try_out(folder: Path, home: Path) -> None:
+    """Write what a journal takes, and take it away again.
+
+    Raises:
+        OSError: no journal could be written.
     """
     if not os.path.isdir(folder):
-        if folder.is_relative_to(home) and not os.path.exists(home):
-            raise FileNotFoundError(errno.ENOENT, "the home folder is missing", os.fspath(folder))
-        make_folder(folder)
-    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(folder))
+        prepare(folder, home)
+    path = folder / f"{os.urandom(8).hex()}{NEW_SUFFIX}"
+    with opened(path, os.O_RDWR | os.O_CREAT | os.O_EXCL) as descriptor:
+        try:
+            write(descriptor, bytes(_JOURNAL_BYTES), 0)
+        finally:
+            path.unlink()
 
 
 def path_for(folder: Path, session_id: str, destination: str = "") -> Path:
@@ -70,15 +86,8 @@ def claim(path: Path) -> Iterator[bool]:
         CorruptJournal: it is no file of this user.
         OSError: it cannot be opened.
     """
-    try:
-        descriptor = open_own(path, os.O_RDWR)
-    except FileNotFoundError:
-        yield False
-        return
-    try:
+    with opened_own(path, os.O_RDWR) as descriptor:
         yield try_lock(descriptor) and identity(path) == identity(descriptor)
-    finally:
-        release(descriptor)
 
 
 def move(path: Path, kind: Kind) -> None:

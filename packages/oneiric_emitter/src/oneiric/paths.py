@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from oneiric.descriptors import read
 from oneiric.digests import sha256
 
 _MAX_SOCKET_PATH = 100
@@ -90,8 +91,8 @@ def machine_id() -> str:
     raw = b""
     for path in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
         # Bytes: the codec of a text would be imported here, on whatever thread and by whatever user.
-        with suppress(OSError), open(path, "rb", buffering=0) as file:
-            raw = (file.read() or b"").strip()
+        with suppress(OSError):
+            raw = read(path, 4096).strip()
         if raw:
             break
     return sha256(b"oneiric:" + (raw or os.fsencode(os.uname().nodename))).hexdigest()[:12]

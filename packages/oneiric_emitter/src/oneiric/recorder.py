@@ -3,11 +3,13 @@
 import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from oneiric import agents, compose, config, contract, deliveries, endings, facts, identity, outbox, ssh_auth
 from oneiric.delivery import Delivery
-from oneiric.journal import Journal, Moment
+from oneiric.entries import Moment
+from oneiric.journal import Journal
 from oneiric.lineage import Lineage
 from oneiric.paths import Paths, user_paths
 from oneiric.session import Session
@@ -54,7 +56,7 @@ class Recorder:
         paths = user_paths(self._environ)
         reason = config.off_reason(self._environ, paths)
         if reason is None:
-            outbox.prepare(paths.outbox, paths.home)
+            outbox.try_out(paths.outbox, paths.home)
         return reason
 
     def start(
@@ -74,9 +76,8 @@ class Recorder:
         session_id = compose.session_id_of(start)
         delivery = deliveries.delivery_for(paths, self._environ)
         folder = delivery.sessions.folder
-        outbox.prepare(folder, paths.home)
         path = outbox.path_for(folder, session_id, delivery.server.destination)
-        journal = Journal(path, start, now.boottime)
+        journal = Journal(path, start, now.boottime, partial(outbox.prepare, folder, paths.home))
         self._delivery = delivery
         self._session = session = Session(session_id, start, journal)
         self._lineage.announce(session_id)

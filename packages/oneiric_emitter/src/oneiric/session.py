@@ -10,11 +10,14 @@ from typing import Any
 from oneiric import compose, contract, log, outbox
 from oneiric.contract import ACCEPTED
 from oneiric.descriptors import sync
+from oneiric.interrupts import quiet
 from oneiric.journal import Journal
 from oneiric.process import Owned
 
 # Longer than a write takes where a busy thread of the host has to be waited for.
 _SLOW_SECONDS = 0.02
+# With more sessions than that, say because the disk is slow, an ended one holds no descriptor of the host's.
+_MOST_HELD = 64
 
 
 class Session(Owned):
@@ -73,7 +76,7 @@ class Session(Owned):
 
     def pulse(self, when: str) -> None:
         """Write a pulse into the journal."""
-        with suppress(OSError):
+        with quiet(OSError):
             self.journal.pulse(when, lambda: self.activity)
 
     def pulse_unless_slow(self, when: str) -> None:
@@ -122,6 +125,18 @@ class Sessions(dict[str, Session]):
     def ended(self) -> list[Session]:
         """The sessions whose journals wait to be closed; safe beside other threads."""
         return [session for session in list(self.values()) if session.end is not None]
+
+    def finish(self, session: Session, end: dict[str, Any]) -> None:
+        """Keep an end until it is delivered."""
+        if len(self) > _MOST_HELD and session.journal.ended:
+            session.journal.try_close()
+        session.end = end
+        self[session.id] = session
+
+    def pulse(self, when: str) -> None:
+        """Write each live session's pulse."""
+        for session in self.live():
+            session.pulse(when)
 
     def sync(self) -> None:
         """Have the disk hold the starts; what has ended by now is delivered or synced when it is closed."""

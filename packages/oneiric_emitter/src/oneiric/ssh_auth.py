@@ -8,6 +8,7 @@ from stat import S_ISREG
 from typing import Final, NamedTuple
 
 from oneiric import facts
+from oneiric.descriptors import held
 from oneiric.digests import sha256
 
 VARIABLE: Final = "SSH_USER_AUTH"
@@ -50,13 +51,10 @@ def read(environ: Mapping[str, str]) -> SshKey | None:
         return None
     try:
         # Not blocking: whoever sets the variable may have named a pipe, or a terminal.
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
-        try:
+        with held(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)) as file:
             told = os.fstat(file)
             by_root = (told.st_uid, told.st_mode & 0o022) == (0, 0) and bool(_MADE_BY_SSHD.fullmatch(path))
             words = os.read(file, _MAX_BYTES).decode("ascii").split() if S_ISREG(told.st_mode) else []
-        finally:
-            os.close(file)
         kind, blob = words[words.index("publickey") + 1 :][:2]
         return _key(kind, a2b_base64(blob), by_root=by_root and facts.in_host_users())
     except (OSError, ValueError, LookupError):

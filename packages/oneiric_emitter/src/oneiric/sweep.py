@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from oneiric import compose, contract, descriptors, journal, log, outbox
-from oneiric.journal import CorruptJournal, Entry, Moment
+from oneiric import compose, contract, descriptors, entries, log, outbox
+from oneiric.entries import CorruptJournal, Entry, Moment
+from oneiric.journal import NEW_SUFFIX
 
 Deliver = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 
@@ -40,12 +41,13 @@ def sweep(folder: Path, deliver: Deliver, *, now: datetime, destination: str = "
     Returns:
         Whether it was done; not while a sweep is under way that began elsewhere less than five minutes ago.
     """
+    if not folder.exists():
+        return True
     with _one_at_a_time(folder, now) as mine:
-        if not mine:
-            return not folder.exists()
-        _deliver(_ended(folder, now, destination), deliver)
-        _prune(folder, now)
-    return True
+        if mine:
+            _deliver(_ended(folder, now, destination), deliver)
+            _prune(folder, now)
+    return mine
 
 
 def deliver_gone(folder: Path, gone: Mapping[str, Moment | None], deliver: Deliver) -> None:
@@ -67,9 +69,9 @@ def replay(folder: Path, deliver: Deliver, held: Collection[str] = ()) -> list[d
     """
     paths = outbox.journals(folder / "done", None)
     ours = [path for path in paths if not outbox.destination_of(path) or outbox.session_of(path) in held]
-    entries = [entry for path in ours if (entry := journal.try_read(path))]
+    found = [entry for path in ours if (entry := entries.try_read(path))]
     results = []
-    for batch in compose.batches(entries, lambda entry: entry.events):
+    for batch in compose.batches(found, lambda entry: entry.events):
         results += deliver([event for entry in batch for event in entry.events])
     return results
 
@@ -78,28 +80,23 @@ def replay(folder: Path, deliver: Deliver, held: Collection[str] = ()) -> list[d
 def _one_at_a_time(folder: Path, now: datetime) -> Iterator[bool]:
     """Whether to sweep; the lock file's time tells when the latest sweep began."""
     lock = folder / "sweep.lock"
-    try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | descriptors.CLOEXEC, 0o600)
-    except FileNotFoundError:
-        yield False
-        return
-    try:
+    with descriptors.opened(lock, os.O_RDWR | os.O_CREAT) as descriptor:
         # Its holder may be stopped (Ctrl-Z) for hours; it saves work and guards nothing, so go ahead then.
-        mine = descriptors.try_lock(descriptor) or _age(lock, now) > LONGEST_SWEEP
+        mine = descriptors.try_lock(descriptor) or abs(_age(lock, now)) > LONGEST_SWEEP
         if mine:
             os.utime(descriptor)
         yield mine
-    finally:
-        descriptors.release(descriptor)
 
 
 def _ended(folder: Path, now: datetime, destination: str) -> Iterator[tuple[Path, Entry]]:
     """Every journal that may be delivered, orphans with the end that they lacked."""
     for path in (*outbox.journals(folder, None), *_foreign(folder, now)):
-        for_us = outbox.destination_of(path) == destination or _age(path, now) > FOREIGN_AFTER
+        # Without a word for whom: of an emitter that could not read its token, or knew no such word.
+        ours = {destination, destination.partition("-")[0]}
+        for_us = outbox.destination_of(path) in ours or _age(path, now) > FOREIGN_AFTER
         if for_us and (entry := _recover(path)) is not None:
             yield path, entry
-    for path in folder.glob(f"*{journal.NEW_SUFFIX}"):
+    for path in folder.glob(f"*{NEW_SUFFIX}"):
         _drop_abandoned(path, now)
 
 
@@ -109,12 +106,14 @@ def _recover(path: Path, gone_at: Moment | None = None) -> Entry | None:
         with outbox.claim(path) as claimed:
             if not claimed and not _surely_dead(path):
                 return None
-            entry = journal.read(path)
+            entry = entries.read(path)
             return entry if entry.end is not None else _with_end(path, entry, gone_at)
     except CorruptJournal as error:
         log.warning("journal %s is set aside in %s: %s", path.name, path.parent / "corrupt", error)
         with suppress(OSError):
             outbox.move(path, "corrupt")
+    except FileNotFoundError:
+        pass  # delivered meanwhile
     except OSError as error:
         log.warning("journal %s stays where it is: %s", path, error)
     return None
@@ -122,13 +121,13 @@ def _recover(path: Path, gone_at: Moment | None = None) -> Entry | None:
 
 def _surely_dead(path: Path) -> bool:
     """A child forked behind our back keeps the lock of its dead parent; its pid and start time tell."""
-    entry = journal.try_read(path)
-    return entry is not None and journal.owner_gone(entry) is True
+    entry = entries.try_read(path)
+    return entry is not None and entries.owner_gone(entry) is True
 
 
 def _with_end(path: Path, entry: Entry, gone_at: Moment | None) -> Entry:
-    journal.append_end(path, entry, journal.end_for_orphan(entry, gone_at))
-    complete = journal.read(path)
+    entries.append_end(path, entry, entries.end_for_orphan(entry, gone_at))
+    complete = entries.read(path)
     if complete.end is None:
         raise CorruptJournal("its end cannot be read back")
     return complete
@@ -153,7 +152,7 @@ def _foreign(folder: Path, now: datetime) -> Iterator[Path]:
         if other == folder or not other.is_dir():
             continue
         for path in outbox.journals(other, None):
-            entry = journal.try_read(path)
+            entry = entries.try_read(path)
             if entry is not None and (entry.end is not None or _age(path, now) > FOREIGN_AFTER):
                 yield path
 
@@ -176,7 +175,7 @@ def _drop_abandoned(path: Path, now: datetime) -> None:
 def _prune(folder: Path, now: datetime) -> None:
     """Keep a week, and 20 MB at most, of what each machine's sessions had acknowledged; once an hour."""
     last = folder / "pruned"
-    if last.exists() and _age(last, now) < PRUNE_EVERY:
+    if last.exists() and abs(_age(last, now)) < PRUNE_EVERY:
         return
     last.touch(mode=0o600)
     for machine in folder.parent.iterdir():

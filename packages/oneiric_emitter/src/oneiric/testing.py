@@ -23,9 +23,9 @@ from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
 from typing import Any, Self
 
-from oneiric import journal, outbox
+from oneiric import entries, outbox
+from oneiric.entries import Entry
 from oneiric.events import InvalidEvent, SessionHeartbeat, SessionStart, parse_event
-from oneiric.journal import Entry
 from oneiric.paths import user_paths
 
 Answer = Callable[[list[dict[str, Any]]], dict[str, Any]]
@@ -106,7 +106,7 @@ def journals(folder: Path, kind: str = "") -> list[Entry]:
     for path in outbox.journals(folder / kind, None):
         # Somebody may have delivered it since it was listed.
         with suppress(FileNotFoundError):
-            found.append(journal.read(path))
+            found.append(entries.read(path))
     return found
 
 

@@ -22,6 +22,9 @@ class TrackedSession(NamedTuple):
         self.emitter.record(commands, errors)
 
 
+_installed: dict[str, SessionEventEmitter] = {}
+
+
 @contextmanager
 def track_session(
     component: str,
@@ -50,7 +53,12 @@ def install(
     metadata: Mapping[str, Any] | None = None,
     **optional: Any,  # noqa: ANN401 - the keywords of SessionEventEmitter.start_session
 ) -> SessionEventEmitter:
-    """Track this process from now to its exit: the one line of a REPL's start-up file."""
-    emitter = SessionEventEmitter(component)
+    """Track this process from now to its exit: the one line of a REPL's start-up file.
+
+    Again, as in a cell that is run twice, it returns the emitter whose session lives.
+    """
+    emitter = _installed.get(component)
+    if emitter is None or emitter.session_id is None:
+        emitter = _installed[component] = SessionEventEmitter(component)
     emitter.start_session(shell_type, metadata, **optional)
     return emitter

@@ -5,15 +5,19 @@ and a module that our thread imports while the host forks can deadlock the child
 only endpoints that were named explicitly, and is imported by whoever names them (:func:`prepare`).
 """
 
+import _socket  # what `socket` has, gevent may exchange, and `socket` costs a host 3 ms
 import json
 import os
-import socket
 import stat
 import time
-from collections.abc import Mapping
+from binascii import a2b_base64
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from oneiric import threads
+from oneiric.descriptors import held, opened, raised, standard_streams_taken
 from oneiric.digests import sha256
 from oneiric.paths import Paths
 
@@ -23,8 +27,9 @@ if TYPE_CHECKING:
 PROTOCOL_VERSION = "2026-07-28"
 _UNAUTHORIZED = frozenset({401, 403})
 _MISDIRECTED = 421
-# As it was at our import, like the thread that uses it: gevent may exchange the module's later.
-_Socket = socket.socket
+# Missing on macOS, where the mask of our thread does the same.
+_NO_SIGPIPE: int = getattr(_socket, "MSG_NOSIGNAL", 0)
+_FROM_URL_SAFE = str.maketrans("-_", "+/")
 _META = {
     "io.modelcontextprotocol/protocolVersion": PROTOCOL_VERSION,
     "io.modelcontextprotocol/clientInfo": {"name": "oneiric", "version": "0.1.0"},
@@ -61,8 +66,12 @@ class Endpoint(NamedTuple):
 
     @property
     def destination(self) -> str:
-        """What marks journals for this server: nothing for this user's own, else 8 hex digits of the URL."""
-        return "" if self.url is None else sha256(os.fsencode(self.url)).hexdigest()[:8]
+        """What marks the journals for this server and by this caller: nothing for this user's own server.
+
+        Else 8 hex digits of the URL, and, where the token says for whom it is, ``-`` and 8 of that.
+        """
+        parts = [self.url, _subject(self.token)] if self.url else []
+        return "-".join(sha256(os.fsencode(part)).hexdigest()[:8] for part in parts if part)
 
     def __repr__(self) -> str:
         """The address alone: a token belongs in no log."""
@@ -89,10 +98,10 @@ class ServerInfo(NamedTuple):
 def read_server_file(paths: Paths) -> ServerInfo | None:
     """The running server of this user; ``None`` where the file is missing, torn, or somebody else's."""
     try:
-        with open(paths.server_file, "rb") as file:
-            if os.fstat(file.fileno()).st_uid != os.geteuid():
+        with opened(paths.server_file, os.O_RDONLY | os.O_NONBLOCK) as file:
+            if os.fstat(file).st_uid != os.geteuid():
                 return None
-            raw = json.loads(file.read(65536))
+            raw = json.loads(os.read(file, 65536))
         # A newer server may say more than this version knows.
         said: dict[str, Any] = {name: str(raw[name]) for name in ServerInfo._fields}
         # A path that the file system cannot write is none.
@@ -111,7 +120,7 @@ def call_tool(
         endpoint: the server.
         name: the tool.
         arguments: its arguments, plain JSON.
-        timeout: seconds for the whole call; to a URL, for each step of it.
+        timeout: seconds for the whole call.
 
     Raises:
         Unreachable: no connection, time-out, or an answer that is not MCP.
@@ -182,13 +191,12 @@ def post_unix(
     require_own(path)
     head = [f"POST {target} HTTP/1.1", "Host: localhost", "Connection: close", f"Content-Length: {len(body)}"]
     head += [f"{key}: {value}" for key, value in headers.items()]
-    with _Socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(timeout)
-        connection.connect(os.fspath(path))
-        connection.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + body)
-        received = bytearray()
-        while chunk := _receive(connection, deadline):
+    received = bytearray()
+    with _connected(path, deadline) as connection:
+        connection.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + body, _NO_SIGPIPE)
+        while chunk := connection.recv(65536):
             received += chunk
+            connection.settimeout(_left(deadline))
     head_bytes, separator, answer = bytes(received).partition(b"\r\n\r\n")
     if not separator:
         raise ConnectionResetError("closed the connection without an answer")
@@ -196,6 +204,20 @@ def post_unix(
     if not (head_bytes.startswith(b"HTTP/1.") and status.isdigit()):
         raise ConnectionResetError("is no web server")
     return int(status), answer
+
+
+@contextmanager
+def _connected(path: Path, deadline: float) -> Iterator[_socket.socket]:
+    with standard_streams_taken():
+        descriptor = raised(_socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM).detach())
+    with held(descriptor):
+        connection = _socket.socket(fileno=descriptor)
+        try:
+            connection.settimeout(_left(deadline))
+            connection.connect(os.fspath(path))
+            yield connection
+        finally:
+            connection.detach()
 
 
 def require_own(path: Path) -> None:
@@ -207,6 +229,14 @@ def require_own(path: Path) -> None:
     entry = os.stat(path)
     if not stat.S_ISSOCK(entry.st_mode) or entry.st_uid != os.geteuid():
         raise ConnectionRefusedError("is no socket of this user")
+
+
+def _subject(token: str | None) -> str | None:
+    """Whom a token is for, as it says itself (the ``sub`` of a JWT); the server checks that, not we."""
+    with suppress(ValueError, LookupError, TypeError, AttributeError):
+        claims = (token or "").split(".")[1].translate(_FROM_URL_SAFE)
+        return str(json.loads(a2b_base64(claims + "=="))["sub"])
+    return None
 
 
 def _content(status: int, answer: bytes) -> dict[str, Any]:
@@ -233,20 +263,48 @@ def _json_part(answer: bytes) -> bytes:
     return data[-1] if data else answer
 
 
-def _receive(connection: socket.socket, deadline: float) -> bytes:
+def _left(deadline: float) -> float:
     left = deadline - time.monotonic()
     if left <= 0:
         raise TimeoutError("timed out")
-    connection.settimeout(left)
-    return connection.recv(65536)
+    return left
 
 
 def _post_url(endpoint: Endpoint, headers: dict[str, str], body: bytes, timeout: float) -> tuple[int, bytes]:
-    import http.client
-
+    """One POST, on a thread of its own: resolving a name has no limit, and others have one for each step."""
     connection, target = connection_to(endpoint.url or "", timeout)
     if endpoint.token:
         headers = {**headers, "Authorization": f"Bearer {endpoint.token}"}
+    over = threads.locked()
+    outcome: list[tuple[int, bytes] | Exception] = []
+
+    def post() -> None:
+        try:
+            outcome.append(_request(connection, target, headers, body))
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            outcome.append(error)
+        finally:
+            over.release()
+
+    try:
+        threads.start(post)
+    except RuntimeError:
+        post()
+    if not over.acquire(timeout=timeout):
+        with suppress(OSError, AttributeError):
+            connection.sock.shutdown(_socket.SHUT_RDWR)
+        raise TimeoutError("timed out")
+    (result,) = outcome
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def _request(
+    connection: "http.client.HTTPConnection", target: str, headers: dict[str, str], body: bytes
+) -> tuple[int, bytes]:
+    import http.client
+
     try:
         connection.request("POST", target, body, headers)
         response = connection.getresponse()

@@ -4,15 +4,13 @@ It knows nothing of what it works at. It imports nothing and holds no lock of th
 any moment.
 """
 
-import signal
 import sys
-from _thread import LockType, RLock, allocate_lock, start_new_thread
+from _thread import LockType
 from collections.abc import Callable
 from contextlib import suppress
 
+from oneiric import threads
 from oneiric.process import Owned
-
-EXIT_BUDGET_SECONDS = 0.2
 
 
 class Worker(Owned):
@@ -20,22 +18,26 @@ class Worker(Owned):
 
     Args:
         turn: one turn of work; must not raise.
-        pause: for how many seconds there is nothing to do, unless somebody asks.
+        pause: for how many seconds there is nothing to do, unless somebody asks; ``None``: for good, so the
+            thread ends, and begins again when it is asked.
+
+    Attributes:
+        obstacle: why there is no thread, where one could not be started.
     """
 
-    def __init__(self, turn: Callable[[], None], pause: Callable[[], float]) -> None:
+    def __init__(self, turn: Callable[[], None], pause: Callable[[], float | None]) -> None:
         super().__init__()
         self._turn = turn
         self._pause = pause
-        # No threading.Condition: gevent can exchange the locks behind it, even while we wait. These locks
-        # and the thread stay as they were at our import, all of one kind.
-        self._lock = RLock()
-        self._wake = _locked()
+        # No threading.Condition: gevent can exchange the locks behind it, even while we wait.
+        self._lock = threads.RLock()
+        self._wake = threads.locked()
         self._waiting: list[tuple[int, LockType]] = []
         self._asked = 0
         self._done = 0
         self._given_up = -1
         self._running = False
+        self.obstacle: str | None = None
 
     @property
     def asked(self) -> bool:
@@ -58,51 +60,47 @@ class Worker(Owned):
         asked = self._asked
         if sys.is_finalizing() or not self._running:
             return self._done >= asked
-        waiter = asked, _locked()
+        waiter = asked, threads.locked()
         self._waiting.append(waiter)
         try:
             return self._done >= asked or waiter[1].acquire(timeout=max(0.0, timeout))
         finally:
             self._waiting.remove(waiter)
 
-    def flush_at_exit(self) -> None:
-        """:meth:`flush` for a moment, but not twice in vain for the same: a host's exit pays once."""
-        if self._given_up != self._asked and not self.flush(EXIT_BUDGET_SECONDS):
+    def flush_at_exit(self, timeout: float) -> None:
+        """:meth:`flush`, but not twice in vain for the same: a host's exit pays once."""
+        if self._given_up != self._asked and not self.flush(timeout):
             self._given_up = self._asked
 
     def _start(self) -> None:
-        """Start the thread deaf to signals: what it took would come past the masks of its host's threads."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        # Blocked, a fault would kill unseen by the host's handler for it, such as faulthandler's.
-        faults = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
         try:
-            # On the caller, whose mask the thread begins with: it is deaf from its first moment.
-            signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals() - faults)
-            # No thread to be had (a limit, a late exit): the journal waits for somebody else.
-            with suppress(RuntimeError):
-                start_new_thread(self._run, ())
-                self._running = True
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            threads.start(self._run)
+        except RuntimeError as error:
+            self.obstacle = f"no thread can be started ({error}): what is recorded waits in the outbox"
+        else:
+            self._running, self.obstacle = True, None
+
+    def _leaves(self) -> bool:
+        """Whether the thread, which has nothing more to do, may end: nobody has asked meanwhile."""
+        with self._lock:
+            if not self.asked:
+                self._running = False
+            return not self._running
 
     def _run(self) -> None:
         while self.made_here:
             self._wake.acquire(blocking=False)
             if not self.asked:
-                self._wake.acquire(timeout=max(0.0, self._pause()))
+                pause = self._pause()
+                if pause is None and self._leaves():
+                    return
+                self._wake.acquire(timeout=max(0.0, pause or 0.0))
             asked = self._asked
             self._turn()
             self._done = asked
             for number, waiter in list(self._waiting):
                 if number <= asked:
                     _release(waiter)
-
-
-def _locked() -> LockType:
-    """A lock that somebody else will release, once: what a thread waits for."""
-    lock = allocate_lock()
-    lock.acquire()
-    return lock
 
 
 def _release(lock: LockType) -> None:

@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from typing import Final
 
-from oneiric.config import ENDPOINT_VARIABLES
+from oneiric.config import ENDPOINT, TOKEN_VARIABLES
 from session_buddy.errors import ConfigurationError
 
 PREFIX: Final = "SESSION_BUDDY_"
 PORT: Final = f"{PREFIX}PORT"
 DATABASE: Final = frozenset({f"{PREFIX}STORAGE_URL", f"{PREFIX}DB_PATH"})
 # Of the emitter, and of the command line.
-_OTHERS: Final = frozenset({*ENDPOINT_VARIABLES, f"{PREFIX}DEBUG"})
+_OTHERS: Final = frozenset({ENDPOINT, *TOKEN_VARIABLES, f"{PREFIX}DEBUG"})
 _NAMES: Final = (
     *("HOST", "PORT", "SECRET", "ALLOWED_HOSTS", "LOG_LEVEL", "HEARTBEAT_SECONDS", "LEASE_SECONDS"),
     *("BACKUP__EVERY_HOURS", "BACKUP__KEEP"),

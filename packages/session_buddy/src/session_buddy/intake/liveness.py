@@ -13,8 +13,8 @@ import structlog
 
 from oneiric import facts
 from oneiric.contract import UNKNOWN, end_event_id
+from oneiric.entries import Moment
 from oneiric.events import SessionEnd
-from oneiric.journal import Moment
 from session_buddy.access.callers import local_subject
 from session_buddy.history.model import Arrival, Taken
 from session_buddy.intake.exits import Exits

@@ -9,8 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from oneiric import compose, journal, outbox
-from oneiric.journal import Entry
+from oneiric import compose, entries, outbox
+from oneiric.entries import Entry
 from oneiric.sweep import Deliver, sweep
 from oneiric.transport import TransportError
 from session_buddy.errors import SessionBuddyError
@@ -30,7 +30,7 @@ def hand_over(folder: Path, deliver: Deliver, now: datetime) -> None:
     """
     try:
         sweep(folder, deliver, now=now)
-        left = [_said(entry) for path in outbox.journals(folder) if (entry := journal.try_read(path))]
+        left = [_said(entry) for path in outbox.journals(folder) if (entry := entries.try_read(path))]
         for batch in compose.batches(left, list):
             deliver([event for events in batch for event in events])
     except OSError as error:
@@ -43,7 +43,7 @@ def _said(entry: Entry) -> list[dict[str, Any]]:
     """What a journal says; with an end, another sweep is at it just now, and twice does no harm."""
     if entry.end is not None or entry.pulse is None:
         return entry.events
-    activity = journal.activity_of(entry.pulse)
-    session_id, elapsed = compose.session_id_of(entry.start), journal.elapsed_of(entry.pulse)
+    activity = entries.activity_of(entry.pulse)
+    session_id, elapsed = compose.session_id_of(entry.start), entries.elapsed_of(entry.pulse)
     beat = compose.heartbeat(session_id, entry.pulse["timestamp"], elapsed, activity)
     return [*entry.events, beat]

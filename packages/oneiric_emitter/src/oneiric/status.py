@@ -1,0 +1,69 @@
+"""What an emitter tells of itself; asking costs nothing and loses nothing."""
+
+from collections.abc import Mapping
+
+from oneiric import outbox
+from oneiric.edge import Edge, explanation, look
+from oneiric.paths import user_paths
+from oneiric.recorder import Recorder
+from oneiric.server import Server
+
+
+class Status:
+    """The part of an emitter that only looks."""
+
+    _edge: Edge
+    _environ: Mapping[str, str]
+    _recorder: Recorder
+
+    @property
+    def session_id(self) -> str | None:
+        """The live session's id; ``None`` before the start, after the end, and in a forked child."""
+        session = self._recorder.session
+        return session.id if session else None
+
+    @property
+    def dropped(self) -> int:
+        """How many starts, ends and records were lost, because they could not be recorded."""
+        return self._edge.dropped
+
+    @property
+    def available(self) -> bool:
+        """Whether a start would be recorded: tracking is on and the outbox can be written."""
+        return self._obstacle() is None
+
+    @property
+    def unavailable_reason(self) -> str | None:
+        """Why nothing can be recorded, or could be the last time that it was tried; ``None`` while it can."""
+        return self._obstacle() or (None if self.session_id else self._edge.failure)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the latest call to a server was answered."""
+        server = self._server
+        return server is not None and server.connected
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing was delivered lately; ``None`` while delivery works or was not tried."""
+        delivery = self._recorder.delivery
+        return (delivery.worker.obstacle or delivery.server.problem) if delivery else None
+
+    @property
+    def turned_away(self) -> bool:
+        """Whether a server answered and turned this emitter away; :attr:`problem` says why."""
+        server = self._server
+        return server is not None and server.turned_away
+
+    @property
+    def outbox(self) -> dict[str, int]:
+        """How many journals are open (live, or not delivered yet), were rejected, or cannot be read."""
+        return look(lambda: outbox.counts(user_paths(self._environ).outbox), lambda _: {})
+
+    @property
+    def _server(self) -> Server | None:
+        delivery = self._recorder.delivery
+        return delivery.server if delivery else None
+
+    def _obstacle(self) -> str | None:
+        return None if self._recorder.session else look(self._recorder.obstacle, explanation)

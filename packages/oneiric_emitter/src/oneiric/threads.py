@@ -1,0 +1,52 @@
+"""Threads and locks as the interpreter has them, also where gevent or eventlet put greenlets in their place.
+
+A greenlet would stop its host's others while it syncs a file. The threads take no signals: what they took
+would come past the masks of the host's threads.
+"""
+
+import _thread
+from _thread import LockType
+from collections.abc import Callable
+from types import BuiltinFunctionType, ModuleType
+
+from oneiric.interrupts import blocked
+
+
+def _real_module() -> ModuleType:
+    if isinstance(_thread.start_new_thread, BuiltinFunctionType):
+        return _thread
+    from importlib.machinery import BuiltinImporter
+    from importlib.util import module_from_spec
+
+    spec = BuiltinImporter.find_spec("_thread")
+    assert spec is not None  # noqa: S101 - it is built in
+    assert spec.loader is not None  # noqa: S101 - the same
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+# Taken out now: what is patched later is patched in this very module.
+_real = vars(_real_module()).copy()
+allocate_lock: Callable[[], LockType] = _real["allocate_lock"]
+RLock: type[_thread.RLock] = _real["RLock"]
+
+
+def start(run: Callable[[], object]) -> None:
+    """Run something on a thread of its own.
+
+    Raises:
+        RuntimeError: no thread can be had: a limit, a late exit, a subinterpreter, at whose end such a thread
+            would abort the process.
+    """
+    if not _real.get("daemon_threads_allowed", lambda: True)():
+        raise RuntimeError("this interpreter allows no daemon threads")
+    with blocked():
+        _real["start_new_thread"](run, ())
+
+
+def locked() -> LockType:
+    """A lock that somebody else will release, once: what a thread waits for."""
+    lock = allocate_lock()
+    lock.acquire()
+    return lock

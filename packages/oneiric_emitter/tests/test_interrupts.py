@@ -1,0 +1,131 @@
+"""What a host's signal handlers and threads raise in the middle of our work is the host's."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oneiric.testing import journals
+
+LIMITS = """
+import ctypes, random, signal, sys, threading, oneiric
+
+class Stop(Exception): pass
+
+error, fired, passed = {error}, 0, 0
+def over(number, frame):
+    global fired
+    fired += 1
+    raise error
+signal.signal(signal.SIGALRM, over)
+chance = random.Random(1)
+{before}
+emitter = oneiric.SessionEventEmitter("shop")
+{first}
+def work_until_over(seen):
+    # A function: what comes at a jump of a loop in the block itself, 3.13 does not take for raised in it.
+    signal.setitimer(signal.ITIMER_REAL, 0.0001 + chance.random() * 0.001)
+    while fired == seen:
+        {work}
+for _ in range({rounds}):
+    try:
+        work_until_over(fired)
+    except error:
+        passed += 1
+print(fired, passed, emitter.dropped)
+{behind}
+"""
+BEFORE = {
+    "alone": "",
+    # The kernel gives a signal to any thread that takes it; the handler runs on the main one all the same.
+    "beside another thread": "threading.Thread(target=threading.Event().wait, daemon=True).start()",
+}
+
+
+@pytest.mark.parametrize("before", BEFORE)
+@pytest.mark.parametrize("error", ["TimeoutError", "Stop", "KeyboardInterrupt"])
+def test_a_time_limit_passes_through_a_record(
+    python: Any, unmeasured: Mapping[str, str], error: str, before: str
+) -> None:
+    code = LIMITS.format(
+        error=error,
+        before=BEFORE[before],
+        first="emitter.start_session('x')",
+        rounds=300,
+        work="emitter.record(1)",
+        behind="",
+    )
+    assert python(code, env=unmeasured).stdout == "300 300 0\n"
+
+
+# Each start that is begun is ended: what is left open would be half of one.
+WHOLE = """
+def end():
+    while emitter.session_id is not None:
+        try: emitter.end_session()
+        except error: pass
+end()
+"""
+
+
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "Stop"])
+@pytest.mark.parametrize(
+    "work",
+    [
+        "emitter.start_session('x'); emitter.end_session()",
+        "with oneiric.track_session('block'): pass",
+    ],
+)
+def test_an_interrupt_leaves_a_session_whole_or_not_begun(
+    python: Any, unmeasured: Mapping[str, str], folder: Path, error: str, work: str
+) -> None:
+    code = LIMITS.format(error=error, before="", first="", rounds=200, work=work, behind=WHOLE)
+    fired, passed, dropped = map(int, python(code, env=unmeasured).stdout.split())
+    assert (fired, dropped) == (200, 0)
+    assert passed == 200
+    found = journals(folder)
+    assert len(found) > 200
+    assert [entry.end for entry in found].count(None) == 0
+
+
+def test_what_a_thread_of_the_host_sends_passes(python: Any, unmeasured: Mapping[str, str]) -> None:
+    code = """
+import ctypes, random, threading, oneiric
+
+class Stop(Exception): pass
+
+emitter = oneiric.install("shop")
+chance, passed = random.Random(1), 0
+for _ in range(100):
+    done = threading.Event()
+    def send(me=threading.get_ident()):
+        done.wait(0.0001 + chance.random() * 0.0005)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(me), ctypes.py_object(Stop))
+        done.set()
+    sender = threading.Thread(target=send)
+    try:
+        sender.start()
+        while not done.is_set(): emitter.record(1)
+        for _ in range(1000): pass
+    except Stop:
+        passed += 1
+    sender.join()
+print(passed, emitter.dropped)
+"""
+    assert python(code, env=unmeasured).stdout == "100 0\n"
+
+
+def test_an_object_of_the_host_that_raises_is_none_of_its_signals(python: Any) -> None:
+    code = """
+import oneiric
+class Stop(Exception): pass
+class Bad:
+    def __str__(self): raise Stop
+    def __int__(self): raise Stop
+emitter = oneiric.SessionEventEmitter(Bad())
+print(emitter.component_name, emitter.start_session("x", reason=Bad()) is not None)
+emitter.record(Bad())
+print(emitter.dropped)
+"""
+    assert python(code).stdout == "unknown True\n1\n"
