@@ -489,6 +489,12 @@ def test_a_prompt_waits_for_a_slow_disk_now_and_then_only(
 # --- odd hosts
 
 
+def test_what_an_older_caller_says_is_taken(environ: Mapping[str, str]) -> None:
+    emitter = SessionEventEmitter("shop", "/path/of/a/server", interactive=True)
+    assert emitter.start_session("x", older=True)
+    assert emitter.end_session(older=True)
+
+
 def test_install_again_is_the_session_that_lives(environ: Mapping[str, str], folder: Path) -> None:
     first = install("once")
     assert install("once") is first

@@ -116,6 +116,37 @@ print(passed, emitter.dropped)
     assert python(code, env=unmeasured).stdout == "100 0\n"
 
 
+@pytest.mark.parametrize(
+    "handler",
+    [
+        "lambda *everything: fail()",
+        "Limit().over",
+        "functools.partial(Limit.over, Limit())",
+        "Limit()",
+    ],
+)
+def test_a_handler_of_any_kind_is_known(python: Any, unmeasured: Mapping[str, str], handler: str) -> None:
+    code = f"""
+import functools, signal, sys, threading, oneiric
+from oneiric import interrupts
+def fail(): raise TimeoutError
+class Odd:
+    def __eq__(self, other): raise KeyError
+class Limit:
+    def over(self, number, frame):
+        odd = (Odd(), frame)
+        fail()
+    __call__ = over
+signal.signal(signal.SIGALRM, {handler})
+def interrupted(): signal.raise_signal(signal.SIGALRM)
+try: interrupted()
+except TimeoutError as error: print(interrupts.is_hosts(error))
+try: fail()
+except TimeoutError as error: print(interrupts.is_hosts(error))
+"""
+    assert python(code, env=unmeasured).stdout.split() == ["True", "False"]
+
+
 def test_an_object_of_the_host_that_raises_is_none_of_its_signals(python: Any) -> None:
     code = """
 import oneiric

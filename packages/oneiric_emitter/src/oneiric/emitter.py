@@ -34,6 +34,7 @@ class SessionEventEmitter(Status):
         session_buddy_path: str | None = None,
         *,
         environ: Mapping[str, str] | None = None,
+        **_unknown: object,
     ) -> None:
         del session_buddy_path
         self.component_name = look(lambda: contract.component_for(component_name), lambda _: contract.UNKNOWN)

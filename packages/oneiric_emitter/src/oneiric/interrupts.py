@@ -7,7 +7,7 @@ A time limit (SIGALRM) or Ctrl-C must neither be swallowed here nor leave a sess
 import _signal  # type: ignore[import-not-found]  # of the interpreter, without types
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
 
@@ -40,8 +40,7 @@ def is_hosts(error: BaseException) -> bool:
     """
     trace = error.__traceback__
     while trace is not None and (inner := trace.tb_next) is not None:
-        given = inner.tb_frame.f_locals.values()
-        if any(one is trace.tb_frame or (type(one) is tuple and trace.tb_frame in one) for one in given):
+        if _holds(inner.tb_frame.f_locals.values(), trace.tb_frame):
             return True
         trace = inner
     where = trace and trace.tb_frame.f_globals.get("__name__")
@@ -59,6 +58,11 @@ class quiet(suppress):  # noqa: N801 - like the one that it extends
     ) -> bool:
         """Whether it ends here."""
         return bool(super().__exit__(kind, error, trace)) and error is not None and not is_hosts(error)
+
+
+def _holds(values: Iterable[object], frame: object) -> bool:
+    """Whether a frame is among arguments, also as one of ``*arguments``; asks no object of the host's."""
+    return any(one is frame or (type(one) is tuple and _holds(one, frame)) for one in values)
 
 
 def _top(module: object) -> str:
