@@ -141,4 +141,4 @@ def kill_rounds(world: World, rounds: int, seed: int) -> tuple[Load, History]:
 
 def waiting(world: World) -> int:
     """How many journals lie in the outbox."""
-    return len(outbox.journals(user_paths(world.environ).outbox, None))
+    return len(outbox.journals(user_paths(world.environ).outbox))

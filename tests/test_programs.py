@@ -69,6 +69,7 @@ PROGRAMS = {
     # Not a prompt, but a program that runs one line: an error leaves it.
     "python": embedding(READS, otherwise={"an error, then exit()": CRASH}),
     "python -i": Program(["-q", "-i"]),
+    "python -": Program(["-q", "-"]),
     "python -m asyncio": Program(["-m", "asyncio"]),
     "IPython": Program(["-m", "IPython", "--no-banner", "--no-confirm-exit"], IN),
     "IPython.embed": embedding("import IPython; IPython.embed(colors='neutral', confirm_exit=False)", IN),

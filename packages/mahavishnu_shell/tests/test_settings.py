@@ -121,7 +121,7 @@ def test_a_file_that_is_no_text_is_named(work: Path, config: Path, user_file: Pa
         load({}, work, config)
     user_file.unlink()
     user_file.mkdir()
-    with pytest.raises(SettingsError, match=r"mahavishnu\.yaml cannot be read: Is a directory"):
+    with pytest.raises(SettingsError, match=r"mahavishnu\.yaml cannot be read: it is no regular file"):
         load({}, work, config)
 
 

@@ -99,7 +99,7 @@ def test_what_is_for_a_named_server_waits_for_it_though_it_cannot_be_called(
     emitter.end_session()
     assert not emitter.wait_connected(60)
     assert "SESSION_BUDDY" in (emitter.problem or "")
-    assert [destination_of(path) for path in paths_of(folder, None)] == [Endpoint(url=url).destination]
+    assert [destination_of(path) for path in paths_of(folder)] == [Endpoint(url=url).destination]
     assert sweep(folder, lambda _events: pytest.fail("delivered here"), now=datetime.now(UTC))
 
 
@@ -143,16 +143,25 @@ def test_what_one_person_left_is_not_reported_as_anothers(
         one.start_session("x")
         one.end_session()
         assert not one.wait_connected(60)
-    assert len(paths_of(folder, None)) == 2
+    assert len(paths_of(folder)) == 2
     # A new token of one of them: what that one left is swept up, and nobody else's.
     token_server.token = token("ålice>", 2)
     again = emitter("ålice>", 2)
     again.start_session("x")
     assert again.wait_connected(60)
     again.end_session()
-    eventually(lambda: len(paths_of(folder, None)) == 1)
+    eventually(lambda: len(paths_of(folder)) == 1)
     assert token_server.kinds.count("end") == 2
-    assert len(paths_of(folder / "done", None)) == 2
+    assert len(paths_of(folder / "done")) == 2
+
+
+@pytest.mark.parametrize("claims", [b'{"sub": "\\ud800"}', b"[" * 50000, b'{"sub": {}}', b"[1]", b""])
+def test_a_token_of_any_shape_costs_no_start(environ: Mapping[str, str], claims: bytes) -> None:
+    token = f"x.{urlsafe_b64encode(claims).decode()}.x"
+    named = {"SESSION_BUDDY_MCP_ENDPOINT": "http://127.0.0.1:9/mcp", "SESSION_BUDDY_TOKEN": token}
+    emitter = SessionEventEmitter("shop", environ={**environ, **named})
+    assert emitter.start_session("x")
+    assert emitter.end_session()
 
 
 def test_hung_servers_cost_one_exit(python: Any) -> None:

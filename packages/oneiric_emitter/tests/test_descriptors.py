@@ -47,7 +47,9 @@ with descriptors.opened(Path({str(tmp_path)!r}), os.O_RDONLY) as ours:
     try: os.write(1, b"x")
     except OSError as error: print(error.errno, file=sys.stderr)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.stderr.split() == ["True", str(errno.EBADF)]
 
 
@@ -67,8 +69,25 @@ for _ in range(10):
     except OSError as error: print(error.errno)
 print(os.open("/dev/null", os.O_RDONLY))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.stdout.split() == [str(errno.EMFILE)] * 10 + ["0"], done.stderr
+
+
+def test_what_the_host_opens_in_place_of_a_standard_stream_stays(tmp_path: Path) -> None:
+    code = f"""
+import os
+from oneiric import descriptors
+os.close(1)
+with descriptors.standard_streams_taken():
+    theirs = os.open({str(tmp_path / "log")!r}, os.O_WRONLY | os.O_CREAT)
+    os.dup2(theirs, 1)
+    os.close(theirs)
+os.write(1, b"written")
+"""
+    subprocess.run([sys.executable, "-c", code], timeout=60, check=True)
+    assert (tmp_path / "log").read_text() == "written"
 
 
 def test_reading_waits_for_nobody(tmp_path: Path) -> None:

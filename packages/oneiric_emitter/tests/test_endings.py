@@ -313,6 +313,44 @@ def test_a_hangup_ends_every_session_of_the_process(
     assert (ends["outer"]["exit_reason"], ends["outer"]["activity"]["commands"]) == (outer, 2)
 
 
+def test_what_c_code_hooked_stays(at_terminal: Any, folder: Path) -> None:
+    code = """
+import faulthandler, os, signal, sys, oneiric
+faulthandler.register(signal.SIGTERM, file=open(os.devnull, "w"), chain=False)
+emitter = oneiric.install("shop")
+os.kill(os.getpid(), signal.SIGTERM)
+print("alive", flush=True)
+"""
+    assert at_terminal(code).stdout == "alive\n"
+    assert end_of(folder)["exit_reason"] == "exit"
+
+
+def test_a_subinterpreter_at_a_terminal_has_a_whole_session(at_terminal: Any, folder: Path) -> None:
+    code = """
+try: import _interpreters as interpreters
+except ImportError: import _xxsubinterpreters as interpreters
+run = getattr(interpreters, "exec", None) or interpreters.run_string
+run(interpreters.create(), "import oneiric; e = oneiric.install('shop'); print(e.session_id, e.dropped)")
+"""
+    session_id, dropped = at_terminal(code).stdout.split()
+    assert (session_id.partition("-")[0], dropped) == ("shop", "0")
+
+
+def test_an_end_needs_no_hook_of_the_hosts(python: Any, folder: Path) -> None:
+    code = """
+import atexit, oneiric
+class Hook:
+    key = 1
+    def __call__(self): pass
+    def __eq__(self, other): return self.key == other.key
+atexit.register(Hook())
+emitter = oneiric.install("shop")
+print(emitter.end_session(exit_reason="eof"), emitter.dropped, emitter.session_id)
+"""
+    assert python(code).stdout == "True 0 None\n"
+    assert end_of(folder)["exit_reason"] == "eof"
+
+
 def test_where_nobody_types_a_signal_acts_at_once(python: Any, folder: Path) -> None:
     code = "import os, signal, oneiric; oneiric.install('shop'); print(signal.getsignal(signal.SIGTERM).name)"
     assert python(code).stdout.strip() == "SIG_DFL"
@@ -367,6 +405,36 @@ asyncio.run(cell())
 """,
         "exit",
     ),
+    "one that the host keeps for pdb": (
+        """
+oneiric.install("shop")
+try:
+    1/0
+except ZeroDivisionError as error:
+    sys.last_value = error
+""",
+        "exit",
+    ),
+    "one that is raised again": (
+        """
+oneiric.install("shop")
+try:
+    1/0
+except ZeroDivisionError:
+    raise
+""",
+        "exception",
+    ),
+    "one that passes a finally": (
+        """
+oneiric.install("shop")
+try:
+    1/0
+finally:
+    print("cleaned up")
+""",
+        "exception",
+    ),
     "one that was shown before another": (
         """
 import code
@@ -392,7 +460,7 @@ asyncio.run(fails())
 
 
 @pytest.mark.parametrize("how", LEFT)
-def test_what_was_shown_and_gone_on_from_is_no_crash(python: Any, folder: Path, how: str) -> None:
+def test_only_what_left_the_program_is_a_crash(python: Any, folder: Path, how: str) -> None:
     code, reason = LEFT[how]
     python(f"import oneiric, sys\n{code}")
     assert end_of(folder)["exit_reason"] == reason

@@ -348,6 +348,40 @@ for _ in range(20):
     assert (done.returncode, set(done.stdout.split())) == (0, {"False"})
 
 
+@pytest.mark.parametrize("patched", [BEFORE, BETWEEN], ids=["before", "between"])
+def test_greenlets_and_threads_of_gevent_count_together(python: Any, folder: Path, patched: str) -> None:
+    code = f"""
+{patched}
+import gevent
+def count():
+    for _ in range(50):
+        emitter.record(commands=1)
+        gevent.sleep(0)
+pool = gevent.get_hub().threadpool
+gevent.joinall([pool.spawn(count) for _ in range(4)] + [gevent.spawn(count) for _ in range(4)], timeout=50)
+print(emitter._recorder.session.commands)
+"""
+    assert python(code).stdout == "400\n"
+
+
+def test_greenlets_that_begin_at_once_leave_the_signals_as_they_were(python: Any, folder: Path) -> None:
+    code = """
+import gevent.monkey; gevent.monkey.patch_all()
+import gevent, signal, oneiric
+class Slow:
+    def __init__(self, seconds): self.seconds = seconds
+    def __str__(self):
+        gevent.sleep(self.seconds)
+        return "slow"
+def begin(after, seconds):
+    gevent.sleep(after)
+    oneiric.SessionEventEmitter("shop").start_session("x", {"value": Slow(seconds)})
+gevent.joinall([gevent.spawn(begin, 0, 0.1), gevent.spawn(begin, 0.05, 0.2)])
+print(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+"""
+    assert python(code).stdout == "set()\n"
+
+
 class HangsUp:
     """Closes a connection while the request still comes."""
 

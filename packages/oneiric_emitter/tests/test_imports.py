@@ -74,6 +74,8 @@ for name in [name for name in sys.modules if name.partition(".")[0] == "oneiric"
 for name in ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "register_at_fork", "geteuid", "uname"):
     delattr(os, name)
 del time.CLOCK_BOOTTIME, time.CLOCK_MONOTONIC
+import _signal
+del _signal.pthread_sigmask
 sys.modules["fcntl"] = sys.modules["pwd"] = None
 sys.platform = "win32"
 import oneiric

@@ -89,6 +89,60 @@ def test_an_interrupt_leaves_a_session_whole_or_not_begun(
     assert [entry.end for entry in found].count(None) == 0
 
 
+def test_an_end_that_was_interrupted_is_gone_on_with(
+    python: Any, unmeasured: Mapping[str, str], folder: Path
+) -> None:
+    # Beside a thread that takes signals: the handler runs within our work.
+    code = LIMITS.format(
+        error="KeyboardInterrupt",
+        before=BEFORE["beside another thread"],
+        first="def again():\n    emitter.start_session('x')\n",
+        rounds=200,
+        work="emitter.end_session()",
+        behind="",
+    ).replace("work_until_over(fired)", "again(); work_until_over(fired)")
+    code = code.replace("        passed += 1", "        passed += 1\n    emitter.end_session()")
+    fired, _, dropped = map(int, python(code, env=unmeasured).stdout.split())
+    assert (fired, dropped) == (200, 0)
+    ends = [entry.end for entry in journals(folder)]
+    assert (len(ends), ends.count(None)) == (200, 0)
+
+
+def test_a_block_that_is_not_reached_leaves_no_session(python: Any, folder: Path) -> None:
+    code = """
+import os, signal, oneiric
+class Interrupting:
+    def __str__(self):
+        signal.raise_signal(signal.SIGINT)
+        return ""
+try:
+    with oneiric.track_session("shop", metadata={"value": Interrupting()}): print("reached")
+except KeyboardInterrupt:
+    print("ONEIRIC_SESSION_ID" in os.environ)
+os._exit(0)
+"""
+    assert python(code).stdout == ""
+    assert journals(folder) == []
+
+
+def test_a_thread_of_ours_that_the_host_ends_begins_again(python: Any, folder: Path) -> None:
+    code = """
+import ctypes, sys, threading, time, oneiric
+from oneiric import deliveries
+emitter = oneiric.install("shop")
+emitter.wait_connected(60)
+(delivery,) = deliveries._deliveries.values()
+for number in set(sys._current_frames()) - {threading.get_ident()}:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(number), ctypes.py_object(SystemExit))
+delivery.worker.ask()
+deadline = time.monotonic() + 60
+while delivery.worker._running and time.monotonic() < deadline: time.sleep(0.01)
+delivery.worker.ask()
+print(delivery.worker.flush(60))
+"""
+    assert python(code).stdout == "True\n"
+
+
 def test_what_a_thread_of_the_host_sends_passes(python: Any, unmeasured: Mapping[str, str]) -> None:
     code = """
 import ctypes, random, threading, oneiric
@@ -140,9 +194,9 @@ class Limit:
 signal.signal(signal.SIGALRM, {handler})
 def interrupted(): signal.raise_signal(signal.SIGALRM)
 try: interrupted()
-except TimeoutError as error: print(interrupts.is_hosts(error))
+except TimeoutError as error: print(interrupts.raised_by_host(error))
 try: fail()
-except TimeoutError as error: print(interrupts.is_hosts(error))
+except TimeoutError as error: print(interrupts.raised_by_host(error))
 """
     assert python(code, env=unmeasured).stdout.split() == ["True", "False"]
 
@@ -151,9 +205,14 @@ def test_an_object_of_the_host_that_raises_is_none_of_its_signals(python: Any) -
     code = """
 import oneiric
 class Stop(Exception): pass
+class Array:
+    def __eq__(self, other): return self
+    def __bool__(self): raise ValueError
 class Bad:
     def __str__(self): raise Stop
-    def __int__(self): raise Stop
+    def __int__(self):
+        arguments = (Array(), 1)
+        raise Stop
 emitter = oneiric.SessionEventEmitter(Bad())
 print(emitter.component_name, emitter.start_session("x", reason=Bad()) is not None)
 emitter.record(Bad())

@@ -35,7 +35,7 @@ def test_ctrl_c_is_the_childs_to_decide(environ: Mapping[str, str], tmp_path: Pa
         "import os, sys, time\n"
         "from oneiric import facts\n"
         # Until the shell waits, as it does from then on.
-        "while facts._stat(os.getppid())[0] != 'S': time.sleep(0.01)\n"
+        "while ') S ' not in facts._read(f'/proc/{os.getppid()}/stat'): time.sleep(0.01)\n"
         # In short waits: a Ctrl-C that comes just before a wait is noticed after it.
         "try:\n    print('wai' + 'ting', flush=True)\n    while True: time.sleep(0.1)\n"
         "except KeyboardInterrupt:\n    sys.exit(7)\n"

@@ -45,7 +45,7 @@ def leave_orphan(folder: Path, number: int = 0, **changes: Any) -> Path:
 
 def count(folder: Path, kind: str = "") -> int:
     """How many journals lie in the outbox, or in one of the folders beside them."""
-    return len(outbox.journals(folder / kind, None))
+    return len(outbox.journals(folder / kind))
 
 
 def test_an_orphan_is_recovered_and_delivered(folder: Path) -> None:

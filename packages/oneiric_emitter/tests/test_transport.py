@@ -2,6 +2,8 @@ import http.server
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -206,9 +208,11 @@ def test_a_name_that_does_not_resolve_is_unreachable() -> None:
 class Dripper(http.server.BaseHTTPRequestHandler):
     """Sends a byte now and then, for ever: no step of a call ever takes long."""
 
+    at_it = threading.Semaphore(0)
+
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        with suppress(OSError):
+        try:
             if self.path == "/body":
                 self.send_response(200)
                 self.end_headers()
@@ -218,6 +222,8 @@ class Dripper(http.server.BaseHTTPRequestHandler):
                 self.wfile.write(b"x")
                 self.wfile.flush()
                 time.sleep(0.05)
+        except OSError:
+            self.at_it.release()
 
     def log_message(self, *_arguments: object) -> None:
         """Keep the test's output clean."""
@@ -230,7 +236,39 @@ def test_a_whole_call_has_a_limit_however_little_each_step_takes(slow: str) -> N
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         with pytest.raises(Unreachable, match="timed out"):
             call_tool(Endpoint(url=f"http://127.0.0.1:{server.server_port}/{slow}"), "track_events", {}, 0.3)
+        # It was hung up on, and nobody goes on reading.
+        assert Dripper.at_it.acquire(timeout=60)
         server.shutdown()
+
+
+def test_a_call_takes_the_number_of_no_standard_stream() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        code = f"""
+import os, sys, oneiric
+os.close(0), os.close(1)
+os.environ["SESSION_BUDDY_MCP_ENDPOINT"] = "http://127.0.0.1:{server.getsockname()[1]}/mcp"
+emitter = oneiric.install("shop")
+os.read(int(sys.argv[1]), 1)
+for number in (0, 1):
+    try: os.write(number, b"printed by the host")
+    except OSError: os.write(2, b"closed ")
+os._exit(0)
+"""
+        reader, writer = os.pipe()
+        shell = subprocess.Popen(
+            [sys.executable, "-c", code, str(reader)], pass_fds=[reader], stderr=subprocess.PIPE, text=True
+        )
+        connection, _ = server.accept()
+        with connection:
+            received = connection.recv(65536)
+            os.write(writer, b"x")
+            _, told = shell.communicate(timeout=60)
+            while more := connection.recv(65536):
+                received += more
+    os.close(reader)
+    os.close(writer)
+    assert told == "closed closed "
+    assert b"printed" not in received
 
 
 def test_a_socket_that_the_host_closed_takes_no_file_of_the_hosts_with_it(tmp_path: Path) -> None:

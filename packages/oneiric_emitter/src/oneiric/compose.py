@@ -13,11 +13,11 @@ from itertools import islice
 from typing import Any, TypeVar, get_args
 
 from oneiric import contract
+from oneiric.interrupts import raised_by_host
 
 _CUT = "…"
 _EXIT_REASONS: tuple[str, ...] = get_args(contract.ExitReason)
 _STATUSES: tuple[str, ...] = get_args(contract.EndStatus)
-_ACTORS: tuple[str, ...] = get_args(contract.Actor)
 _SHORT = 256
 _MAX_ITEMS = 1000
 _MAX_NESTED_ITEMS = 2000
@@ -144,7 +144,9 @@ def text(value: object, limit: int) -> str:
     """``value`` as a text of at most ``limit`` characters that any JSON reader takes."""
     try:
         raw = value if isinstance(value, str) else str(value)
-    except Exception:  # noqa: BLE001 - the host's __str__ may do anything; the session counts more
+    except Exception as error:  # the host's __str__ may do anything; the session counts more
+        if raised_by_host(error):
+            raise
         raw = f"<{type(value).__name__}>"
     clean = raw[: limit + 1].encode("utf-8", "replace").decode().replace("\0", "\ufffd")
     return clean if len(clean) <= limit else clean[: limit - 1] + _CUT
@@ -154,7 +156,9 @@ def metadata_object(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
     """``metadata`` as plain JSON within the contract's size and depth; what was cut is marked."""
     try:
         return _bounded(metadata) if metadata else {}
-    except Exception:  # noqa: BLE001 - the host's mapping may do anything; the session counts more
+    except Exception as error:  # the host's mapping may do anything; the session counts more
+        if raised_by_host(error):
+            raise
         return {"unreadable": text(type(metadata).__name__, _SHORT)}
 
 
@@ -210,7 +214,6 @@ def _cleaned(optional: Mapping[str, Any]) -> dict[str, Any]:
     session_type = fields.get("session_type")
     if not isinstance(session_type, str) or not re.fullmatch(contract.SESSION_TYPE_PATTERN, session_type):
         fields["session_type"] = contract.DEFAULT_SESSION_TYPE
-    fields["actor"] = _one_of(_ACTORS, fields.get("actor"))
     fields["agent"] = text(fields["agent"], contract.MAX_USERNAME) if fields.get("agent") else None
     fields["reason"] = text(fields["reason"], contract.MAX_REASON) if fields.get("reason") else None
     origin = fields.get("origin") or {}

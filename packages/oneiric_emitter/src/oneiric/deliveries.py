@@ -62,12 +62,7 @@ def _server(paths: Paths, environ: Mapping[str, str]) -> Server:
         with suppress(Unreachable):
             endpoint = named() or endpoint
         return Server(named, destination=endpoint.destination, longest_retry=_LONGEST_REMOTE_RETRY)
-
-    def locate() -> Endpoint | None:
-        server = transport.read_server_file(paths)
-        return server.endpoint if server else None
-
-    return Server(locate)
+    return Server(lambda: (local := transport.read_server_file(paths)) and local.endpoint)
 
 
 def _locate_named(environ: Mapping[str, str]) -> Callable[[], Endpoint | None]:
@@ -93,9 +88,10 @@ def _locate_named(environ: Mapping[str, str]) -> Callable[[], Endpoint | None]:
 
 
 def _drop_parents() -> None:
-    """After a fork: the child is not the session."""
+    """After a fork: the child is not the session, and lets go of the journals; takes no lock."""
     for delivery in list(_deliveries.values()):
-        delivery.sessions.close_journals()
+        for session in list(delivery.sessions.values()):
+            session.journal.close()
     _deliveries.clear()
 
 

@@ -23,13 +23,7 @@ SWEEP_SECONDS = 60.0
 
 
 class Delivery(Owned):
-    """Delivers the sessions of this process that are for one server.
-
-    Args:
-        folder: the outbox of this machine.
-        server: takes the events.
-        monotonic: seconds for timers.
-        wall: the current time, in UTC.
+    """Delivers the sessions of this process that are for one server, from the outbox ``folder``.
 
     Attributes:
         worker: the thread.
@@ -52,7 +46,7 @@ class Delivery(Owned):
         self._wall = wall
         self._next_pulse = self._next_beat = monotonic() + PULSE_SECONDS
         self._next_contact = self._next_sweep = 0.0
-        self._left = False
+        self._undelivered = False
 
     def __repr__(self) -> str:
         return f"<Delivery sessions={len(self.sessions)} connected={self.server.connected}>"
@@ -71,7 +65,7 @@ class Delivery(Owned):
         if self._sweep_is_due():
             return 0.0
         # What is left for this user's own server it takes in by itself; another one has only us.
-        if not self.sessions and not (self._left and self.server.destination):
+        if not self.sessions and not (self._undelivered and self.server.destination):
             return None
         return min(self._next_pulse, self._next_contact) - self._monotonic()
 
@@ -95,7 +89,8 @@ class Delivery(Owned):
     def _pulse(self, *, early: bool = False) -> None:
         if early or self._monotonic() >= self._next_pulse:
             self._next_pulse = self._monotonic() + PULSE_SECONDS
-            self.sessions.pulse(compose.timestamp(self._wall()))
+            for session in self.sessions.live():
+                session.pulse(compose.timestamp(self._wall()))
 
     def _contact(self) -> None:
         ended = self.sessions.ended()
@@ -103,7 +98,7 @@ class Delivery(Owned):
             self.server.find()
             waiting = [session for session in ended if not session.delivered]
             self._send((one, [event for event in (one.start, one.end) if event]) for one in waiting)
-            self._send_starts(self.sessions.live())
+            self._send((one, [one.start]) for one in self.sessions.live() if not one.acknowledged)
             if self._monotonic() >= self._next_beat:
                 self._beat()
         except TransportError as error:
@@ -118,11 +113,9 @@ class Delivery(Owned):
         self._pulse(early=True)
         beating = [one for one in self.sessions.live() if one.acknowledged and not one.refused]
         self._send((one, [compose.heartbeat(one.id, *one.journal.pulsed, one.activity)]) for one in beating)
-        self._send_starts(beating)
+        # The start again where the server no longer knows the session.
+        self._send((one, [one.start]) for one in beating if not one.acknowledged)
         self._next_beat = self._monotonic() + self.server.pace
-
-    def _send_starts(self, sessions: list[Session]) -> None:
-        self._send((session, [session.start]) for session in sessions if not session.acknowledged)
 
     def _send(self, items: Iterable[tuple[Session, list[dict[str, Any]]]]) -> None:
         """Deliver events of this process's sessions, in as many calls as they need."""
@@ -153,7 +146,7 @@ class Delivery(Owned):
                 self._call([])
             folder, destination = self.sessions.folder, self.server.destination
             if sweep(folder, self._call_for_others, now=self._wall(), destination=destination):
-                self._left = False
+                self._undelivered = False
         except _OwnWorkFirst:
             self._next_sweep = 0.0
         except TransportError as error:
@@ -168,7 +161,7 @@ class Delivery(Owned):
 
     def _close(self, ended: list[Session]) -> None:
         if self.sessions.close(ended):
-            self._left, self._next_sweep = True, 0.0
+            self._undelivered, self._next_sweep = True, 0.0
 
     def _failed(self, error: Exception) -> None:
         self.server.failed(error)

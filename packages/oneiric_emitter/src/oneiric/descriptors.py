@@ -1,84 +1,74 @@
 """Files in somebody else's process: descriptors told apart, locked, moved out of the way, written, let go.
 
 A number is ours only as long as it names what we opened: a host that daemonizes closes all of them, and gives
-the same numbers to files of its own.
+the same numbers to files of its own. What the system refuses is raised as :class:`OSError`.
 """
 
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from oneiric.interrupts import suppress
 
 if sys.platform != "win32":
     import fcntl
 
-# Missing on Windows, where this module is imported and not used.
-CLOEXEC: int = getattr(os, "O_CLOEXEC", 0)
 # Daemonizing hosts close the low ones wholesale. Below 3 are standard streams, also where they are closed.
 _HIGH = (700, 200, 3)
 
 
 def identity(file: int | Path) -> tuple[int, int] | None:
     """What names an open descriptor's file, or the one at a path, for good; ``None`` if there is none."""
-    try:
+    with suppress(OSError):
         found = os.stat(file)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+        return found.st_dev, found.st_ino
+    return None
 
 
 def lock(descriptor: int) -> None:
-    """Lock a file, without waiting.
-
-    Raises:
-        OSError: somebody else holds it.
-    """
+    """Lock a file, without waiting: :class:`BlockingIOError` where somebody else holds it."""
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def try_lock(descriptor: int) -> bool:
     """:func:`lock` it; returns whether it could be done."""
-    try:
+    with suppress(OSError):
         lock(descriptor)
-    except OSError:
-        return False
-    return True
+        return True
+    return False
 
 
-def raised(descriptor: int) -> int:
+def moved_up(descriptor: int) -> int:
     """Move a descriptor out of the low numbers."""
     for high in _HIGH:
-        try:
+        with suppress(OSError):
             moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, high)
-        except OSError:
-            continue
-        os.close(descriptor)
-        return moved
+            os.close(descriptor)
+            return moved
     return descriptor
 
 
 @contextmanager
 def standard_streams_taken() -> Iterator[None]:
     """Have a new descriptor be no standard stream's, even for a moment: hosts print to those."""
-    taken: list[int] = []
-    try:
+    with ExitStack() as taken:
         for _ in [stream for stream in range(_HIGH[-1]) if identity(stream) is None]:
-            taken.append(os.open(os.devnull, os.O_RDWR | CLOEXEC))  # noqa: PERF401 - one may fail
+            taken.enter_context(held(_sink()))
         yield
-    finally:
-        for descriptor in taken:
-            os.close(descriptor)
+
+
+def _sink() -> int:
+    """A file of no other descriptor, which takes what is written; elsewhere than on Linux the null device."""
+    make = getattr(os, "memfd_create", None)
+    return make("unused") if make else os.open(os.devnull, os.O_RDWR)
 
 
 def open_high(path: str | Path, flags: int) -> int:
-    """Open a file out of the low numbers; one that is made is for this user alone.
-
-    Raises:
-        OSError: it cannot be opened.
-    """
+    """Open a file out of the low numbers; one that is made is for this user alone."""
     with standard_streams_taken():
-        return raised(os.open(path, flags | CLOEXEC, 0o600))
+        return moved_up(os.open(path, flags, 0o600))
 
 
 @contextmanager
@@ -104,33 +94,19 @@ def release(descriptor: int) -> None:
 
 @contextmanager
 def opened(path: str | Path, flags: int) -> Iterator[int]:
-    """Open a file, or a folder, for a while.
-
-    Raises:
-        OSError: it cannot be opened.
-    """
+    """Open a file, or a folder, for a while."""
     with held(open_high(path, flags)) as descriptor:
         yield descriptor
 
 
 def read(path: str | Path, most: int) -> bytes:
-    """The first ``most`` bytes of a file, without waiting where somebody has put a pipe.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | CLOEXEC)
-    # It is read in a moment: only where a standard stream is closed has it to make way.
-    with held(descriptor if descriptor >= _HIGH[-1] else raised(descriptor)) as ours:
-        return os.read(ours, most)
+    """The first ``most`` bytes of a file, without waiting where somebody has put a pipe."""
+    with opened(path, os.O_RDONLY | os.O_NONBLOCK) as descriptor:
+        return os.read(descriptor, most)
 
 
 def write(descriptor: int, content: bytes, offset: int) -> None:
-    """Write at an offset, all or nothing.
-
-    Raises:
-        OSError: the disk is full, or whatever else stands in the way.
-    """
+    """Write at an offset, all or nothing."""
     if os.pwrite(descriptor, content, offset) != len(content):
         os.ftruncate(descriptor, offset)
         raise OSError("the disk is full")
@@ -145,10 +121,6 @@ def make_folder(folder: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have the disk hold a file, or the names in a folder.
-
-    Raises:
-        OSError: it cannot.
-    """
+    """Have the disk hold a file, or the names in a folder."""
     with opened(path, os.O_RDONLY) as descriptor:
         os.fsync(descriptor)

@@ -1,26 +1,27 @@
-"""Where our code meets its host: what fails is counted, logged and explained; only the host's own raises."""
+"""The boundary to the host: our errors are counted, logged and explained; those of its handlers pass."""
 
 import os
 import sys
-import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from oneiric import log
-from oneiric.interrupts import blocked, is_hosts
+from oneiric.interrupts import blocked, raised_by_host
+from oneiric.threads import RLock
 
 _T = TypeVar("_T")
 
 
-def look(action: Callable[[], _T], otherwise: Callable[[Exception], _T]) -> _T:
-    """What ``action`` finds, where nothing can be lost; ``otherwise`` if it fails."""
+def attempt(action: Callable[[], _T], on_error: Callable[[Exception], _T]) -> _T:
+    """What ``action`` finds, where nothing can be lost; ``on_error`` if it fails."""
     try:
         return action()
     except Exception as error:
-        if is_hosts(error):
+        if raised_by_host(error):
             raise
         log.debug("the session tracking failed")
-        return otherwise(error)
+        return on_error(error)
 
 
 def explanation(error: Exception) -> str:
@@ -32,7 +33,7 @@ def explanation(error: Exception) -> str:
 
 
 class Edge:
-    """What passes here is done whole: the host's signals act behind it.
+    """Runs our actions with signals blocked, so that none is interrupted half done.
 
     Attributes:
         dropped: how much was lost.
@@ -42,7 +43,7 @@ class Edge:
     def __init__(self) -> None:
         self.dropped = 0
         self.failure: str | None = None
-        self._locks: dict[tuple[int, str], threading.RLock] = {}
+        self._locks: dict[tuple[int, str], AbstractContextManager[object]] = {}
 
     def record(self, action: Callable[[], _T], default: _T, kind: str = "begin or end") -> _T:
         """What ``action`` gives, ``default`` if it fails; threads do one of a ``kind`` at a time."""
@@ -53,16 +54,16 @@ class Edge:
             return default
 
         with self.lock(kind), blocked():
-            result = look(action, lost)
+            result = attempt(action, lost)
             if result:
                 self.failure = None
             return result
 
-    def lock(self, kind: str) -> threading.RLock:
+    def lock(self, kind: str) -> AbstractContextManager[object]:
         """Each kind has its own: who counts does not wait for a start's disk. Each process, too.
 
-        In a forked child, and while the interpreter finalises, a thread that is no more may hold it for good.
+        In a forked child, and while the interpreter finalises, a thread that is gone may have left it locked.
         """
         if sys.is_finalizing():
-            return threading.RLock()
-        return self._locks.setdefault((os.getpid(), kind), threading.RLock())
+            return RLock()
+        return self._locks.setdefault((os.getpid(), kind), RLock())

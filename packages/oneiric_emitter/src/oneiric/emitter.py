@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from oneiric import config, contract, deliveries, endings, transport
-from oneiric.edge import Edge, look
+from oneiric import compose, config, contract, deliveries, endings, transport
+from oneiric.edge import Edge, attempt
 from oneiric.recorder import Recorder
 from oneiric.status import Status
 
@@ -37,14 +37,16 @@ class SessionEventEmitter(Status):
         **_unknown: object,
     ) -> None:
         del session_buddy_path
-        self.component_name = look(lambda: contract.component_for(component_name), lambda _: contract.UNKNOWN)
+        self.component_name = attempt(
+            lambda: contract.component_for(component_name), lambda _: contract.UNKNOWN
+        )
         self.person: str | None = None
         self.leaving: tuple[contract.ExitReason, int] | None = None
         self._environ = os.environ if environ is None else environ
         self._recorder = Recorder(self.component_name, self._environ, self._at_exit)
         self._edge = Edge()
         # What a named endpoint needs, 20 ms: not within a call that somebody waits for.
-        look(lambda: transport.prepare(config.named_url(self._environ)), lambda _: None)
+        attempt(lambda: transport.prepare(config.named_url(self._environ)), lambda _: None)
 
     def __repr__(self) -> str:
         return f"<SessionEventEmitter {self.component_name} session={self.session_id} dropped={self.dropped}>"
@@ -75,7 +77,9 @@ class SessionEventEmitter(Status):
         """
         said = {"reason": reason, "actor": actor, "person": person or self.person}
         optional = {"session_type": session_type, **said}
-        session = self._edge.record(lambda: self._recorder.start(shell_type, metadata, optional), None)
+        # Before signals are blocked: it may hold objects of the host's, whose code may do anything.
+        plain = compose.metadata_object(metadata)
+        session = self._edge.record(lambda: self._recorder.start(shell_type, plain, optional), None)
         return session.id if session else None
 
     def end_session(
@@ -103,7 +107,8 @@ class SessionEventEmitter(Status):
             "signal": signal,
             "status": status or endings.status_of(exit_reason),
         }
-        return self._edge.record(lambda: self._recorder.end(session_id, metadata, ending), default=False)
+        plain = compose.metadata_object(metadata)
+        return self._edge.record(lambda: self._recorder.end(session_id, plain, ending), default=False)
 
     def record(self, commands: int = 0, errors: int = 0) -> None:
         """Count what happened in the shell; the next heartbeat and the end carry it."""
@@ -111,16 +116,14 @@ class SessionEventEmitter(Status):
 
     def wait_connected(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds for a server's first answer; returns :attr:`connected`."""
-        delivery = self._recorder.delivery
-        if delivery is not None:
+        if delivery := self._recorder.delivery:
             delivery.worker.flush(timeout)
         return self.connected
 
     def shutdown(self) -> None:
         """End what still lives and give delivery a moment: 0.2 s at most. Safe to call twice."""
         self.end_session()
-        delivery = self._recorder.delivery
-        if delivery is not None:
+        if delivery := self._recorder.delivery:
             delivery.worker.flush_at_exit(deliveries.EXIT_BUDGET_SECONDS)
 
     async def emit_session_start(

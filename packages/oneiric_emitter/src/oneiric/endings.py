@@ -10,9 +10,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from types import FrameType
 
+from oneiric import facts
 from oneiric.contract import ExitReason
 from oneiric.process import on_main_thread
 from oneiric.session import Session
@@ -29,33 +30,34 @@ _LAST = -1000
 
 def at_exit(call: Callable[[], object]) -> Callable[[], None]:
     """Have ``call`` run when this process ends, the latest first; returns what takes that back."""
+    hooks = ExitStack()
     atexit.register(call)
-    finalize = getattr(sys.modules.get("multiprocessing.util"), "Finalize", None)
-    if finalize is None:
-        return lambda: atexit.unregister(call)
+    hooks.callback(atexit.unregister, call)
     # A child that multiprocessing forked leaves without atexit before Python 3.13.
-    finalizer = finalize(None, call, exitpriority=_LAST)
-
-    def take_back() -> None:
-        atexit.unregister(call)
-        finalizer.cancel()
-
-    return take_back
+    if finalize := getattr(sys.modules.get("multiprocessing.util"), "Finalize", None):
+        hooks.callback(finalize(None, call, exitpriority=_LAST).cancel)
+    return hooks.close
 
 
 def at_exit_reason() -> ExitReason:
     """What ``atexit`` can tell: ``exception`` where one left the program, else ``exit``.
 
-    A prompt that shows an exception and goes on sets ``sys.last_value``, too: something called what raised
-    that, though a coroutine or a generator, once it is over, does not tell by what.
+    The traceback of one that left the program begins at the outermost frame, which has no ``f_back`` and did
+    not return. One that a prompt caught begins at a frame with a caller; but coroutines and generators lose
+    theirs when they end, and the interpreter's own prompt has no frame.
     """
+    from opcode import opname
+
     error = getattr(sys, "last_value", None)
-    at_prompt = sys.flags.interactive or sys.flags.inspect or getattr(sys, "argv", [])[:1] == [""]
-    if error is None or (at_prompt and stdin_is_terminal()):
+    trace = getattr(error, "__traceback__", None)
+    if error is None or trace is None:
         return "exit"
-    frame = error.__traceback__ and error.__traceback__.tb_frame
-    left_the_program = frame and frame.f_back is None and not frame.f_code.co_flags & _SUSPENDABLE
-    return reason_of(error) if left_the_program else "exit"
+    frame, code = trace.tb_frame, trace.tb_frame.f_code
+    returned = opname[code.co_code[frame.f_lasti]].startswith("RETURN")
+    outermost = frame.f_back is None and not code.co_flags & _SUSPENDABLE and not returned
+    goes_on = sys.flags.interactive or sys.flags.inspect or "PYTHONINSPECT" in os.environ
+    at_prompt = goes_on or sys.argv[:1] == [""] or code.co_filename.startswith("<stdin>")
+    return reason_of(error) if outermost and not (at_prompt and os.isatty(0)) else "exit"
 
 
 def reason_of(error: BaseException | None) -> ExitReason:
@@ -72,9 +74,7 @@ def exit_code_of(error: BaseException | None) -> int | None:
     """The exit code that ``SystemExit`` carries; ``None`` where another one may still come."""
     if not isinstance(error, SystemExit):
         return None
-    if error.code is None:
-        return 0
-    return error.code if isinstance(error.code, int) else 1
+    return error.code if isinstance(error.code, int) else int(error.code is not None)
 
 
 def status_of(reason: str) -> str:
@@ -82,15 +82,7 @@ def status_of(reason: str) -> str:
     return "crashed" if reason == "exception" else "ended"
 
 
-def stdin_is_terminal() -> bool:
-    """Whether somebody can type."""
-    try:
-        return os.isatty(0)
-    except OSError:
-        return False
-
-
-# By id: those that a signal which the host leaves to the default ends.
+# Live sessions by id, which `_end_all` ends.
 _hooked: dict[str, Session] = {}
 
 
@@ -113,12 +105,15 @@ def hook_signals(session: Session) -> None:
     Safe to call again. Nothing is hooked elsewhere than on the main thread, nor as PID 1, for which the
     default does nothing.
     """
-    if os.getpid() == 1 or not stdin_is_terminal():
+    if os.getpid() == 1 or not os.isatty(0):
         return
     _hooked[session.id] = session
     for number in FATAL_SIGNALS if on_main_thread() else ():
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, _end_all)
+        # What C code hooked (gevent, faulthandler) only the kernel knows.
+        if signal.getsignal(number) is signal.SIG_DFL and not facts.is_caught(number):
+            # ValueError: a subinterpreter has no signals.
+            with suppress(ValueError):
+                signal.signal(number, _end_all)
 
 
 def unhook_signals(session: Session) -> None:

@@ -11,11 +11,9 @@ from typing import Any, NamedTuple
 
 from oneiric import compose, contract, facts
 from oneiric.contract import ExitReason
-from oneiric.descriptors import CLOEXEC, opened, write
+from oneiric.descriptors import opened, write
 
 _MAX_JOURNAL_BYTES = 1024 * 1024
-# Not blocking: a named pipe in the folder must not hold up whoever looks at it.
-_GUARDED = CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _COUNTS = ("commands", "errors")
 # By whether its process is gone, where that can be known.
 _REASON_IF_GONE: dict[bool | None, ExitReason] = {
@@ -33,7 +31,7 @@ class Moment(NamedTuple):
 
     @classmethod
     def now(cls) -> "Moment":
-        """This one."""
+        """The present moment."""
         return cls(datetime.now(UTC), facts.boottime())
 
 
@@ -63,7 +61,7 @@ def opened_own(path: Path, access: int) -> Iterator[int]:
         CorruptJournal: it is no file of this user.
         OSError: it cannot be opened.
     """
-    with opened(path, access | _GUARDED) as descriptor:
+    with opened(path, access | os.O_NOFOLLOW | os.O_NONBLOCK) as descriptor:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
             raise CorruptJournal(f"{path.name} is no file of this user")
@@ -91,9 +89,6 @@ def read(path: Path) -> Entry:
         raise CorruptJournal("its end is not this session's")
     if pulse is not None and not _has_time(pulse):
         pulse = None
-    if end is not None and "activity" not in end and (activity := activity_of(pulse or {})):
-        # A signal handler writes a line that was made beforehand; what happened until then is in the pulse.
-        end["activity"] = activity
     return Entry(start, end, pulse, torn)
 
 
@@ -121,11 +116,7 @@ def elapsed_of(pulse: Mapping[str, Any]) -> float | None:
 
 
 def append_end(path: Path, entry: Entry, end: Mapping[str, Any]) -> None:
-    """Write an end into a claimed journal; a torn line before it is closed first.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Write an end into a claimed journal (or :class:`OSError`); a torn line before it is closed first."""
     line = compose.encode(end)
     with opened(path, os.O_RDWR) as descriptor:
         write(descriptor, b"\n" + line if entry.torn else line, os.fstat(descriptor).st_size)

@@ -7,6 +7,7 @@ plain dictionaries in :mod:`oneiric.compose`.
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -57,13 +58,11 @@ def _iso_text(value: object) -> object:
 
 
 def _utc(value: datetime) -> datetime:
-    try:
+    with suppress(OverflowError):
         utc = value.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("the time lies outside the years 1970 to 9999") from None
-    if utc.year < _EPOCH_YEAR:
-        raise ValueError("the time lies outside the years 1970 to 9999")
-    return utc
+        if utc.year >= _EPOCH_YEAR:
+            return utc
+    raise ValueError("the time lies outside the years 1970 to 9999")
 
 
 _EPOCH_YEAR: Final = 1970  # no Unix clock shows less

@@ -7,12 +7,13 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from oneiric import descriptors
 from oneiric.contract import UNKNOWN
+from oneiric.interrupts import suppress
 
 _UNSET_LOGIN_UID = 4_294_967_295
 _MAX_ANCESTORS = 64
@@ -21,6 +22,8 @@ _HOST_PROCESSES, _HOST_USERS = "pid:[4026531836]", "user:[4026531837]"
 _CONTAINER_FILE = "/run/.containerenv"
 # macOS has no CLOCK_BOOTTIME; its CLOCK_MONOTONIC counts sleep, too.
 _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+
+_T = TypeVar("_T")
 
 
 def hostname() -> str:
@@ -34,7 +37,7 @@ def environment() -> dict[str, Any]:
     return {
         "python_version": ".".join(map(str, sys.version_info[:3])),
         "platform": f"{system.sysname}-{system.release}-{system.machine}",
-        "cwd": _cwd(),
+        "cwd": _known(os.getcwd) or UNKNOWN,
     }
 
 
@@ -44,7 +47,7 @@ def origin(environ: Mapping[str, str], *, on_host: bool) -> dict[str, Any]:
     Not ``SSH_CLIENT``: a terminal multiplexer renews ``SSH_CONNECTION`` alone when it is attached anew.
     """
     facts = {
-        "tty": _tty(),
+        "tty": _known(os.ttyname, 0),
         "ssh_client": environ.get("SSH_CONNECTION", "").split(" ")[0] or None,
         "sudo_user": environ.get("SUDO_USER") or None,
         "real_uid": os.getuid(),
@@ -62,24 +65,13 @@ def login_uid() -> int | None:
 
 def on_host() -> bool:
     """Whether processes and accounts are those of the host, and not, as far as can be told, a container's."""
-    return in_host_users() and _on_host(os.getpid())
+    marked = os.path.exists(_CONTAINER_FILE) or bool(os.environ.get("container"))  # noqa: SIM112 - its name
+    return in_host_users() and pid_namespace() == _HOST_PROCESSES and not marked
 
 
 def in_host_users() -> bool:
     """Whether users have the numbers that the host gave them."""
-    return _in_host_users(os.getpid())
-
-
-# For each pid: a forked child may go into other namespaces.
-@cache
-def _in_host_users(_pid: int) -> bool:
     return sys.platform != "linux" or _namespace("user") == _HOST_USERS
-
-
-@cache
-def _on_host(_pid: int) -> bool:
-    marked = os.path.exists(_CONTAINER_FILE) or bool(os.environ.get("container"))  # noqa: SIM112 - its name
-    return pid_namespace() == _HOST_PROCESSES and not marked
 
 
 def process(pid: int) -> dict[str, Any] | None:
@@ -103,6 +95,12 @@ def boot_id() -> str:
     return _read("/proc/sys/kernel/random/boot_id").strip() or UNKNOWN
 
 
+def is_caught(number: int) -> bool:
+    """Whether this process has a handler for a signal, of Python or of C; ``False`` where nobody can tell."""
+    caught = re.search(r"(?m)^SigCgt:\s*([0-9a-f]+)$", _read("/proc/self/status"))
+    return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
+
+
 def pid_namespace() -> str:
     """The pid namespace of this process, or ``unknown``."""
     return _namespace("pid")
@@ -110,7 +108,8 @@ def pid_namespace() -> str:
 
 def process_start_ticks(pid: int) -> int | None:
     """Start time of ``pid`` in clock ticks since boot; ``None`` where it is gone or cannot be read."""
-    fields = _stat(pid)
+    # The second field, a name, may hold anything.
+    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return int(fields[19]) if len(fields) > 19 and fields[0] not in "ZX" else None  # noqa: PLR2004 - proc(5)
 
 
@@ -134,23 +133,13 @@ def ancestors() -> Iterator[tuple[int, str]]:
 
 def uid_of(pid: int) -> int | None:
     """The uid that ``pid`` acts as, 0 where its program is root's; ``None`` where it cannot be seen."""
-    try:
-        return os.stat(f"/proc/{pid}").st_uid
-    except OSError:
-        return None
+    found = _known(os.stat, f"/proc/{pid}")
+    return found and found.st_uid
 
 
 def read_bytes(path: str, most: int) -> bytes:
     """The first ``most`` bytes of a file; none where it cannot be read."""
-    try:
-        return descriptors.read(path, most)
-    except OSError:
-        return b""
-
-
-def _stat(pid: int) -> list[str]:
-    """The fields of ``/proc/<pid>/stat`` from the third on: the second, a name, may hold anything."""
-    return _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return _known(descriptors.read, path, most) or b""
 
 
 def _read(path: str) -> str:
@@ -158,10 +147,7 @@ def _read(path: str) -> str:
 
 
 def _namespace(kind: str) -> str:
-    try:
-        return os.readlink(f"/proc/self/ns/{kind}")
-    except OSError:
-        return UNKNOWN
+    return _known(os.readlink, f"/proc/self/ns/{kind}") or UNKNOWN
 
 
 def _container(environ: Mapping[str, str]) -> dict[str, str | None]:
@@ -173,15 +159,8 @@ def _container(environ: Mapping[str, str]) -> dict[str, str | None]:
     }
 
 
-def _cwd() -> str:
-    try:
-        return os.getcwd()
-    except OSError:
-        return UNKNOWN
-
-
-def _tty() -> str | None:
-    try:
-        return os.ttyname(0)
-    except OSError:
-        return None
+def _known(ask: Callable[..., _T], *about: object) -> _T | None:
+    """What the system answers; ``None`` where it cannot tell."""
+    with suppress(OSError):
+        return ask(*about)
+    return None

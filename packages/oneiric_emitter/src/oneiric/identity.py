@@ -42,9 +42,12 @@ def account(home: str) -> dict[str, Any]:
 
 def account_name(uid: int) -> str:
     """The name of an account as its file has it, else its number: with several names, none is right."""
-    if uid == _UNMAPPED and not facts.on_host():
+    names = names_in_file(uid) if uid != _UNMAPPED or facts.on_host() else ()
+    try:
+        (name,) = (one.decode() for one in names)
+    except ValueError:
         return str(uid)
-    return _name_in_file(uid) or str(uid)
+    return name if is_presentable(name) else str(uid)
 
 
 def person(
@@ -108,15 +111,6 @@ def _is_persons(uid: int, shared: frozenset[str]) -> bool:
     if uid < _FIRST_PERSON or uid == _UNMAPPED or not facts.in_host_users():
         return False
     return shared.isdisjoint({str(uid), account_name(uid)})
-
-
-def _name_in_file(uid: int) -> str | None:
-    names = names_in_file(uid)
-    try:
-        (name,) = (one.decode() for one in names)
-    except ValueError:
-        return None
-    return name if is_presentable(name) else None
 
 
 @cache

@@ -11,17 +11,16 @@ journal whose lock is free and that has no end is an orphan.
 """
 
 import os
-from _thread import allocate_lock
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from oneiric import compose, facts
-from oneiric.descriptors import identity, lock, make_folder, open_high, release, sync, write
-from oneiric.interrupts import quiet
+from oneiric.descriptors import identity, lock, make_folder, open_high, release, write
+from oneiric.interrupts import suppress
 from oneiric.process import Owned
+from oneiric.threads import allocate_lock
 
 NEW_SUFFIX = ".new"
 _PULSE_BYTES = 320
@@ -63,7 +62,6 @@ class Journal(Owned):
         self._descriptor, self._size = _write_new(path, self._pulse, start, self._prepare)
         self._identity = identity(self._descriptor)
         self._closed = self.ended = False
-        self._syncing = False
         self._asked = ""
         # To write a pulse; no forked child, which may find it taken for good, asks for it.
         self._in_use = allocate_lock()
@@ -72,19 +70,17 @@ class Journal(Owned):
         return f"<Journal {self.path.name} bytes={self._size}>"
 
     def append_end(self, end: Mapping[str, Any]) -> None:
-        """Write the end behind the start, once: safe to call again until it succeeds."""
-        if not self.ended:
-            self.append(compose.encode(end))
-            self.ended = True
-
-    def append(self, line: bytes) -> None:
-        """Write a line made beforehand; takes no lock, so that a signal handler may call it."""
+        """Write the end behind the start, once; takes no lock, so that a signal handler may call it."""
+        if self.ended:
+            return
         if self._closed:
             raise OSError("the journal is closed")
         if not self._reaches_file():
             self._reopen()
+        line = compose.encode(end)
         write(self._descriptor, line, self._size)
         self._size += len(line)
+        self.ended = True
 
     @property
     def elapsed_seconds(self) -> float:
@@ -118,20 +114,6 @@ class Journal(Owned):
         line = compose.encode({**record, "boottime_at_start": self._began, **activity})
         return line[:-1].ljust(_PULSE_BYTES - 1) + b"\n"
 
-    def sync(self) -> None:
-        """Have the disk hold what was written; slow on a network home, so never on the caller's thread.
-
-        Its name is on the disk after :func:`oneiric.descriptors.sync`.
-        """
-        self._syncing = True
-        try:
-            if self._reaches_file():
-                os.fsync(self._descriptor)
-                return
-        finally:
-            self._syncing = False
-        sync(self.path)
-
     def close(self) -> None:
         """Let go of the journal: its lock is free from here on, unless this is a forked child's copy of it.
 
@@ -143,8 +125,8 @@ class Journal(Owned):
             self._drop_descriptor()
 
     def try_close(self) -> None:
-        """:meth:`close` it beside the delivery thread, unless that is at it."""
-        if not self._syncing and self._in_use.acquire(blocking=False):
+        """:meth:`close` it, unless a pulse is being written."""
+        if self._in_use.acquire(blocking=False):
             try:
                 self.close()
             finally:
@@ -155,7 +137,7 @@ class Journal(Owned):
 
         The host may have closed the descriptor and got its number again, or somebody unlinked the file.
         """
-        with quiet(OSError):
+        with suppress(OSError):
             found = os.fstat(self._descriptor)
             return (found.st_dev, found.st_ino) == self._identity and found.st_nlink > 0
         return False

@@ -2,19 +2,15 @@
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 
 from oneiric import contract, deliveries, facts
+from oneiric.interrupts import suppress
 
 VARIABLE = "ONEIRIC_SESSION_ID"
 
 
 class Lineage:
-    """A session's place among those of other processes.
-
-    Args:
-        environ: where a parent is looked for; children are told of a session in the process's own alone.
-    """
+    """A parent is looked for in ``environ``; children are told of a session in the process's own alone."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -43,9 +39,8 @@ class Lineage:
         """Restore what stood there before, unless that is a session of this process that is over."""
         if os.environ.get(VARIABLE) != _claim(session_id):
             return
-        if self._inherited is None or not _still_true(self._inherited):
-            os.environ.pop(VARIABLE, None)
-        else:
+        os.environ.pop(VARIABLE, None)
+        if self._inherited is not None and _still_true(self._inherited):
             os.environ[VARIABLE] = self._inherited
 
 

@@ -2,18 +2,19 @@
 
 What lies in the folder itself is not yet acknowledged; acknowledged journals lie in ``done/``, refused ones
 in ``rejected/``, unreadable ones in ``corrupt/``. The folder is the whole state: an end always travels with
-its start, so nothing else need be remembered.
+its start, so nothing else need be remembered. What the file system refuses is raised as :class:`OSError`.
 """
 
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from oneiric.descriptors import identity, make_folder, opened, try_lock, write
 from oneiric.entries import opened_own
+from oneiric.interrupts import suppress
 from oneiric.journal import NEW_SUFFIX
 
 SUFFIX = ".jsonl"
@@ -25,22 +26,14 @@ Kind = Literal["done", "rejected", "corrupt"]
 
 
 def prepare(folder: Path, home: Path) -> None:
-    """Make the outbox where it is missing; a home that is missing may be mounted later, and is left so.
-
-    Raises:
-        OSError: it cannot be made.
-    """
+    """Make the outbox where it is missing; a home that is missing may be mounted later, and is left so."""
     if folder.is_relative_to(home) and not os.path.exists(home):
         raise FileNotFoundError(errno.ENOENT, "the home folder is missing", os.fspath(folder))
     make_folder(folder)
 
 
 def try_out(folder: Path, home: Path) -> None:
-    """Write what a journal takes, and take it away again.
-
-    Raises:
-        OSError: no journal could be written.
-    """
+    """Write what a journal takes, and take it away again."""
     if not os.path.isdir(folder):
         prepare(folder, home)
     path = folder / f"{os.urandom(8).hex()}{NEW_SUFFIX}"
@@ -66,16 +59,15 @@ def session_of(path: Path) -> str:
     return path.name.removesuffix(SUFFIX).partition(_TO)[0]
 
 
-def journals(folder: Path, destination: str | None = "") -> list[Path]:
-    """The journals in a folder for one destination (``None``: for any), in the order of their names."""
-    found = sorted(folder.glob(f"*{SUFFIX}"))
-    return [path for path in found if destination is None or destination_of(path) == destination]
+def journals(folder: Path) -> list[Path]:
+    """The journals in a folder, in the order of their names."""
+    return sorted(folder.glob(f"*{SUFFIX}"))
 
 
 def counts(folder: Path) -> dict[str, int]:
     """How many journals are open (live, or not delivered yet), were rejected, or cannot be read."""
     kinds = {"open": "", "rejected": "rejected", "corrupt": "corrupt"}
-    return {name: len(journals(folder / kind, None)) for name, kind in kinds.items()}
+    return {name: len(journals(folder / kind)) for name, kind in kinds.items()}
 
 
 @contextmanager
@@ -84,18 +76,13 @@ def claim(path: Path) -> Iterator[bool]:
 
     Raises:
         CorruptJournal: it is no file of this user.
-        OSError: it cannot be opened.
     """
     with opened_own(path, os.O_RDWR) as descriptor:
         yield try_lock(descriptor) and identity(path) == identity(descriptor)
 
 
 def move(path: Path, kind: Kind) -> None:
-    """Move a journal to the folder ``kind``; killed before that, it is sent again and recognised.
-
-    Raises:
-        OSError: it cannot be moved.
-    """
+    """Move a journal to the folder ``kind``; killed before that, it is sent again and recognised."""
     target = path.parent / kind
     target.mkdir(mode=0o700, exist_ok=True)
     with suppress(OSError):

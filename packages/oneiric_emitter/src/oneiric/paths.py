@@ -7,13 +7,13 @@ variables may still stand in root's environment, and files written there would b
 import os
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from oneiric.descriptors import read
 from oneiric.digests import sha256
+from oneiric.interrupts import suppress
 
 _MAX_SOCKET_PATH = 100
 _DARWIN = "Library/Application Support"
@@ -67,7 +67,7 @@ def user_paths(environ: Mapping[str, str] | None = None) -> Paths:
 
     def folder(variable: str, default: str) -> Path:
         named = env.get(variable, "")
-        if named and os.path.isabs(named) and _is_own(named):
+        if os.path.isabs(named) and _is_own(named):
             return Path(named)
         return home / (_DARWIN if darwin else default)
 
@@ -100,18 +100,13 @@ def machine_id() -> str:
 
 def _home(env: Mapping[str, str]) -> Path:
     home = env.get("HOME", "")
-    if home and os.path.isabs(home) and _is_own(home):
+    if os.path.isabs(home) and _is_own(home):
         return Path(home)
-    return Path(_account_home() or home or "/")
-
-
-def _account_home() -> str:
     import pwd
 
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_dir
-    except KeyError:
-        return ""
+    with suppress(KeyError):
+        home = pwd.getpwuid(os.geteuid()).pw_dir or home
+    return Path(home or "/")
 
 
 def _is_own(path: str) -> bool:
@@ -126,7 +121,6 @@ def _is_own(path: str) -> bool:
 
 
 def _owner(path: str) -> int | None:
-    try:
+    with suppress(OSError):
         return os.stat(path).st_uid
-    except OSError:
-        return None
+    return None

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -18,10 +19,7 @@ from oneiric.session import Session
 class Recorder:
     """Records one session at a time, on whatever thread calls; whatever fails here raises.
 
-    Args:
-        component_name: what the sessions belong to.
-        environ: the environment to read and to announce sessions in.
-        at_exit: what ends the session when the process does.
+    The session is announced in ``environ`` if that is the process's; ``at_exit`` ends it when that does.
     """
 
     def __init__(self, component_name: str, environ: Mapping[str, str], at_exit: Callable[[], None]) -> None:
@@ -31,6 +29,7 @@ class Recorder:
         self._lineage = Lineage(environ)
         self._session: Session | None = None
         self._delivery: Delivery | None = None
+        self._end: dict[str, Any] | None = None
         self._take_back: Callable[[], None] = lambda: None
 
     @property
@@ -107,18 +106,26 @@ class Recorder:
         session = self.session
         if session is None or session_id not in (None, session.id):
             return False
-        end = session.compose_end(metadata, **ending)
-        self._session = None
-        endings.unhook_signals(session)
-        self._lineage.withdraw(session.id)
-        self._take_back()
+        # Interrupted from here on, it still lives: the next end, at the latest that at the exit, goes on.
+        end = self._end = self._end or session.compose_end(metadata, **ending)
         try:
             session.journal.append_end(end)
-        finally:
-            # Also where the disk is full: a server that is there hears of it all the same.
-            if self._delivery is not None:
-                self._delivery.finish(session, end)
+        except OSError:
+            # The disk is full: a server that is there hears of it all the same.
+            self._let_go(session, end)
+            raise
+        self._let_go(session, end)
         return True
+
+    def _let_go(self, session: Session, end: dict[str, Any]) -> None:
+        endings.unhook_signals(session)
+        self._lineage.withdraw(session.id)
+        # It compares with all that the host registered, which may raise.
+        with suppress(Exception):
+            self._take_back()
+        if self._delivery is not None:
+            self._delivery.finish(session, end)
+        self._session = self._end = None
 
     def _compose_start(
         self,

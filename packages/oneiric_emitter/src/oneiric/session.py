@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from oneiric import compose, contract, log, outbox
 from oneiric.contract import ACCEPTED
 from oneiric.descriptors import sync
-from oneiric.interrupts import quiet
+from oneiric.interrupts import suppress
 from oneiric.journal import Journal
 from oneiric.process import Owned
 
@@ -40,10 +39,7 @@ class Session(Owned):
         self.commands: int | None = None
         self.errors: int | None = None
         self.last_activity: str | None = None
-        self.synced = False
-        self.acknowledged = False
-        self.delivered = False
-        self.refused = False
+        self.synced = self.acknowledged = self.delivered = self.refused = False
         self._sent_again_to: str | None = None
         self._patient_at = 0.0
 
@@ -72,11 +68,11 @@ class Session(Owned):
     def write_end(self, **ending: Any) -> None:  # noqa: ANN401 - as above
         """Write an end into the journal, for a process that dies now; whoever reads it next delivers it."""
         if self.end is None and self.made_here:
-            self.journal.append(compose.encode(self.compose_end(**ending)))
+            self.journal.append_end(self.compose_end(**ending))
 
     def pulse(self, when: str) -> None:
         """Write a pulse into the journal."""
-        with quiet(OSError):
+        with suppress(OSError):
             self.journal.pulse(when, lambda: self.activity)
 
     def pulse_unless_slow(self, when: str) -> None:
@@ -108,11 +104,7 @@ class Session(Owned):
 
 
 class Sessions(dict[str, Session]):
-    """By their ids those that live, and those that ended and are not delivered yet, and their journals.
-
-    Args:
-        folder: the outbox of this machine.
-    """
+    """By id, those of one outbox that live, and those that ended and are not delivered yet."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -132,11 +124,6 @@ class Sessions(dict[str, Session]):
             session.journal.try_close()
         session.end = end
         self[session.id] = session
-
-    def pulse(self, when: str) -> None:
-        """Write each live session's pulse."""
-        for session in self.live():
-            session.pulse(when)
 
     def sync(self) -> None:
         """Have the disk hold the starts; what has ended by now is delivered or synced when it is closed."""
@@ -167,15 +154,8 @@ class Sessions(dict[str, Session]):
         self._to_disk(left)
         return bool(left)
 
-    def close_journals(self) -> None:
-        """In a forked child: let go of the journals, which are the parent's; takes no lock."""
-        for session in list(self.values()):
-            session.journal.close()
-
     def _to_disk(self, sessions: list[Session]) -> None:
-        for session in sessions:
+        # Slow on a network home, so on the delivery thread alone; the folder holds the journals' names.
+        for path in [one.journal.path for one in sessions] + [self.folder] * bool(sessions):
             with suppress(OSError):
-                session.journal.sync()
-        if sessions:
-            with suppress(OSError):
-                sync(self.folder)
+                sync(path)

@@ -8,6 +8,8 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from oneiric.descriptors import opened
+
 MAX_BYTES: Final = 64 * 1024
 
 
@@ -16,15 +18,9 @@ class InvalidFile(ValueError):  # noqa: N818 - reads as the fact it states
 
 
 def read(path: Path, name: str | None = None, *, own: bool = False) -> bytes | None:
-    """Read a settings file.
+    """What is in a settings file, which errors call ``name``; ``None`` where there is none.
 
-    Args:
-        path: the file.
-        name: what errors call it, if not by its path.
-        own: pass it over unless this user owns it; if it is a link, the link too.
-
-    Returns:
-        ``None`` where there is none, or none of this user's.
+    Where it has to be this user's ``own``, the file, and the link that it may be, are no other's.
 
     Raises:
         InvalidFile: it cannot be read, is no regular file, or larger than 64 KiB.
@@ -33,10 +29,11 @@ def read(path: Path, name: str | None = None, *, own: bool = False) -> bytes | N
     if own and not _is_own(path):
         return None
     try:
-        with open(path, "rb", opener=_without_waiting) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        # A FIFO would keep its reader waiting for somebody who writes.
+        with opened(path, os.O_RDONLY | os.O_NONBLOCK) as file:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
                 raise InvalidFile(f"{name} cannot be read: it is no regular file")
-            raw = file.read(MAX_BYTES + 1)
+            raw = os.read(file, MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -51,8 +48,3 @@ def _is_own(path: Path) -> bool:
         return path.lstat().st_uid == path.stat().st_uid == os.geteuid()
     except OSError:
         return False
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    # A FIFO would keep its reader waiting for somebody who writes.
-    return os.open(path, flags | os.O_NONBLOCK)

@@ -42,11 +42,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def parse(raw: bytes, name: str) -> Content:
-    """What a settings file says.
-
-    Args:
-        raw: what is in it.
-        name: what errors call it.
+    """What a settings file says, which errors call ``name``.
 
     Raises:
         InvalidFile: it is no YAML of plain values in a few levels.

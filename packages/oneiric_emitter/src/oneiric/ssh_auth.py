@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from oneiric import facts
 from oneiric.descriptors import held
 from oneiric.digests import sha256
+from oneiric.interrupts import suppress
 
 VARIABLE: Final = "SSH_USER_AUTH"
 
@@ -49,7 +50,7 @@ def read(environ: Mapping[str, str]) -> SshKey | None:
     path = environ.get(VARIABLE)
     if not path:
         return None
-    try:
+    with suppress(OSError, ValueError, LookupError):
         # Not blocking: whoever sets the variable may have named a pipe, or a terminal.
         with held(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)) as file:
             told = os.fstat(file)
@@ -57,8 +58,7 @@ def read(environ: Mapping[str, str]) -> SshKey | None:
             words = os.read(file, _MAX_BYTES).decode("ascii").split() if S_ISREG(told.st_mode) else []
         kind, blob = words[words.index("publickey") + 1 :][:2]
         return _key(kind, a2b_base64(blob), by_root=by_root and facts.in_host_users())
-    except (OSError, ValueError, LookupError):
-        return None
+    return None
 
 
 def _key(kind: str, blob: bytes, *, by_root: bool) -> SshKey:

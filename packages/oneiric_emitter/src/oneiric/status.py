@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from oneiric import outbox
-from oneiric.edge import Edge, explanation, look
+from oneiric.edge import Edge, attempt, explanation
 from oneiric.paths import user_paths
 from oneiric.recorder import Recorder
 from oneiric.server import Server
@@ -40,25 +40,23 @@ class Status:
     @property
     def connected(self) -> bool:
         """Whether the latest call to a server was answered."""
-        server = self._server
-        return server is not None and server.connected
+        return bool((server := self._server) and server.connected)
 
     @property
     def problem(self) -> str | None:
         """Why nothing was delivered lately; ``None`` while delivery works or was not tried."""
         delivery = self._recorder.delivery
-        return (delivery.worker.obstacle or delivery.server.problem) if delivery else None
+        return (delivery.worker.thread_error or delivery.server.problem) if delivery else None
 
     @property
     def turned_away(self) -> bool:
         """Whether a server answered and turned this emitter away; :attr:`problem` says why."""
-        server = self._server
-        return server is not None and server.turned_away
+        return bool((server := self._server) and server.turned_away)
 
     @property
     def outbox(self) -> dict[str, int]:
         """How many journals are open (live, or not delivered yet), were rejected, or cannot be read."""
-        return look(lambda: outbox.counts(user_paths(self._environ).outbox), lambda _: {})
+        return attempt(lambda: outbox.counts(user_paths(self._environ).outbox), lambda _: {})
 
     @property
     def _server(self) -> Server | None:
@@ -66,4 +64,4 @@ class Status:
         return delivery.server if delivery else None
 
     def _obstacle(self) -> str | None:
-        return None if self._recorder.session else look(self._recorder.obstacle, explanation)
+        return None if self._recorder.session else attempt(self._recorder.obstacle, explanation)

@@ -53,10 +53,7 @@ def sweep(folder: Path, deliver: Deliver, *, now: datetime, destination: str = "
 def deliver_gone(folder: Path, gone: Mapping[str, Moment | None], deliver: Deliver) -> None:
     """Deliver the journals of sessions whose processes are gone; those that lack an end get it.
 
-    Args:
-        folder: the outbox of this machine.
-        gone: when the process of each session was seen to exit; ``None``: before anybody looked.
-        deliver: as for :func:`sweep`.
+    ``gone`` says when the process of each session was seen to exit; ``None``: before anybody looked.
     """
     paths = ((outbox.path_for(folder, session_id), gone_at) for session_id, gone_at in gone.items())
     _deliver(((path, entry) for path, gone_at in paths if (entry := _recover(path, gone_at))), deliver)
@@ -67,7 +64,7 @@ def replay(folder: Path, deliver: Deliver, held: Collection[str] = ()) -> list[d
 
     Of the journals for servers that were named, those of the sessions that the database ``held``.
     """
-    paths = outbox.journals(folder / "done", None)
+    paths = outbox.journals(folder / "done")
     ours = [path for path in paths if not outbox.destination_of(path) or outbox.session_of(path) in held]
     found = [entry for path in ours if (entry := entries.try_read(path))]
     results = []
@@ -90,14 +87,18 @@ def _one_at_a_time(folder: Path, now: datetime) -> Iterator[bool]:
 
 def _ended(folder: Path, now: datetime, destination: str) -> Iterator[tuple[Path, Entry]]:
     """Every journal that may be delivered, orphans with the end that they lacked."""
-    for path in (*outbox.journals(folder, None), *_foreign(folder, now)):
-        # Without a word for whom: of an emitter that could not read its token, or knew no such word.
+    for path in (*outbox.journals(folder), *_foreign(folder, now)):
+        # Also those marked with the URL alone: the writer's token was unreadable, or names nobody.
         ours = {destination, destination.partition("-")[0]}
         for_us = outbox.destination_of(path) in ours or _age(path, now) > FOREIGN_AFTER
         if for_us and (entry := _recover(path)) is not None:
             yield path, entry
     for path in folder.glob(f"*{NEW_SUFFIX}"):
-        _drop_abandoned(path, now)
+        # Its writer died before the session had begun.
+        if _age(path, now) > ABANDONED_NEW_AFTER:
+            with suppress(OSError, CorruptJournal), outbox.claim(path) as claimed:
+                if claimed:
+                    path.unlink()
 
 
 def _recover(path: Path, gone_at: Moment | None = None) -> Entry | None:
@@ -151,7 +152,7 @@ def _foreign(folder: Path, now: datetime) -> Iterator[Path]:
     for other in folder.parent.iterdir():
         if other == folder or not other.is_dir():
             continue
-        for path in outbox.journals(other, None):
+        for path in outbox.journals(other):
             entry = entries.try_read(path)
             if entry is not None and (entry.end is not None or _age(path, now) > FOREIGN_AFTER):
                 yield path
@@ -164,14 +165,6 @@ def _age(path: Path, now: datetime) -> timedelta:
         return timedelta(0)
 
 
-def _drop_abandoned(path: Path, now: datetime) -> None:
-    """A ``.new`` file whose writer died before the session had begun."""
-    if _age(path, now) > ABANDONED_NEW_AFTER:
-        with suppress(OSError, CorruptJournal), outbox.claim(path) as claimed:
-            if claimed:
-                path.unlink()
-
-
 def _prune(folder: Path, now: datetime) -> None:
     """Keep a week, and 20 MB at most, of what each machine's sessions had acknowledged; once an hour."""
     last = folder / "pruned"
@@ -180,7 +173,7 @@ def _prune(folder: Path, now: datetime) -> None:
     last.touch(mode=0o600)
     for machine in folder.parent.iterdir():
         kept = 0
-        for path in sorted(outbox.journals(machine / "done", None), key=lambda path: _age(path, now)):
+        for path in sorted(outbox.journals(machine / "done"), key=lambda path: _age(path, now)):
             with suppress(OSError):
                 kept += path.stat().st_size
                 if kept > KEEP_DONE_BYTES or _age(path, now) > KEEP_DONE:

@@ -103,7 +103,7 @@ class FakeServer:
 def journals(folder: Path, kind: str = "") -> list[Entry]:
     """What the journals of an outbox say, or those in its ``done``, ``rejected`` or ``corrupt`` folder."""
     found = []
-    for path in outbox.journals(folder / kind, None):
+    for path in outbox.journals(folder / kind):
         # Somebody may have delivered it since it was listed.
         with suppress(FileNotFoundError):
             found.append(entries.read(path))
@@ -167,9 +167,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
-
-    def address_string(self) -> str:
-        return "unix"
 
     def log_message(self, *_arguments: object) -> None:
         """Tests read events, not access logs."""

@@ -8,6 +8,7 @@ import _thread
 from _thread import LockType
 from collections.abc import Callable
 from types import BuiltinFunctionType, ModuleType
+from typing import Any
 
 from oneiric.interrupts import blocked
 
@@ -15,12 +16,9 @@ from oneiric.interrupts import blocked
 def _real_module() -> ModuleType:
     if isinstance(_thread.start_new_thread, BuiltinFunctionType):
         return _thread
-    from importlib.machinery import BuiltinImporter
     from importlib.util import module_from_spec
 
-    spec = BuiltinImporter.find_spec("_thread")
-    assert spec is not None  # noqa: S101 - it is built in
-    assert spec.loader is not None  # noqa: S101 - the same
+    spec: Any = _thread.__spec__
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -46,7 +44,7 @@ def start(run: Callable[[], object]) -> None:
 
 
 def locked() -> LockType:
-    """A lock that somebody else will release, once: what a thread waits for."""
+    """An acquired lock: another thread releases it once, to signal the waiter."""
     lock = allocate_lock()
     lock.acquire()
     return lock

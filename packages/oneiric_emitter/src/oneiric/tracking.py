@@ -37,9 +37,8 @@ def track_session(
     An exception goes through untouched and is the session's exit reason.
     """
     emitter = SessionEventEmitter(component)
-    session = TrackedSession(emitter, emitter.start_session(shell_type, metadata, **optional))
     try:
-        yield session
+        yield TrackedSession(emitter, emitter.start_session(shell_type, metadata, **optional))
     except BaseException as error:
         emitter.end_session(exit_reason=endings.reason_of(error), exit_code=endings.exit_code_of(error))
         raise

@@ -5,7 +5,7 @@ and a module that our thread imports while the host forks can deadlock the child
 only endpoints that were named explicitly, and is imported by whoever names them (:func:`prepare`).
 """
 
-import _socket  # what `socket` has, gevent may exchange, and `socket` costs a host 3 ms
+import _socket  # gevent patches `socket`, whose import also takes 3 ms
 import json
 import os
 import stat
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from oneiric import threads
-from oneiric.descriptors import held, opened, raised, standard_streams_taken
+from oneiric.descriptors import held, moved_up, opened, standard_streams_taken
 from oneiric.digests import sha256
 from oneiric.paths import Paths
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 PROTOCOL_VERSION = "2026-07-28"
 _UNAUTHORIZED = frozenset({401, 403})
 _MISDIRECTED = 421
+_MAX_ANSWER_BYTES = 16 * 1024 * 1024
 # Missing on macOS, where the mask of our thread does the same.
 _NO_SIGPIPE: int = getattr(_socket, "MSG_NOSIGNAL", 0)
 _FROM_URL_SAFE = str.maketrans("-_", "+/")
@@ -71,7 +72,7 @@ class Endpoint(NamedTuple):
         Else 8 hex digits of the URL, and, where the token says for whom it is, ``-`` and 8 of that.
         """
         parts = [self.url, _subject(self.token)] if self.url else []
-        return "-".join(sha256(os.fsencode(part)).hexdigest()[:8] for part in parts if part)
+        return "-".join(sha256(part.encode("utf-8", "replace")).hexdigest()[:8] for part in parts if part)
 
     def __repr__(self) -> str:
         """The address alone: a token belongs in no log."""
@@ -114,13 +115,7 @@ def read_server_file(paths: Paths) -> ServerInfo | None:
 def call_tool(
     endpoint: Endpoint, name: str, arguments: Mapping[str, Any], timeout: float = 5.0
 ) -> dict[str, Any]:
-    """Call one tool and return its structured content.
-
-    Args:
-        endpoint: the server.
-        name: the tool.
-        arguments: its arguments, plain JSON.
-        timeout: seconds for the whole call.
+    """Call one tool, with plain JSON, within ``timeout`` seconds; returns its structured content.
 
     Raises:
         Unreachable: no connection, time-out, or an answer that is not MCP.
@@ -144,7 +139,7 @@ def call_tool(
             status, answer = post_unix(endpoint.socket, "/mcp", headers, body, timeout)
         else:
             status, answer = _post_url(endpoint, headers, body, timeout)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # the last: no thread can be started
         raise Unreachable(f"{where}: {error}") from error
     if status in _UNAUTHORIZED:
         raise Unauthorized(f"{where}: the token is missing or not accepted ({status})")
@@ -175,14 +170,7 @@ def connection_to(url: str, timeout: float) -> "tuple[http.client.HTTPConnection
 def post_unix(
     path: Path, target: str, headers: Mapping[str, str], body: bytes, timeout: float
 ) -> tuple[int, bytes]:
-    """One POST through a Unix socket of this user; returns the status and the answer's body.
-
-    Args:
-        path: the socket.
-        target: what is asked for, e.g. ``/mcp``.
-        headers: beside those that every request needs.
-        body: what is sent.
-        timeout: seconds for the whole of it.
+    """One POST through a Unix socket of this user, within ``timeout`` seconds; returns status and body.
 
     Raises:
         OSError: nobody answers, too late, or not in HTTP.
@@ -194,9 +182,9 @@ def post_unix(
     received = bytearray()
     with _connected(path, deadline) as connection:
         connection.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + body, _NO_SIGPIPE)
-        while chunk := connection.recv(65536):
+        while len(received) < _MAX_ANSWER_BYTES and (chunk := connection.recv(65536)):
             received += chunk
-            connection.settimeout(_left(deadline))
+            connection.settimeout(_seconds_left(deadline))
     head_bytes, separator, answer = bytes(received).partition(b"\r\n\r\n")
     if not separator:
         raise ConnectionResetError("closed the connection without an answer")
@@ -209,11 +197,11 @@ def post_unix(
 @contextmanager
 def _connected(path: Path, deadline: float) -> Iterator[_socket.socket]:
     with standard_streams_taken():
-        descriptor = raised(_socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM).detach())
+        descriptor = moved_up(_socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM).detach())
     with held(descriptor):
         connection = _socket.socket(fileno=descriptor)
         try:
-            connection.settimeout(_left(deadline))
+            connection.settimeout(_seconds_left(deadline))
             connection.connect(os.fspath(path))
             yield connection
         finally:
@@ -233,7 +221,7 @@ def require_own(path: Path) -> None:
 
 def _subject(token: str | None) -> str | None:
     """Whom a token is for, as it says itself (the ``sub`` of a JWT); the server checks that, not we."""
-    with suppress(ValueError, LookupError, TypeError, AttributeError):
+    with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
         claims = (token or "").split(".")[1].translate(_FROM_URL_SAFE)
         return str(json.loads(a2b_base64(claims + "=="))["sub"])
     return None
@@ -263,53 +251,56 @@ def _json_part(answer: bytes) -> bytes:
     return data[-1] if data else answer
 
 
-def _left(deadline: float) -> float:
+def _seconds_left(deadline: float) -> float:
     left = deadline - time.monotonic()
     if left <= 0:
         raise TimeoutError("timed out")
     return left
 
 
+def _connect_high(address: tuple[str, int], timeout: float, source: Any) -> Any:  # noqa: ANN401 - as `socket` has it
+    """A connection whose number no host takes for a standard stream's."""
+    import socket
+
+    high = socket.socket(fileno=moved_up(socket.create_connection(address, timeout, source).detach()))
+    high.settimeout(timeout)
+    return high
+
+
 def _post_url(endpoint: Endpoint, headers: dict[str, str], body: bytes, timeout: float) -> tuple[int, bytes]:
     """One POST, on a thread of its own: resolving a name has no limit, and others have one for each step."""
+    import http.client
+
     connection, target = connection_to(endpoint.url or "", timeout)
     if endpoint.token:
         headers = {**headers, "Authorization": f"Bearer {endpoint.token}"}
+    connection._create_connection = _connect_high  # type: ignore[attr-defined]  # noqa: SLF001 - also below TLS
     over = threads.locked()
-    outcome: list[tuple[int, bytes] | Exception] = []
+    sockets, outcome = [], list[tuple[int, bytes] | Exception]()
 
     def post() -> None:
         try:
-            outcome.append(_request(connection, target, headers, body))
+            connection.connect()
+            # The connection forgets its own while an answer is read that ends with it.
+            sockets.append(connection.sock)
+            connection.request("POST", target, body, headers)
+            response = connection.getresponse()
+            outcome.append((response.status, response.read(_MAX_ANSWER_BYTES)))
+        except http.client.HTTPException as error:
+            outcome.append(ConnectionResetError(f"is no web server ({error!r})"))
         except Exception as error:  # noqa: BLE001 - raised where it is waited for
             outcome.append(error)
         finally:
             over.release()
+            connection.close()
 
-    try:
-        threads.start(post)
-    except RuntimeError:
-        post()
+    threads.start(post)
     if not over.acquire(timeout=timeout):
-        with suppress(OSError, AttributeError):
-            connection.sock.shutdown(_socket.SHUT_RDWR)
+        for one in sockets:
+            with suppress(OSError):
+                one.shutdown(_socket.SHUT_RDWR)
         raise TimeoutError("timed out")
     (result,) = outcome
     if isinstance(result, Exception):
         raise result
     return result
-
-
-def _request(
-    connection: "http.client.HTTPConnection", target: str, headers: dict[str, str], body: bytes
-) -> tuple[int, bytes]:
-    import http.client
-
-    try:
-        connection.request("POST", target, body, headers)
-        response = connection.getresponse()
-        return response.status, response.read()
-    except http.client.HTTPException as error:
-        raise ConnectionResetError(f"is no web server ({error!r})") from error
-    finally:
-        connection.close()

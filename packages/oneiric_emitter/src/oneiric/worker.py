@@ -22,7 +22,7 @@ class Worker(Owned):
             thread ends, and begins again when it is asked.
 
     Attributes:
-        obstacle: why there is no thread, where one could not be started.
+        thread_error: why there is no thread, where one could not be started.
     """
 
     def __init__(self, turn: Callable[[], None], pause: Callable[[], float | None]) -> None:
@@ -33,11 +33,10 @@ class Worker(Owned):
         self._lock = threads.RLock()
         self._wake = threads.locked()
         self._waiting: list[tuple[int, LockType]] = []
-        self._asked = 0
-        self._done = 0
+        self._asked = self._done = 0
         self._given_up = -1
         self._running = False
-        self.obstacle: str | None = None
+        self.thread_error: str | None = None
 
     @property
     def asked(self) -> bool:
@@ -76,11 +75,11 @@ class Worker(Owned):
         try:
             threads.start(self._run)
         except RuntimeError as error:
-            self.obstacle = f"no thread can be started ({error}): what is recorded waits in the outbox"
+            self.thread_error = f"no thread can be started ({error}): what is recorded waits in the outbox"
         else:
-            self._running, self.obstacle = True, None
+            self._running, self.thread_error = True, None
 
-    def _leaves(self) -> bool:
+    def _may_end(self) -> bool:
         """Whether the thread, which has nothing more to do, may end: nobody has asked meanwhile."""
         with self._lock:
             if not self.asked:
@@ -88,11 +87,18 @@ class Worker(Owned):
             return not self._running
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException:  # what the host sends to all threads
+            self._running = False
+            raise
+
+    def _work(self) -> None:
         while self.made_here:
             self._wake.acquire(blocking=False)
             if not self.asked:
                 pause = self._pause()
-                if pause is None and self._leaves():
+                if pause is None and self._may_end():
                     return
                 self._wake.acquire(timeout=max(0.0, pause or 0.0))
             asked = self._asked

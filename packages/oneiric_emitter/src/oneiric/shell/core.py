@@ -6,8 +6,8 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -228,7 +228,9 @@ class AdminShell(EarlierHooks):
         try:
             pending = hook()
             if inspect.isawaitable(pending):
-                _run_to_its_end(pending)
+                # Not asyncio.run: behind it the thread has no current event loop, which the host may rely on.
+                with closing(asyncio.new_event_loop()) as loop:
+                    loop.run_until_complete(pending)
         except (Exception, asyncio.CancelledError):  # code of subclasses, see above
             logger.debug("%s failed", getattr(hook, "__name__", hook), exc_info=True)
 
@@ -243,15 +245,6 @@ def _answers(**hooks: Callable[[], Any]) -> dict[str, Any]:
             where = getattr(hook, "__qualname__", hook)
             log.warning("%s failed, the session is recorded without its %s: %r", where, name, error)
     return answers
-
-
-def _run_to_its_end(pending: Awaitable[object]) -> None:
-    # Not asyncio.run: it leaves the thread without a current event loop, which the host may rely on.
-    loop = asyncio.new_event_loop()
-    try:
-        loop.run_until_complete(pending)
-    finally:
-        loop.close()
 
 
 @contextmanager

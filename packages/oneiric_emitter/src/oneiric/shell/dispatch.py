@@ -163,13 +163,12 @@ def _without_interrupts() -> Iterator[None]:
     The handler does nothing, and a child does not inherit it. To catch the interrupt would not do: one that
     comes just after the child was reaped loses its exit code.
     """
-    if not on_main_thread() or signal.getsignal(signal.SIGINT) in {
-        None,
-        signal.SIG_IGN,
-    }:  # a handler in C cannot be put back
+    before = signal.getsignal(signal.SIGINT)
+    # None: a handler in C, which cannot be put back.
+    if not on_main_thread() or before in (None, signal.SIG_IGN):
         yield
         return
-    before = signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGINT, lambda *_: None)
     try:
         yield
     finally:

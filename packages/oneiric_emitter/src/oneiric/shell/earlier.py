@@ -1,6 +1,6 @@
 """What shells written for the earlier base call, override or set, and nothing else needs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from importlib import import_module
 from typing import Any
@@ -18,6 +18,8 @@ class EarlierHooks:
 
     _session_id: str | None = None
     _own_emitter: SessionEventEmitter
+    _begin: Callable[[], None]
+    _get_session_metadata: Callable[[], dict[str, Any]]
 
     @cached_property
     def session_tracker(self) -> Any:  # noqa: ANN401 - see below
@@ -55,12 +57,6 @@ class EarlierHooks:
             await self.session_tracker.emit_session_end(session_id=self._session_id, metadata={})
         self._emitter.end_session()
         self._session_id = None
-
-    def _begin(self) -> None:
-        raise NotImplementedError
-
-    def _get_session_metadata(self) -> dict[str, Any]:
-        raise NotImplementedError
 
     def _try_import(self, module: str, name: str) -> Any:  # noqa: ANN401 - whatever is called so
         try:

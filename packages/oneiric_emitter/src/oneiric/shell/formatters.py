@@ -64,12 +64,9 @@ class BaseLogFormatter:
         if not chosen:
             self.console.print("No logs to display")
         for log in chosen:
-            self._print(str(log.get("level", "INFO")), log)
-
-    def _print(self, level: str, log: Row) -> None:
-        when = str(log.get("timestamp", ""))[:_TO_THE_SECOND]
-        text = f"[{when}] [{level}] {log.get('message', '')}"
-        self.console.print(text, style=_LEVEL_STYLES.get(level, ""), markup=False)
+            when, grade = str(log.get("timestamp", ""))[:_TO_THE_SECOND], str(log.get("level", "INFO"))
+            text = f"[{when}] [{grade}] {log.get('message', '')}"
+            self.console.print(text, style=_LEVEL_STYLES.get(grade, ""), markup=False)
 
 
 class BaseProgressFormatter:

@@ -22,7 +22,7 @@ class Prompt(InteractiveShellEmbed):
     """An embedded IPython that knows how it was left.
 
     Attributes:
-        left_by: ``"exit"`` for ``exit()``, ``quit`` ``"eof"`` for Ctrl-D and the end of a pipe.
+        left_by: ``"exit"`` for ``exit()`` and ``quit``, ``"eof"`` for Ctrl-D and the end of a pipe.
     """
 
     left_by: ExitReason = "exit"
@@ -65,17 +65,11 @@ def _stdin_is_readable() -> bool:
 class EmptyPrompts(Prompts):
     """No ``In [1]:`` and no ``Out[1]:``."""
 
-    def in_prompt_tokens(self) -> list[tuple[Any, str]]:
-        """Nothing before a cell."""
+    def in_prompt_tokens(self, *_: object, **__: object) -> list[tuple[Any, str]]:
+        """Nothing before a cell, its next lines and its result."""
         return []
 
-    def continuation_prompt_tokens(self, *_: object, **__: object) -> list[tuple[Any, str]]:
-        """Nothing before the next lines of one."""
-        return []
-
-    def out_prompt_tokens(self) -> list[tuple[Any, str]]:
-        """Nothing before a result."""
-        return []
+    continuation_prompt_tokens = out_prompt_tokens = in_prompt_tokens
 
 
 @contextmanager

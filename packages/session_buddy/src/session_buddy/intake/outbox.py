@@ -30,7 +30,8 @@ def hand_over(folder: Path, deliver: Deliver, now: datetime) -> None:
     """
     try:
         sweep(folder, deliver, now=now)
-        left = [_said(entry) for path in outbox.journals(folder) if (entry := entries.try_read(path))]
+        ours = [path for path in outbox.journals(folder) if not outbox.destination_of(path)]
+        left = [_said(entry) for path in ours if (entry := entries.try_read(path))]
         for batch in compose.batches(left, list):
             deliver([event for events in batch for event in events])
     except OSError as error:
