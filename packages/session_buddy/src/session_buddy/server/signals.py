@@ -22,6 +22,15 @@ def ignore() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _leave(*_: object) -> None:
+def has_left() -> bool:
+    """Whether one came before the server took over."""
+    return bool(_came)
+
+
+_came: list[int] = []
+
+
+def _leave(number: int, _: object) -> None:
+    _came.append(number)
     ignore()
     sys.exit(0)

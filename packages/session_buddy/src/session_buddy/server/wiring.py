@@ -78,8 +78,10 @@ def serve(settings: Settings, announce: Callable[[list[str]], None], *, unless_s
             log.warning("server did not start", reason=str(problem))
             raise
         except Exception:
-            log.exception("server failed")
-            raise
+            # A library may make an error of its own of an exit that comes while it is imported.
+            if not signals.has_left():
+                log.exception("server failed")
+                raise
     log.info("server stopped")
 
 
