@@ -517,6 +517,7 @@ def test_an_odd_parent_is_none(
     assert emitter.start_session("x")
     assert emitter._recorder.session is not None
     assert "parent_session_id" not in emitter._recorder.session.start
+    assert emitter.dropped == 0
 
 
 def test_a_pipe_for_a_token_keeps_nobody_waiting(

@@ -415,6 +415,15 @@ except ZeroDivisionError as error:
 """,
         "exit",
     ),
+    "one that the host keeps, without arguments": (
+        """
+import code
+oneiric.install("shop")
+code.InteractiveConsole().runsource("1/0")
+del sys.argv
+""",
+        "exit",
+    ),
     "one that is raised again": (
         """
 oneiric.install("shop")

@@ -92,6 +92,15 @@ def test_the_end_of_an_orphan_is_its_last_sign_of_life(journal: Journal) -> None
     assert end["activity"] == {"commands": 7, "errors": 1}
 
 
+def test_an_end_that_an_earlier_emitter_made_beforehand_tells_what_the_last_pulse_knew(
+    journal: Journal,
+) -> None:
+    counts = {"commands": 7, "errors": 1, "last_activity": "2026-01-02T03:29:00+00:00"}
+    journal.pulse("2026-01-02T03:30:00+00:00", lambda: counts)
+    journal.append_end(END)
+    assert read(journal.path).end == {**END, "activity": counts}
+
+
 def test_an_end_that_knows_better_than_the_pulse_is_left_as_it_is(journal: Journal) -> None:
     journal.pulse("2026-01-02T03:30:00+00:00", lambda: {"commands": 7, "errors": 1})
     end = {**END, "activity": {"commands": 8, "errors": 1}}

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, TypeVar, get_args
 
 from oneiric import contract
-from oneiric.interrupts import raised_by_host
+from oneiric.interrupts import suppress
 
 _CUT = "…"
 _EXIT_REASONS: tuple[str, ...] = get_args(contract.ExitReason)
@@ -142,24 +142,24 @@ def batches(
 
 def text(value: object, limit: int) -> str:
     """``value`` as a text of at most ``limit`` characters that any JSON reader takes."""
-    try:
+    raw = f"<{type(value).__name__}>"
+    with suppress(Exception):  # the host's __str__ may do anything; the session counts more
         raw = value if isinstance(value, str) else str(value)
-    except Exception as error:  # the host's __str__ may do anything; the session counts more
-        if raised_by_host(error):
-            raise
-        raw = f"<{type(value).__name__}>"
     clean = raw[: limit + 1].encode("utf-8", "replace").decode().replace("\0", "\ufffd")
     return clean if len(clean) <= limit else clean[: limit - 1] + _CUT
 
 
 def metadata_object(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
-    """``metadata`` as plain JSON within the contract's size and depth; what was cut is marked."""
-    try:
-        return _bounded(metadata) if metadata else {}
-    except Exception as error:  # the host's mapping may do anything; the session counts more
-        if raised_by_host(error):
-            raise
-        return {"unreadable": text(type(metadata).__name__, _SHORT)}
+    """``metadata`` as plain JSON within the contract's size and depth, once; what was cut is marked."""
+    if isinstance(metadata, _Plain):
+        return metadata
+    with suppress(Exception):  # the host's mapping may do anything; the session counts more
+        return _Plain(_bounded(metadata) if metadata else {})
+    return _Plain(unreadable=text(type(metadata).__name__, _SHORT))
+
+
+class _Plain(dict[str, Any]):
+    """Metadata that was brought within the contract."""
 
 
 class _Budget:

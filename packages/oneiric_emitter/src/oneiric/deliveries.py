@@ -16,8 +16,6 @@ _LONGEST_REMOTE_RETRY = 60.0
 
 # By the outbox, and by what names the server and who we are there.
 _deliveries: dict[tuple[str, ...], Delivery] = {}
-# In which process they are flushed at its exit.
-_flushed_in: set[int] = set()
 
 
 def delivery_for(paths: Paths, environ: Mapping[str, str]) -> Delivery:
@@ -31,12 +29,10 @@ def delivery_for(paths: Paths, environ: Mapping[str, str]) -> Delivery:
         _drop_parents()
         delivery = None
     if delivery is None:
-        made = Delivery(paths.outbox, _server(paths, environ))
-        # Of two threads that get here at once one is the first; a lock would be held in a forked child.
-        delivery = _deliveries.setdefault(key, made)
-        if os.getpid() not in _flushed_in:
-            _flushed_in.add(os.getpid())
+        if not _deliveries:
             endings.at_exit(_flush_at_exit)
+        # Of two threads that get here at once one is the first; a lock would be held in a forked child.
+        delivery = _deliveries.setdefault(key, Delivery(paths.outbox, _server(paths, environ)))
     return delivery
 
 

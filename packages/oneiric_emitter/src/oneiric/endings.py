@@ -46,17 +46,17 @@ def at_exit_reason() -> ExitReason:
     not return. One that a prompt caught begins at a frame with a caller; but coroutines and generators lose
     theirs when they end, and the interpreter's own prompt has no frame.
     """
-    from opcode import opname
-
     error = getattr(sys, "last_value", None)
     trace = getattr(error, "__traceback__", None)
     if error is None or trace is None:
         return "exit"
+    from opcode import opname  # a millisecond, which an exit without an exception does not need
+
     frame, code = trace.tb_frame, trace.tb_frame.f_code
     returned = opname[code.co_code[frame.f_lasti]].startswith("RETURN")
     outermost = frame.f_back is None and not code.co_flags & _SUSPENDABLE and not returned
     goes_on = sys.flags.interactive or sys.flags.inspect or "PYTHONINSPECT" in os.environ
-    at_prompt = goes_on or sys.argv[:1] == [""] or code.co_filename.startswith("<stdin>")
+    at_prompt = goes_on or getattr(sys, "argv", [])[:1] == [""] or code.co_filename.startswith("<stdin>")
     return reason_of(error) if outermost and not (at_prompt and os.isatty(0)) else "exit"
 
 
@@ -108,12 +108,12 @@ def hook_signals(session: Session) -> None:
     if os.getpid() == 1 or not os.isatty(0):
         return
     _hooked[session.id] = session
-    for number in FATAL_SIGNALS if on_main_thread() else ():
-        # What C code hooked (gevent, faulthandler) only the kernel knows.
-        if signal.getsignal(number) is signal.SIG_DFL and not facts.is_caught(number):
-            # ValueError: a subinterpreter has no signals.
-            with suppress(ValueError):
-                signal.signal(number, _end_all)
+    left = {one for one in FATAL_SIGNALS if on_main_thread() and signal.getsignal(one) is signal.SIG_DFL}
+    # What C code hooked (gevent, faulthandler) only the kernel knows.
+    for number in left - facts.caught_signals() if left else ():
+        # ValueError: a subinterpreter has no signals.
+        with suppress(ValueError):
+            signal.signal(number, _end_all)
 
 
 def unhook_signals(session: Session) -> None:

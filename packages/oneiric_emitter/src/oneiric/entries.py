@@ -89,6 +89,9 @@ def read(path: Path) -> Entry:
         raise CorruptJournal("its end is not this session's")
     if pulse is not None and not _has_time(pulse):
         pulse = None
+    if end is not None and "activity" not in end and (activity := activity_of(pulse or {})):
+        # An earlier emitter's signal handler wrote an end made beforehand; what happened is in the pulse.
+        end["activity"] = activity
     return Entry(start, end, pulse, torn)
 
 

@@ -95,10 +95,11 @@ def boot_id() -> str:
     return _read("/proc/sys/kernel/random/boot_id").strip() or UNKNOWN
 
 
-def is_caught(number: int) -> bool:
-    """Whether this process has a handler for a signal, of Python or of C; ``False`` where nobody can tell."""
-    caught = re.search(r"(?m)^SigCgt:\s*([0-9a-f]+)$", _read("/proc/self/status"))
-    return caught is not None and bool(int(caught[1], 16) >> (number - 1) & 1)
+def caught_signals() -> set[int]:
+    """The signals that this process has a handler for, of Python or of C; none where nobody can tell."""
+    found = re.search(r"(?m)^SigCgt:\s*([0-9a-f]+)$", _read("/proc/self/status"))
+    mask = int(found[1], 16) if found else 0
+    return {bit + 1 for bit in range(mask.bit_length()) if mask >> bit & 1}
 
 
 def pid_namespace() -> str:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from oneiric import agents, compose, config, contract, deliveries, endings, facts, identity, outbox, ssh_auth
 from oneiric.delivery import Delivery
 from oneiric.entries import Moment
+from oneiric.interrupts import suppress
 from oneiric.journal import Journal
 from oneiric.lineage import Lineage
 from oneiric.paths import Paths, user_paths
@@ -65,8 +65,9 @@ class Recorder:
         if self.session is not None:
             # A start that came first, on another thread, could hook nothing.
             endings.hook_signals(self.session)
-        if self.session is not None or os.name != "posix":
             return self.session
+        if os.name != "posix":
+            return None
         paths = user_paths(self._environ)
         if config.off_reason(self._environ, paths) is not None:
             return None

@@ -3,6 +3,8 @@
 import signal
 import sys
 
+_came: list[int] = []
+
 
 def ending() -> list[signal.Signals]:
     """Those signals; under nohup, a terminal's end is none of them."""
@@ -25,9 +27,6 @@ def ignore() -> None:
 def has_left() -> bool:
     """Whether one came before the server took over."""
     return bool(_came)
-
-
-_came: list[int] = []
 
 
 def _leave(number: int, _: object) -> None:
