@@ -2,6 +2,7 @@ import http.server
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -239,6 +241,29 @@ def test_a_whole_call_has_a_limit_however_little_each_step_takes(slow: str) -> N
         # It was hung up on, and nobody goes on reading.
         assert Dripper.at_it.acquire(timeout=60)
         server.shutdown()
+
+
+def test_an_answer_that_breaks_off_is_closed_and_prints_nothing(python: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.0 200 OK\r\n\r\nbegun")
+            # Closed like that, it is reset, and reading raises.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connection.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        code = f"""
+import gc
+from oneiric import transport
+try: transport.call_tool(transport.Endpoint(url="http://127.0.0.1:{server.getsockname()[1]}/mcp"), "x", {{}})
+except transport.Unreachable as error: print("reset" in str(error))
+gc.collect()
+"""
+        done = python(code, "-X", "dev", "-W", "error")
+    assert (done.stdout, done.stderr) == ("True\n", "")
 
 
 def test_a_call_takes_the_number_of_no_standard_stream() -> None:

@@ -284,8 +284,8 @@ def _post_url(endpoint: Endpoint, headers: dict[str, str], body: bytes, timeout:
             # The connection forgets its own while an answer is read that ends with it.
             sockets.append(connection.sock)
             connection.request("POST", target, body, headers)
-            response = connection.getresponse()
-            outcome.append((response.status, response.read(_MAX_ANSWER_BYTES)))
+            with connection.getresponse() as response:
+                outcome.append((response.status, response.read(_MAX_ANSWER_BYTES)))
         except http.client.HTTPException as error:
             outcome.append(ConnectionResetError(f"is no web server ({error!r})"))
         except Exception as error:  # noqa: BLE001 - raised where it is waited for
