@@ -57,7 +57,7 @@ def _is_gone(pid: int) -> bool:
     """Whether a process holds nothing any more; an init that never asks leaves its zombie for good."""
     try:
         threads = list(Path(f"/proc/{pid}/task").iterdir())
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter: it was waited for while it was listed
         return True
     return len(threads) == 1 and facts.process_start_ticks(pid) is None
 
