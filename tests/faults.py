@@ -19,7 +19,8 @@ import duckdb
 from oneiric import facts, outbox
 from oneiric.paths import user_paths
 from oneiric.testing import start_event
-from oneiric.transport import TransportError, call_tool, read_server_file
+from oneiric.transport import TransportError, call_tool
+from session_buddy.host.server_file import read_server_file
 from tests.world import World, eventually
 
 SHELL = "import oneiric, time; e = oneiric.install('storm'); e.record(commands=1); time.sleep({seconds})"

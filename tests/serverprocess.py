@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from oneiric.paths import user_paths
-from oneiric.transport import ServerInfo, read_server_file
+from session_buddy.host.server_file import ServerInfo, read_server_file
 from tests import forkserver
 
 _SERVE: Final = """

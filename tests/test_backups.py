@@ -15,8 +15,9 @@ import pexpect
 import pytest
 
 from oneiric.paths import user_paths
-from oneiric.transport import call_tool, read_server_file
+from oneiric.transport import call_tool
 from session_buddy.host.process import only_one
+from session_buddy.host.server_file import read_server_file
 from session_buddy.store import open_store
 from session_buddy.store.duckdb.exchange import exchange
 from session_buddy.store.duckdb.wal import log_of

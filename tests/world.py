@@ -19,7 +19,8 @@ from typing import Any
 import pexpect
 
 from oneiric.paths import user_paths
-from oneiric.transport import Endpoint, read_server_file
+from oneiric.transport import Endpoint
+from session_buddy.host.server_file import read_server_file
 from tests import forkserver
 from tests.terminal import Terminal
 

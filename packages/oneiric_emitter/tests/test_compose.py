@@ -31,9 +31,9 @@ ANYTHING = st.recursive(
 def build(**changes: Any) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "event_id": "1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed",
-        "component": "shop",
+        "component_name": "shop",
         "shell_type": "ShopShell",
-        "when": NOW,
+        "timestamp": compose.timestamp(NOW),
         "pid": 1,
         "user": {"username": "ada", "uid": 7, "home": "/"},
         "hostname": "db1",

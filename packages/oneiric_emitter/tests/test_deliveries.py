@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from oneiric import SessionEventEmitter, deliveries
-from oneiric.outbox import destination_of
 from oneiric.outbox import journals as paths_of
+from oneiric.outbox import parts_of
 from oneiric.sweep import sweep
 from oneiric.testing import FakeServer
 from oneiric.transport import Endpoint
@@ -99,7 +99,7 @@ def test_what_is_for_a_named_server_waits_for_it_though_it_cannot_be_called(
     emitter.end_session()
     assert not emitter.wait_connected(60)
     assert "SESSION_BUDDY" in (emitter.problem or "")
-    assert [destination_of(path) for path in paths_of(folder)] == [Endpoint(url=url).destination]
+    assert [parts_of(path)[1] for path in paths_of(folder)] == [Endpoint(url=url).destination]
     assert sweep(folder, lambda _events: pytest.fail("delivered here"), now=datetime.now(UTC))
 
 

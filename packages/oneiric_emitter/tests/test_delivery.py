@@ -17,7 +17,7 @@ from oneiric.paths import user_paths
 from oneiric.server import Server
 from oneiric.session import Session
 from oneiric.testing import Answer, FakeServer, journals, start_event
-from oneiric.transport import Endpoint, read_server_file
+from oneiric.transport import Endpoint, local_endpoint
 
 NOW = datetime(2026, 1, 2, 4, 0, tzinfo=UTC)
 STORED = {"status": "stored", "error": None}
@@ -45,12 +45,7 @@ def clock() -> Clock:
 @pytest.fixture
 def delivery(environ: Mapping[str, str], folder: Path, clock: Clock) -> Delivery:
     paths = user_paths(environ)
-
-    def locate() -> Endpoint | None:
-        server = read_server_file(paths)
-        return server.endpoint if server else None
-
-    return delivering(folder, locate, clock)
+    return delivering(folder, lambda: local_endpoint(paths), clock)
 
 
 def delivering(folder: Path, locate: Callable[[], Endpoint | None], clock: Clock) -> Delivery:
@@ -61,7 +56,7 @@ def delivering(folder: Path, locate: Callable[[], Endpoint | None], clock: Clock
 def begin(folder: Path, number: int = 0, **changes: Any) -> Session:
     start = start_event(event_id=f"1b9d{number:04x}-bbfd-4b2d-9b5d-ab8dfbbd4bed", **changes)
     session_id = session_id_of(start)
-    return Session(session_id, start, Journal(outbox.path_for(folder, session_id), start))
+    return Session(session_id, start, Journal(outbox.path_for(folder, session_id), start, 0.0))
 
 
 def finish(delivery: Delivery, session: Session) -> None:
@@ -103,7 +98,7 @@ def test_without_a_server_everything_stays_in_the_outbox(folder: Path, delivery:
     delivery.add(session)
     assert delivery.worker.flush(10)
     assert not delivery.server.connected
-    assert delivery.server.problem == "no server is running"
+    assert str(delivery.server.error) == "no server is running"
     finish(delivery, session)
     assert delivery.worker.flush(10)
     assert journals(folder)[0].end is not None
@@ -197,7 +192,7 @@ def test_a_server_that_came_back_unasked_is_asked_for_the_next_session(
     clock.seconds += 16
     delivery.worker.ask()
     assert delivery.worker.flush(60)
-    assert delivery.server.problem == "no server is running"
+    assert str(delivery.server.error) == "no server is running"
     with FakeServer(environ):
         # The retry has nothing to send.
         clock.seconds += 1

@@ -554,7 +554,7 @@ def test_who_counts_does_not_wait_for_a_start(emitter: SessionEventEmitter) -> N
 
     def hold() -> None:
         # As long as a start waits for a disk.
-        with emitter._edge.lock("begin or end"):
+        with emitter._lock("begin or end"):
             begun.set()
             over.wait()
 

@@ -8,7 +8,6 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ END = {"event_type": "session_end", "session_id": SESSION_ID, "timestamp": "2026
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
-    journal = Journal(tmp_path / "outbox" / f"{SESSION_ID}.jsonl", START)
+    journal = Journal(tmp_path / "outbox" / f"{SESSION_ID}.jsonl", START, 0.0)
     yield journal
     journal.close()
 
@@ -51,7 +50,7 @@ def test_a_journal_is_for_its_user_alone(tmp_path: Path, umask: int) -> None:
         folder = tmp_path / "outbox"
         folder.mkdir(mode=0o700)
         folder.chmod(0o700)
-        journal = Journal(folder / f"{SESSION_ID}.jsonl", START)
+        journal = Journal(folder / f"{SESSION_ID}.jsonl", START, 0.0)
     finally:
         os.umask(before)
     assert journal.path.stat().st_mode & 0o777 == 0o600
@@ -70,7 +69,7 @@ def test_a_killed_process_lets_go_of_its_journal(tmp_path: Path) -> None:
     code = (
         "import sys, os, signal; from pathlib import Path; from oneiric.journal import Journal;"
         "from oneiric.testing import start_event;"
-        f"Journal(Path(sys.argv[1], '{SESSION_ID}.jsonl'), start_event());"
+        f"Journal(Path(sys.argv[1], '{SESSION_ID}.jsonl'), start_event(), 0.0);"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
@@ -169,9 +168,8 @@ def test_a_home_that_was_removed_is_not_made_again(tmp_path: Path) -> None:
     home = tmp_path / "home"
     folder = home / "outbox"
     start = start_event()
-    prepare = partial(outbox.prepare, folder, home)
     home.mkdir()
-    journal = Journal(outbox.path_for(folder, session_id_of(start)), start, None, prepare)
+    journal = Journal(outbox.path_for(folder, session_id_of(start)), start, 0.0, home)
     shutil.rmtree(home)
     with pytest.raises(FileNotFoundError, match="the home folder is missing"):
         journal.append_end({"event_type": "session_end"})
@@ -206,7 +204,7 @@ from oneiric.journal import Journal
 from oneiric.testing import start_event
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-journal = Journal(Path({str(tmp_path)!r}, "{SESSION_ID}.jsonl"), start_event())
+journal = Journal(Path({str(tmp_path)!r}, "{SESSION_ID}.jsonl"), start_event(), 0.0)
 resource.setrlimit(resource.RLIMIT_FSIZE, (journal.path.stat().st_size + 10, most))
 try: journal.append_end({END})
 except OSError: print("refused")
@@ -228,7 +226,7 @@ def test_a_full_disk_leaves_the_journal_as_it_was(
         "import resource, signal; from pathlib import Path; from oneiric.journal import Journal;"
         "from oneiric.testing import start_event; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
-        f"try: Journal(Path({str(tmp_path)!r}, '{SESSION_ID}.jsonl'), start_event())\n"
+        f"try: Journal(Path({str(tmp_path)!r}, '{SESSION_ID}.jsonl'), start_event(), 0.0)\n"
         "except OSError as error: print('refused')"
     )
     done = python(code, env=unmeasured)
@@ -275,7 +273,7 @@ def boottime(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_a_found_end_lasted_as_long_as_the_last_pulse_says(boottime: list[float], tmp_path: Path) -> None:
-    journal = Journal(tmp_path / f"{SESSION_ID}.jsonl", START)
+    journal = Journal(tmp_path / f"{SESSION_ID}.jsonl", START, boottime[0])
     assert end_for_orphan(read(journal.path))["elapsed_seconds"] == 0.0
     boottime[0] += 90.5
     # Whatever the time of day was set to.
@@ -288,7 +286,7 @@ def test_a_found_end_lasted_as_long_as_the_last_pulse_says(boottime: list[float]
 
 
 def test_a_seen_death_lasted_until_then(boottime: list[float], tmp_path: Path) -> None:
-    journal = Journal(tmp_path / f"{SESSION_ID}.jsonl", START)
+    journal = Journal(tmp_path / f"{SESSION_ID}.jsonl", START, boottime[0])
     journal.pulse("1970-01-01T00:00:07+00:00", lambda: {"commands": 3})
     journal.close()
     # Delivered much later.

@@ -10,7 +10,7 @@ from oneiric.testing import start_event
 
 @pytest.fixture
 def journal(folder: Path) -> Iterator[Journal]:
-    journal = Journal(path_for(folder, "shop-20260102-030405-1b9d6bcd"), start_event())
+    journal = Journal(path_for(folder, "shop-20260102-030405-1b9d6bcd"), start_event(), 0.0)
     yield journal
     journal.close()
 
@@ -31,7 +31,7 @@ def test_a_journal_that_was_moved_meanwhile_cannot_be_claimed(journal: Journal) 
 
 def test_moving_twice_overwrites(journal: Journal, folder: Path) -> None:
     move(journal.path, "done")
-    again = Journal(journal.path, start_event())
+    again = Journal(journal.path, start_event(), 0.0)
     move(again.path, "done")
     again.close()
     assert (journals(folder), len(journals(folder / "done"))) == ([], 1)

@@ -13,10 +13,10 @@ import pytest
 
 from oneiric import outbox
 from oneiric.compose import session_id_of
-from oneiric.entries import Moment, append_end, end_for_orphan, read
+from oneiric.entries import append_end, end_for_orphan, read
 from oneiric.journal import Journal
 from oneiric.outbox import move
-from oneiric.sweep import deliver_gone, replay, sweep
+from oneiric.sweep import sweep
 from oneiric.testing import journals, start_event
 
 NOW = datetime.now(UTC)
@@ -38,7 +38,7 @@ class Receiver:
 
 def leave_orphan(folder: Path, number: int = 0, **changes: Any) -> Path:
     start = start_event(event_id=f"1b9d{number:04x}-bbfd-4b2d-9b5d-ab8dfbbd4bed", **changes)
-    journal = Journal(outbox.path_for(folder, session_id_of(start)), start)
+    journal = Journal(outbox.path_for(folder, session_id_of(start)), start, 0.0)
     journal.close()
     return journal.path
 
@@ -59,7 +59,7 @@ def test_an_orphan_is_recovered_and_delivered(folder: Path) -> None:
 
 def test_a_live_journal_is_left_alone(folder: Path) -> None:
     start = start_event(pid=os.getpid())
-    journal = Journal(outbox.path_for(folder, session_id_of(start)), start)
+    journal = Journal(outbox.path_for(folder, session_id_of(start)), start, 0.0)
     assert sweep(folder, Receiver(), now=NOW)
     assert (count(folder), count(folder, "done")) == (1, 0)
     journal.close()
@@ -258,26 +258,6 @@ def test_another_machines_ended_journal_is_delivered(folder: Path) -> None:
     assert len(receiver.events) == 2
 
 
-def test_done_journals_are_replayed_for_a_lost_database(folder: Path) -> None:
-    leave_orphan(folder)
-    sweep(folder, Receiver(), now=NOW)
-    receiver = Receiver()
-    assert len(replay(folder, receiver)) == len(receiver.events) == 2
-
-
-def test_of_journals_for_named_servers_those_are_replayed_that_the_database_held(folder: Path) -> None:
-    paths = [leave_orphan(folder, number) for number in range(3)]
-    mine, held, elsewhere = (path.stem for path in paths)
-    sweep(folder, Receiver(), now=NOW)
-    for session in (held, elsewhere):
-        outbox.path_for(folder / "done", session).rename(
-            outbox.path_for(folder / "done", session, "ca6afae1")
-        )
-    receiver = Receiver()
-    replay(folder, receiver, {held, mine})
-    assert {event["session_id"] for event in receiver.events if "session_id" in event} == {mine, held}
-
-
 @pytest.mark.parametrize("machine", ["", "othermachine"], ids=["this machine", "another machine"])
 def test_done_journals_are_kept_a_week(folder: Path, machine: str) -> None:
     folder.mkdir(parents=True)
@@ -316,40 +296,9 @@ def test_a_forked_child_that_keeps_the_lock_does_not_keep_the_dead_alive(folder:
             "started_at": 1,
         },
     )
-    journal = Journal(outbox.path_for(folder, session_id_of(start)), start)
+    journal = Journal(outbox.path_for(folder, session_id_of(start)), start, 0.0)
     assert sweep(folder, Receiver(), now=NOW)
     assert count(folder, "done") == 1
-    journal.close()
-
-
-# --- processes that were seen to end
-
-
-def test_the_journals_of_the_dead_are_taken_in_and_no_others(folder: Path) -> None:
-    dead, other = leave_orphan(folder, 1), leave_orphan(folder, 2)
-    receiver = Receiver()
-    died = Moment(datetime(2026, 1, 2, 5, tzinfo=UTC), 0.0)
-    deliver_gone(folder, {outbox.session_of(dead): died, "shop-20260102-030405-ffffffff": died}, receiver)
-    assert [event["event_type"] for event in receiver.events] == ["session_start", "session_end"]
-    assert receiver.events[1]["timestamp"] == died.time.isoformat()
-    assert (count(folder), count(folder, "done"), other.exists()) == (1, 1, True)
-
-
-def test_the_end_that_a_journal_has_is_the_one_that_counts(folder: Path) -> None:
-    path = leave_orphan(folder)
-    own = {"event_type": "session_end", "session_id": outbox.session_of(path), "timestamp": NOW.isoformat()}
-    append_end(path, read(path), own)
-    receiver = Receiver()
-    deliver_gone(folder, {outbox.session_of(path): Moment(NOW, 0.0)}, receiver)
-    assert receiver.events[1] == own
-
-
-def test_a_journal_that_somebody_holds_is_left(folder: Path) -> None:
-    start = start_event(pid=os.getpid())
-    journal = Journal(outbox.path_for(folder, session_id_of(start)), start)
-    receiver = Receiver()
-    deliver_gone(folder, {session_id_of(start): Moment(NOW, 0.0)}, receiver)
-    assert (receiver.calls, count(folder)) == (0, 1)
     journal.close()
 
 

@@ -23,8 +23,9 @@ from oneiric.transport import (
     Misdirected,
     Unauthorized,
     Unreachable,
+    announced,
     call_tool,
-    read_server_file,
+    local_endpoint,
 )
 
 
@@ -58,9 +59,9 @@ def http_answer(content: object, status: int = 200) -> bytes:
 
 def test_a_call_returns_the_structured_content(environ: Mapping[str, str]) -> None:
     with FakeServer(environ) as server:
-        info = read_server_file(user_paths(environ))
-        assert info is not None
-        answer = call_tool(info.endpoint, "track_events", {"events": [start_event()]})
+        endpoint = local_endpoint(user_paths(environ))
+        assert endpoint is not None
+        answer = call_tool(endpoint, "track_events", {"events": [start_event()]})
     assert answer["results"][0]["status"] == "stored"
     assert server.events == [start_event()]
 
@@ -135,13 +136,13 @@ def test_a_strangers_socket_gets_nothing(tmp_path: Path) -> None:
             call_tool(endpoint, "track_events", {})
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"socket": "/s"}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"socket": 1}', '{"url": "http://127.0.0.1"}'])
 def test_a_torn_server_file_is_no_server(environ: Mapping[str, str], content: str) -> None:
     paths = user_paths(environ)
-    assert read_server_file(paths) is None
+    assert announced(paths) == {}
     paths.server_file.parent.mkdir(parents=True)
     paths.server_file.write_text(content)
-    assert read_server_file(paths) is None
+    assert announced(paths) == {}
 
 
 def test_a_newer_server_may_say_more(environ: Mapping[str, str]) -> None:
@@ -149,7 +150,7 @@ def test_a_newer_server_may_say_more(environ: Mapping[str, str]) -> None:
     with FakeServer(environ):
         said = json.loads(paths.server_file.read_text())
         paths.server_file.write_text(json.dumps({**said, "color": "blue"}))
-        assert read_server_file(paths) is not None
+        assert announced(paths)["socket"] == str(paths.socket)
 
 
 @pytest.fixture

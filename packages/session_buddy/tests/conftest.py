@@ -16,8 +16,8 @@ import pytest
 import structlog
 
 from oneiric.paths import Paths, user_paths
-from oneiric.transport import ServerInfo
 from session_buddy.host import process, stopping
+from session_buddy.host.server_file import ServerInfo
 from tests import forkserver
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]

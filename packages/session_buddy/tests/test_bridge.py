@@ -19,10 +19,11 @@ import pytest
 
 from oneiric.paths import Paths
 from oneiric.testing import start_event
-from oneiric.transport import Endpoint, ServerInfo
+from oneiric.transport import Endpoint
 from session_buddy.client import bridge
 from session_buddy.client.bridge import Bridge, Message
 from session_buddy.host import process
+from session_buddy.host.server_file import ServerInfo
 from tests import forkserver
 from tests.world import wait_for_end
 

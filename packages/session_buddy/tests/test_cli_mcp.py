@@ -17,10 +17,11 @@ import psutil
 import pytest
 
 from oneiric.paths import Paths
-from oneiric.transport import Endpoint, ServerInfo, call_tool, read_server_file
+from oneiric.transport import Endpoint, call_tool
 from session_buddy.cli import facts
 from session_buddy.host import process, stopping
 from session_buddy.host.places import file_of
+from session_buddy.host.server_file import ServerInfo, read_server_file
 from tests import forkserver
 from tests.terminal import Terminal
 

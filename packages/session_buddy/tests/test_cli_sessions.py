@@ -17,8 +17,8 @@ import pexpect
 import pytest
 
 from oneiric.paths import Paths
-from oneiric.transport import ServerInfo
 from session_buddy.host import process
+from session_buddy.host.server_file import ServerInfo
 from session_buddy.store import open_store
 from tests import forkserver
 from tests.samples import arrival, session_id_of, start_event

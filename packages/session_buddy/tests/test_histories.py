@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from oneiric.paths import Paths
-from oneiric.transport import ServerInfo
 from session_buddy.host import process, stopping
 from session_buddy.host.histories import own
 from session_buddy.host.places import file_of
+from session_buddy.host.server_file import ServerInfo
 from tests import forkserver
 from tests.samples import session_id_of, start_event
 from tests.world import wait_for_end

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from oneiric.paths import Paths
-from oneiric.transport import ServerInfo
 from session_buddy.errors import ServerFailed
 from session_buddy.host import process
+from session_buddy.host.server_file import ServerInfo
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from oneiric.paths import Paths
-from oneiric.transport import ServerInfo, read_server_file
 from session_buddy.host import process, stopping
+from session_buddy.host.server_file import ServerInfo, read_server_file
 from tests.world import eventually
 
 Cli = Callable[..., Any]

@@ -18,11 +18,12 @@ from typing import Any
 import pytest
 
 from oneiric.paths import Paths
-from oneiric.transport import CallRefused, Endpoint, ServerInfo, call_tool
+from oneiric.transport import CallRefused, Endpoint, call_tool
 from session_buddy.access.callers import RIGHTS
 from session_buddy.access.secret import own_secret
 from session_buddy.access.tokens import issue
 from session_buddy.host import process
+from session_buddy.host.server_file import ServerInfo
 from session_buddy.host.settings import load_settings
 from session_buddy.store import open_store
 from tests import forkserver

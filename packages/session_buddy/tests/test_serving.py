@@ -13,8 +13,9 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from oneiric.transport import Endpoint, ServerInfo, call_tool
+from oneiric.transport import Endpoint, call_tool
 from session_buddy.access.tokens import issue
+from session_buddy.host.server_file import ServerInfo
 from tests.samples import start_event
 from tests.serverprocess import ServerProcess, environ_in, port_of
 

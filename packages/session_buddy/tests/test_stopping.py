@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from oneiric.paths import Paths
-from oneiric.transport import ServerInfo
 from session_buddy.errors import AlreadyRunning, ServerFailed
 from session_buddy.host import process, stopping
+from session_buddy.host.server_file import ServerInfo
 
 HOLD = """
 import signal, sys, time

@@ -23,9 +23,10 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from oneiric import facts
-from oneiric.transport import CallRefused, Endpoint, ServerInfo, Unauthorized, call_tool
+from oneiric.transport import CallRefused, Endpoint, Unauthorized, call_tool
 from session_buddy.access.callers import RIGHTS, Scope
 from session_buddy.access.tokens import issue
+from session_buddy.host.server_file import ServerInfo
 from session_buddy.server.mcp.tools import Tools
 from tests.samples import end_event, heartbeat_event, session_id_of, start_event
 from tests.serverprocess import ServerProcess, environ_in, port_of

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from oneiric.paths import Paths
-from oneiric.transport import ServerInfo
 from session_buddy.access.secret import own_secret
 from session_buddy.access.tokens import issue
 from session_buddy.client.ask import post
 from session_buddy.errors import ServerFailed
+from session_buddy.host.server_file import ServerInfo
 
 
 def over_tcp(server: ServerInfo, token: str | None) -> tuple[int, dict[str, str]]:

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any, TypeVar, get_args
 
 from oneiric import contract
+from oneiric.contract import Metadata
 from oneiric.interrupts import suppress
 
 _CUT = "…"
@@ -22,6 +23,14 @@ _SHORT = 256
 _MAX_ITEMS = 1000
 _MAX_NESTED_ITEMS = 2000
 _MAX_LETTERS = 2 * contract.MAX_METADATA_BYTES
+# How long the texts of a start may be that are longer than a user's name.
+_LONGEST = {
+    "hostname": contract.MAX_HOSTNAME,
+    "home": contract.MAX_PATH,
+    "cwd": contract.MAX_PATH,
+    "python_version": contract.MAX_PLATFORM,
+    "platform": contract.MAX_PLATFORM,
+}
 
 _T = TypeVar("_T")
 
@@ -31,42 +40,20 @@ def timestamp(when: datetime) -> str:
     return when.astimezone(UTC).isoformat()
 
 
-def session_start(
-    *,
-    event_id: str,
-    component: str,
-    shell_type: str,
-    when: datetime,
-    pid: int,
-    user: Mapping[str, Any],
-    hostname: str,
-    environment: Mapping[str, Any],
-    metadata: Mapping[str, Any] | None = None,
-    **optional: Any,  # noqa: ANN401 - the contract's optional fields
-) -> dict[str, Any]:
-    """A start event; ``optional`` are the contract's optional fields, left out where ``None``."""
+def session_start(*, metadata: Metadata = None, **facts: Any) -> dict[str, Any]:  # noqa: ANN401 - of a start
+    """A start event; ``facts`` are the contract's other fields, left out where ``None``."""
+    kind, reason = facts.get("session_type"), facts.get("reason")
+    known = isinstance(kind, str) and re.fullmatch(contract.SESSION_TYPE_PATTERN, kind)
     event = {
         "event_version": contract.EVENT_VERSION,
-        "event_id": event_id,
         "event_type": "session_start",
-        "component_name": component,
-        "shell_type": text(shell_type or contract.UNKNOWN, contract.MAX_SHELL_TYPE),
-        "timestamp": timestamp(when),
-        "pid": pid,
-        "user": {
-            "username": text(user["username"], contract.MAX_USERNAME),
-            "uid": user["uid"],
-            "home": text(user["home"], contract.MAX_PATH),
-        },
-        "hostname": text(hostname, contract.MAX_HOSTNAME),
-        "environment": {
-            "python_version": text(environment["python_version"], contract.MAX_PLATFORM),
-            "platform": text(environment["platform"], contract.MAX_PLATFORM),
-            "cwd": text(environment["cwd"], contract.MAX_PATH),
-        },
+        **_cut(facts),
+        "shell_type": text(facts["shell_type"] or contract.UNKNOWN, contract.MAX_SHELL_TYPE),
+        "session_type": kind if known else contract.DEFAULT_SESSION_TYPE,
+        "reason": text(reason, contract.MAX_REASON) if reason else None,
         "metadata": metadata_object(metadata),
     }
-    return event | _present(_cleaned(optional))
+    return _present(event)
 
 
 def session_end(
@@ -75,7 +62,7 @@ def session_end(
     *,
     event_id: str,
     exit_reason: str,
-    metadata: Mapping[str, Any] | None = None,
+    metadata: Metadata = None,
     **optional: Any,  # noqa: ANN401 - the contract's optional fields
 ) -> dict[str, Any]:
     """An end event; ``optional`` are the contract's optional fields, left out where ``None``."""
@@ -149,7 +136,7 @@ def text(value: object, limit: int) -> str:
     return clean if len(clean) <= limit else clean[: limit - 1] + _CUT
 
 
-def metadata_object(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+def metadata_object(metadata: Metadata) -> dict[str, Any]:
     """``metadata`` as plain JSON within the contract's size and depth, once; what was cut is marked."""
     if isinstance(metadata, _Plain):
         return metadata
@@ -208,19 +195,13 @@ def _size(value: object) -> int:
     return len(json.dumps(value, ensure_ascii=False).encode())
 
 
-def _cleaned(optional: Mapping[str, Any]) -> dict[str, Any]:
-    """A start's optional fields within their bounds; what cannot be brought there is left out."""
-    fields = dict(optional)
-    session_type = fields.get("session_type")
-    if not isinstance(session_type, str) or not re.fullmatch(contract.SESSION_TYPE_PATTERN, session_type):
-        fields["session_type"] = contract.DEFAULT_SESSION_TYPE
-    fields["agent"] = text(fields["agent"], contract.MAX_USERNAME) if fields.get("agent") else None
-    fields["reason"] = text(fields["reason"], contract.MAX_REASON) if fields.get("reason") else None
-    origin = fields.get("origin") or {}
-    bounded = {
-        name: text(v, contract.MAX_USERNAME) if isinstance(v, str) else v for name, v in origin.items()
-    }
-    return fields | {"origin": bounded or None}
+def _cut(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts, and those within them, with every text within its bounds."""
+    cut = {}
+    for name, fact in facts.items():
+        nested = _cut(fact) if isinstance(fact, Mapping) else fact
+        cut[name] = text(fact, _LONGEST.get(name, contract.MAX_USERNAME)) if isinstance(fact, str) else nested
+    return cut
 
 
 def _present(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,9 @@ dictionaries is :mod:`oneiric.compose`.
 
 import os
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from oneiric.digests import sha1
 
@@ -27,6 +28,8 @@ ExitReason = Literal[
     "operator",
 ]
 Detector = Literal["emitter", "outbox", "liveness", "lease", "operator"]
+# Whatever a host hands in.
+Metadata: TypeAlias = Mapping[str, Any] | None
 
 # How a person is known, the strongest first: by more than that person's word, and by a word alone. Events may
 # have words of later versions.

@@ -58,7 +58,7 @@ def _server(paths: Paths, environ: Mapping[str, str]) -> Server:
         with suppress(Unreachable):
             endpoint = named() or endpoint
         return Server(named, destination=endpoint.destination, longest_retry=_LONGEST_REMOTE_RETRY)
-    return Server(lambda: (local := transport.read_server_file(paths)) and local.endpoint)
+    return Server(lambda: transport.local_endpoint(paths))
 
 
 def _locate_named(environ: Mapping[str, str]) -> Callable[[], Endpoint | None]:

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from oneiric import compose, log
-from oneiric.process import Owned
 from oneiric.server import Server
 from oneiric.session import Session, Sessions
 from oneiric.sweep import sweep
+from oneiric.threads import Owned
 from oneiric.transport import TransportError
 from oneiric.worker import Worker
 

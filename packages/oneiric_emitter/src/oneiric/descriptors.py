@@ -4,6 +4,7 @@ A number is ours only as long as it names what we opened: a host that daemonizes
 the same numbers to files of its own. What the system refuses is raised as :class:`OSError`.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -112,8 +113,13 @@ def write(descriptor: int, content: bytes, offset: int) -> None:
         raise OSError("the disk is full")
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder and what leads to it, for this user alone, whatever the host's umask."""
+def make_folder(folder: Path, home: Path | None = None) -> None:
+    """Make a folder and what leads to it, for this user alone, whatever the host's umask.
+
+    None within a ``home`` that is missing: it may be mounted later.
+    """
+    if home is not None and folder.is_relative_to(home) and not home.exists():
+        raise FileNotFoundError(errno.ENOENT, "the home folder is missing", os.fspath(folder))
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     for path in reversed(missing):
         path.mkdir(mode=0o700, exist_ok=True)

@@ -36,30 +36,30 @@ class Edge:
     """Runs our actions with signals blocked, so that none is interrupted half done.
 
     Attributes:
-        dropped: how much was lost.
-        failure: why, the last time; ``None`` once something was recorded again.
+        dropped: how many starts, ends and records were lost, because they could not be recorded.
     """
 
     def __init__(self) -> None:
         self.dropped = 0
-        self.failure: str | None = None
+        # Why, the last time; `None` once something was recorded again.
+        self._failure: str | None = None
         self._locks: dict[tuple[int, str], AbstractContextManager[object]] = {}
 
-    def record(self, action: Callable[[], _T], default: _T, kind: str = "begin or end") -> _T:
+    def _guarded(self, action: Callable[[], _T], default: _T, kind: str = "begin or end") -> _T:
         """What ``action`` gives, ``default`` if it fails; threads do one of a ``kind`` at a time."""
 
         def lost(error: Exception) -> _T:
             self.dropped += 1
-            self.failure = explanation(error)
+            self._failure = explanation(error)
             return default
 
-        with self.lock(kind), blocked():
+        with self._lock(kind), blocked():
             result = attempt(action, lost)
             if result:
-                self.failure = None
+                self._failure = None
             return result
 
-    def lock(self, kind: str) -> AbstractContextManager[object]:
+    def _lock(self, kind: str) -> AbstractContextManager[object]:
         """Each kind has its own: who counts does not wait for a start's disk. Each process, too.
 
         In a forked child, and while the interpreter finalises, a thread that is gone may have left it locked.

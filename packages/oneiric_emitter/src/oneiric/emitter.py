@@ -6,7 +6,8 @@ from contextlib import suppress
 from typing import Any
 
 from oneiric import compose, config, contract, deliveries, endings, transport
-from oneiric.edge import Edge, attempt
+from oneiric.contract import Metadata
+from oneiric.edge import attempt
 from oneiric.recorder import Recorder
 from oneiric.status import Status
 
@@ -37,6 +38,7 @@ class SessionEventEmitter(Status):
         **_unknown: object,
     ) -> None:
         del session_buddy_path
+        super().__init__()
         self.component_name = attempt(
             lambda: contract.component_for(component_name), lambda _: contract.UNKNOWN
         )
@@ -44,7 +46,6 @@ class SessionEventEmitter(Status):
         self.leaving: tuple[contract.ExitReason, int] | None = None
         self._environ = os.environ if environ is None else environ
         self._recorder = Recorder(self.component_name, self._environ, self._at_exit)
-        self._edge = Edge()
         # What a named endpoint needs, 20 ms: not within a call that somebody waits for.
         attempt(lambda: transport.prepare(config.named_url(self._environ)), lambda _: None)
 
@@ -54,7 +55,7 @@ class SessionEventEmitter(Status):
     def start_session(
         self,
         shell_type: str,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: Metadata = None,
         *,
         session_type: str = contract.DEFAULT_SESSION_TYPE,
         reason: str | None = None,
@@ -75,17 +76,22 @@ class SessionEventEmitter(Status):
         Returns:
             The session id as soon as the start is in the journal; ``None`` where it could not be recorded.
         """
-        said = {"reason": reason, "actor": actor, "person": person or self.person}
-        optional = {"session_type": session_type, **said}
-        # Before signals are blocked: it may hold objects of the host's, whose code may do anything.
-        plain = compose.metadata_object(metadata)
-        session = self._edge.record(lambda: self._recorder.start(shell_type, plain, optional), None)
+        said = {
+            "shell_type": shell_type,
+            # Before signals are blocked: it may hold objects of the host's, whose code may do anything.
+            "metadata": compose.metadata_object(metadata),
+            "session_type": session_type,
+            "reason": reason,
+            "actor": actor,
+            "person": person or self.person,
+        }
+        session = self._guarded(lambda: self._recorder.start(said), None)
         return session.id if session else None
 
     def end_session(
         self,
         session_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: Metadata = None,
         *,
         exit_reason: str | None = None,
         exit_code: int | None = None,
@@ -108,11 +114,11 @@ class SessionEventEmitter(Status):
             "status": status or endings.status_of(exit_reason),
         }
         plain = compose.metadata_object(metadata)
-        return self._edge.record(lambda: self._recorder.end(session_id, plain, ending), default=False)
+        return self._guarded(lambda: self._recorder.end(session_id, plain, ending), default=False)
 
     def record(self, commands: int = 0, errors: int = 0) -> None:
         """Count what happened in the shell; the next heartbeat and the end carry it."""
-        self._edge.record(lambda: self._recorder.record(commands, errors), None, "count")
+        self._guarded(lambda: self._recorder.record(commands, errors), None, "count")
 
     def wait_connected(self, timeout: float) -> bool:
         """Wait up to ``timeout`` seconds for a server's first answer; returns :attr:`connected`."""
@@ -129,8 +135,8 @@ class SessionEventEmitter(Status):
     async def emit_session_start(
         self,
         shell_type: str,
-        metadata: Mapping[str, Any] | None = None,
-        **optional: Any,  # noqa: ANN401 - the keywords of start_session
+        metadata: Metadata = None,
+        **optional: Any,  # noqa: ANN401 - of start_session
     ) -> str | None:
         """:meth:`start_session` for any event loop: a tenth of a millisecond, in which nothing is awaited."""
         return self.start_session(shell_type, metadata, **optional)
@@ -138,11 +144,11 @@ class SessionEventEmitter(Status):
     async def emit_session_end(
         self,
         session_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        **extra: Any,  # noqa: ANN401 - the keywords of end_session, and older callers' own
+        metadata: Metadata = None,
+        **ending: Any,  # noqa: ANN401 - as above
     ) -> bool:
         """:meth:`end_session` for any event loop, as :meth:`emit_session_start`."""
-        return self.end_session(session_id, metadata, **extra)
+        return self.end_session(session_id, metadata, **ending)
 
     async def close(self) -> None:
         """End what still lives, and do not wait for delivery: the exit of the process gives it a moment."""

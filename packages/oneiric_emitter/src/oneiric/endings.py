@@ -15,8 +15,8 @@ from types import FrameType
 
 from oneiric import facts
 from oneiric.contract import ExitReason
-from oneiric.process import on_main_thread
 from oneiric.session import Session
+from oneiric.threads import on_main_thread
 
 FATAL_SIGNALS: dict[int, ExitReason] = (
     {signal.SIGTERM: "sigterm", signal.SIGHUP: "sighup"} if os.name == "posix" else {}

@@ -12,15 +12,13 @@ journal whose lock is free and that has no end is an orphan.
 
 import os
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from oneiric import compose, facts
 from oneiric.descriptors import identity, lock, make_folder, open_high, release, write
 from oneiric.interrupts import suppress
-from oneiric.process import Owned
-from oneiric.threads import allocate_lock
+from oneiric.threads import Owned, allocate_lock
 
 NEW_SUFFIX = ".new"
 _PULSE_BYTES = 320
@@ -37,29 +35,23 @@ class Journal(Owned):
     Args:
         path: where it lies.
         start: the start event.
-        began: when that was made, by :func:`oneiric.facts.boottime`; now, if nothing is given.
-        prepare: makes its folder where that is missing, or raises :class:`OSError`.
+        began: when that was made, by :func:`oneiric.facts.boottime`.
+        home: where it is missing, so is a folder within it that the journal is for, and is not made.
 
     Attributes:
         ended: the end is in it.
         pulsed: time and elapsed seconds of the latest pulse.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        start: dict[str, Any],
-        began: float | None = None,
-        prepare: Callable[[], None] | None = None,
-    ) -> None:
+    def __init__(self, path: Path, start: dict[str, Any], began: float, home: Path | None = None) -> None:
         super().__init__()
         self.path = path
-        self._prepare = prepare or partial(make_folder, path.parent)
+        self._home = home
         self._start = start
-        self._began = facts.boottime() if began is None else began
+        self._began = began
         self.pulsed: tuple[str, float] = (start["timestamp"], 0.0)
         self._pulse = self._pulse_line({})
-        self._descriptor, self._size = _write_new(path, self._pulse, start, self._prepare)
+        self._descriptor, self._size = _write_new(path, self._pulse, start, home)
         self._identity = identity(self._descriptor)
         self._closed = self.ended = False
         self._asked = ""
@@ -155,13 +147,11 @@ class Journal(Owned):
             descriptor, self._size = _take_up(self.path)
         except FileNotFoundError:
             # Unlinked, or taken for dead and delivered: begin anew, the start may be a duplicate.
-            descriptor, self._size = _write_new(self.path, self._pulse, self._start, self._prepare)
+            descriptor, self._size = _write_new(self.path, self._pulse, self._start, self._home)
         self._descriptor, self._identity = descriptor, identity(descriptor)
 
 
-def _write_new(
-    final: Path, pulse: bytes, start: dict[str, Any], prepare: Callable[[], None]
-) -> tuple[int, int]:
+def _write_new(final: Path, pulse: bytes, start: dict[str, Any], home: Path | None) -> tuple[int, int]:
     """Make a journal; returns its locked descriptor and its size."""
     fresh = final.with_suffix(NEW_SUFFIX)
     content = pulse + compose.encode(start)
@@ -169,7 +159,7 @@ def _write_new(
     try:
         descriptor = open_high(fresh, flags)
     except FileNotFoundError:
-        prepare()
+        make_folder(final.parent, home)
         descriptor = open_high(fresh, flags)
     try:
         os.fchmod(descriptor, 0o600)

@@ -5,7 +5,6 @@ in ``rejected/``, unreadable ones in ``corrupt/``. The folder is the whole state
 its start, so nothing else need be remembered. What the file system refuses is raised as :class:`OSError`.
 """
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,17 +24,9 @@ _JOURNAL_BYTES = 4096
 Kind = Literal["done", "rejected", "corrupt"]
 
 
-def prepare(folder: Path, home: Path) -> None:
-    """Make the outbox where it is missing; a home that is missing may be mounted later, and is left so."""
-    if folder.is_relative_to(home) and not os.path.exists(home):
-        raise FileNotFoundError(errno.ENOENT, "the home folder is missing", os.fspath(folder))
-    make_folder(folder)
-
-
 def try_out(folder: Path, home: Path) -> None:
     """Write what a journal takes, and take it away again."""
-    if not os.path.isdir(folder):
-        prepare(folder, home)
+    make_folder(folder, home)
     path = folder / f"{os.urandom(8).hex()}{NEW_SUFFIX}"
     with opened(path, os.O_RDWR | os.O_CREAT | os.O_EXCL) as descriptor:
         try:
@@ -49,14 +40,10 @@ def path_for(folder: Path, session_id: str, destination: str = "") -> Path:
     return folder / f"{session_id}{_TO + destination if destination else ''}{SUFFIX}"
 
 
-def destination_of(path: Path) -> str:
-    """Whom a journal is for, see :attr:`oneiric.transport.Endpoint.destination`."""
-    return path.name.removesuffix(SUFFIX).partition(_TO)[2]
-
-
-def session_of(path: Path) -> str:
-    """The session whose journal it is."""
-    return path.name.removesuffix(SUFFIX).partition(_TO)[0]
+def parts_of(path: Path) -> tuple[str, str]:
+    """Whose journal it is, the session's id; for whom (:attr:`oneiric.transport.Endpoint.destination`)."""
+    session_id, _, destination = path.name.removesuffix(SUFFIX).partition(_TO)
+    return session_id, destination
 
 
 def journals(folder: Path) -> list[Path]:

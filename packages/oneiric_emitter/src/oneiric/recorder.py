@@ -3,10 +3,10 @@
 import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from oneiric import agents, compose, config, contract, deliveries, endings, facts, identity, outbox, ssh_auth
+from oneiric.contract import Metadata
 from oneiric.delivery import Delivery
 from oneiric.entries import Moment
 from oneiric.interrupts import suppress
@@ -58,10 +58,8 @@ class Recorder:
             outbox.try_out(paths.outbox, paths.home)
         return reason
 
-    def start(
-        self, shell_type: str, metadata: Mapping[str, Any] | None, optional: Mapping[str, Any]
-    ) -> Session | None:
-        """Begin a session, or return the live one; ``None`` where tracking is off."""
+    def start(self, said: Mapping[str, Any]) -> Session | None:
+        """Begin a session of which so much is said, or return the live one; ``None``: tracking is off."""
         if self.session is not None:
             # A start that came first, on another thread, could hook nothing.
             endings.hook_signals(self.session)
@@ -72,12 +70,12 @@ class Recorder:
         if config.off_reason(self._environ, paths) is not None:
             return None
         now = Moment.now()
-        start = self._compose_start(now.time, paths, shell_type, metadata, optional)
+        start = self._compose_start(now.time, paths, said)
         session_id = compose.session_id_of(start)
         delivery = deliveries.delivery_for(paths, self._environ)
         folder = delivery.sessions.folder
         path = outbox.path_for(folder, session_id, delivery.server.destination)
-        journal = Journal(path, start, now.boottime, partial(outbox.prepare, folder, paths.home))
+        journal = Journal(path, start, now.boottime, paths.home)
         self._delivery = delivery
         self._session = session = Session(session_id, start, journal)
         self._lineage.announce(session_id)
@@ -100,9 +98,7 @@ class Recorder:
                 session.last_activity = now
             session.pulse_unless_slow(now)
 
-    def end(
-        self, session_id: str | None, metadata: Mapping[str, Any] | None, ending: Mapping[str, Any]
-    ) -> bool:
+    def end(self, session_id: str | None, metadata: Metadata, ending: Mapping[str, Any]) -> bool:
         """End the live session, unless ``session_id`` names another one; whether it did."""
         session = self.session
         if session is None or session_id not in (None, session.id):
@@ -128,18 +124,11 @@ class Recorder:
             self._delivery.finish(session, end)
         self._session = self._end = None
 
-    def _compose_start(
-        self,
-        now: datetime,
-        paths: Paths,
-        shell_type: str,
-        metadata: Mapping[str, Any] | None,
-        optional: Mapping[str, Any],
-    ) -> dict[str, Any]:
+    def _compose_start(self, now: datetime, paths: Paths, said: Mapping[str, Any]) -> dict[str, Any]:
         environ = self._environ
         on_host, key = facts.on_host(), ssh_auth.read(environ)
         origin = facts.origin(environ, on_host=on_host)
-        acting = agents.acting(environ, optional["actor"], at_terminal="tty" in origin)
+        acting = agents.acting(environ, said["actor"], at_terminal="tty" in origin)
         login_uid = origin.get("login_uid") if on_host else None
         proofs = {
             "login_name": None if login_uid is None else identity.account_name(login_uid),
@@ -149,20 +138,20 @@ class Recorder:
         }
         return compose.session_start(
             event_id=contract.new_event_id(),
-            component=self._component_name,
-            shell_type=shell_type,
-            when=now,
+            component_name=self._component_name,
+            timestamp=compose.timestamp(now),
             pid=os.getpid(),
             user=identity.account(os.fspath(paths.home)),
-            person=identity.person(environ, login_uid, key, optional["person"]),
+            person=identity.person(environ, login_uid, key, said["person"]),
             hostname=facts.hostname(),
             environment=facts.environment(),
-            metadata=metadata,
             process=facts.process(os.getpid()),
             origin=origin | {name: value for name, value in proofs.items() if value},
             parent_session_id=self._lineage.parent,
-            session_type=optional["session_type"],
-            reason=optional["reason"] or environ.get("ONEIRIC_REASON"),
+            shell_type=said["shell_type"],
+            session_type=said["session_type"],
+            metadata=said["metadata"],
+            reason=said["reason"] or environ.get("ONEIRIC_REASON"),
             actor=acting.actor,
             agent=acting.agent,
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from oneiric import contract, transport
-from oneiric.transport import Endpoint, Misdirected, TransportError, Unauthorized, Unreachable
+from oneiric.transport import Endpoint, Unreachable
 
 CALL_SECONDS = 5.0
 _FIRST_RETRY = 0.5
@@ -24,8 +24,7 @@ class Server:
 
     Attributes:
         connected: the latest call was answered.
-        problem: why the latest call was not.
-        turned_away: a server answered, and does not accept our token or the name we call it by.
+        error: why the latest call was not.
         instance: which server answered last.
         pace: seconds between two heartbeats, as the server wishes.
         retry_at: when to try again after a failure.
@@ -42,8 +41,7 @@ class Server:
     ) -> None:
         self.destination = destination
         self.connected = False
-        self.problem: str | None = None
-        self.turned_away = False
+        self.error: Exception | None = None
         self.instance = ""
         self.pace = contract.DEFAULT_HEARTBEAT_SECONDS
         self.retry_at = 0.0
@@ -80,14 +78,12 @@ class Server:
             raise Unreachable(f"the answer to track_events lacks {error}") from error
         if len(results) != len(events):
             raise Unreachable(f"{len(events)} events brought {len(results)} results")
-        self.connected, self.problem, self.turned_away, self._failures = True, None, False, 0
+        self.connected, self.error, self._failures = True, None, 0
         return results
 
     def failed(self, error: Exception) -> None:
         """Note why nothing is delivered, and when to try again: later with each failure."""
-        self.connected = False
-        self.problem = str(error) if isinstance(error, TransportError) else repr(error)
-        self.turned_away = isinstance(error, Unauthorized | Misdirected)
+        self.connected, self.error = False, error
         delay = min(self._longest_retry, _FIRST_RETRY * 2 ** min(self._failures, 10))
         self._failures += 1
         self.retry_at = self._monotonic() + delay * (0.5 + self._jitter())

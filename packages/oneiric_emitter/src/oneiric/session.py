@@ -1,17 +1,16 @@
 """The sessions of this process: each with its journal, its activity, and how far it is delivered."""
 
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from oneiric import compose, contract, log, outbox
-from oneiric.contract import ACCEPTED
+from oneiric.contract import ACCEPTED, Metadata
 from oneiric.descriptors import sync
 from oneiric.interrupts import suppress
 from oneiric.journal import Journal
-from oneiric.process import Owned
+from oneiric.threads import Owned
 
 # Longer than a write takes where a busy thread of the host has to be waited for.
 _SLOW_SECONDS = 0.02
@@ -52,7 +51,7 @@ class Session(Owned):
         found = {"commands": self.commands, "errors": self.errors, "last_activity": self.last_activity}
         return {name: value for name, value in found.items() if value is not None}
 
-    def compose_end(self, metadata: Mapping[str, Any] | None = None, **ending: Any) -> dict[str, Any]:  # noqa: ANN401 - the fields of an end
+    def compose_end(self, metadata: Metadata = None, **ending: Any) -> dict[str, Any]:  # noqa: ANN401 - the fields of an end
         """An end of this session that happens now."""
         return compose.session_end(
             self.id,

@@ -6,13 +6,12 @@ from oneiric import outbox
 from oneiric.edge import Edge, attempt, explanation
 from oneiric.paths import user_paths
 from oneiric.recorder import Recorder
-from oneiric.server import Server
+from oneiric.transport import Misdirected, Unauthorized
 
 
-class Status:
+class Status(Edge):
     """The part of an emitter that only looks."""
 
-    _edge: Edge
     _environ: Mapping[str, str]
     _recorder: Recorder
 
@@ -23,11 +22,6 @@ class Status:
         return session.id if session else None
 
     @property
-    def dropped(self) -> int:
-        """How many starts, ends and records were lost, because they could not be recorded."""
-        return self._edge.dropped
-
-    @property
     def available(self) -> bool:
         """Whether a start would be recorded: tracking is on and the outbox can be written."""
         return self._obstacle() is None
@@ -35,33 +29,32 @@ class Status:
     @property
     def unavailable_reason(self) -> str | None:
         """Why nothing can be recorded, or could be the last time that it was tried; ``None`` while it can."""
-        return self._obstacle() or (None if self.session_id else self._edge.failure)
+        return self._obstacle() or (None if self.session_id else self._failure)
 
     @property
     def connected(self) -> bool:
         """Whether the latest call to a server was answered."""
-        return bool((server := self._server) and server.connected)
+        delivery = self._recorder.delivery
+        return delivery is not None and delivery.server.connected
 
     @property
     def problem(self) -> str | None:
         """Why nothing was delivered lately; ``None`` while delivery works or was not tried."""
-        delivery = self._recorder.delivery
-        return (delivery.worker.thread_error or delivery.server.problem) if delivery else None
+        if (delivery := self._recorder.delivery) is None:
+            return None
+        error = delivery.server.error
+        return delivery.worker.thread_error or (explanation(error) if error else None)
 
     @property
     def turned_away(self) -> bool:
-        """Whether a server answered and turned this emitter away; :attr:`problem` says why."""
-        return bool((server := self._server) and server.turned_away)
+        """Whether a server answered and takes neither our token nor our name for it: see :attr:`problem`."""
+        delivery = self._recorder.delivery
+        return delivery is not None and isinstance(delivery.server.error, Unauthorized | Misdirected)
 
     @property
     def outbox(self) -> dict[str, int]:
         """How many journals are open (live, or not delivered yet), were rejected, or cannot be read."""
         return attempt(lambda: outbox.counts(user_paths(self._environ).outbox), lambda _: {})
-
-    @property
-    def _server(self) -> Server | None:
-        delivery = self._recorder.delivery
-        return delivery.server if delivery else None
 
     def _obstacle(self) -> str | None:
         return None if self._recorder.session else attempt(self._recorder.obstacle, explanation)

@@ -5,7 +5,7 @@ server delivers the journal of a process that it saw exit at once, beside any sw
 """
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -45,32 +45,9 @@ def sweep(folder: Path, deliver: Deliver, *, now: datetime, destination: str = "
         return True
     with _one_at_a_time(folder, now) as mine:
         if mine:
-            _deliver(_ended(folder, now, destination), deliver)
+            hand_in(_ended(folder, now, destination), deliver)
             _prune(folder, now)
     return mine
-
-
-def deliver_gone(folder: Path, gone: Mapping[str, Moment | None], deliver: Deliver) -> None:
-    """Deliver the journals of sessions whose processes are gone; those that lack an end get it.
-
-    ``gone`` says when the process of each session was seen to exit; ``None``: before anybody looked.
-    """
-    paths = ((outbox.path_for(folder, session_id), gone_at) for session_id, gone_at in gone.items())
-    _deliver(((path, entry) for path, gone_at in paths if (entry := _recover(path, gone_at))), deliver)
-
-
-def replay(folder: Path, deliver: Deliver, held: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Deliver again what lies in ``done/``, for a lost or restored database; what became of each event.
-
-    Of the journals for servers that were named, those of the sessions that the database ``held``.
-    """
-    paths = outbox.journals(folder / "done")
-    ours = [path for path in paths if not outbox.destination_of(path) or outbox.session_of(path) in held]
-    found = [entry for path in ours if (entry := entries.try_read(path))]
-    results = []
-    for batch in compose.batches(found, lambda entry: entry.events):
-        results += deliver([event for entry in batch for event in entry.events])
-    return results
 
 
 @contextmanager
@@ -90,8 +67,8 @@ def _ended(folder: Path, now: datetime, destination: str) -> Iterator[tuple[Path
     for path in (*outbox.journals(folder), *_foreign(folder, now)):
         # Also those marked with the URL alone: the writer's token was unreadable, or names nobody.
         ours = {destination, destination.partition("-")[0]}
-        for_us = outbox.destination_of(path) in ours or _age(path, now) > FOREIGN_AFTER
-        if for_us and (entry := _recover(path)) is not None:
+        for_us = outbox.parts_of(path)[1] in ours or _age(path, now) > FOREIGN_AFTER
+        if for_us and (entry := recover(path)) is not None:
             yield path, entry
     for path in folder.glob(f"*{NEW_SUFFIX}"):
         # Its writer died before the session had begun.
@@ -101,7 +78,7 @@ def _ended(folder: Path, now: datetime, destination: str) -> Iterator[tuple[Path
                     path.unlink()
 
 
-def _recover(path: Path, gone_at: Moment | None = None) -> Entry | None:
+def recover(path: Path, gone_at: Moment | None = None) -> Entry | None:
     """What a journal says that nobody holds, with an end; ``None`` where it is held, unreadable or gone."""
     try:
         with outbox.claim(path) as claimed:
@@ -134,7 +111,8 @@ def _with_end(path: Path, entry: Entry, gone_at: Moment | None) -> Entry:
     return complete
 
 
-def _deliver(ended: Iterable[tuple[Path, Entry]], deliver: Deliver) -> None:
+def hand_in(ended: Iterable[tuple[Path, Entry]], deliver: Deliver) -> None:
+    """Deliver journals with their ends; each then lies where it belongs."""
     for batch in compose.batches(ended, lambda one: one[1].events):
         results = iter(deliver([event for _, entry in batch for event in entry.events]))
         for path, entry in batch:

@@ -62,9 +62,7 @@ class FakeServer:
         self._server.receive = self._receive
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         self._paths.server_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        facts = dict.fromkeys(("url", "version", "database", "started_at", "log"), "")
-        said = {**facts, "socket": os.fspath(socket), "pid": os.getpid()}
-        self._paths.server_file.write_text(json.dumps(said))
+        self._paths.server_file.write_text(json.dumps({"socket": os.fspath(socket)}))
         return self
 
     def __exit__(self, *_exception: object) -> None:

@@ -5,6 +5,8 @@ would come past the masks of the host's threads.
 """
 
 import _thread
+import os
+import threading
 from _thread import LockType
 from collections.abc import Callable
 from types import BuiltinFunctionType, ModuleType
@@ -28,6 +30,23 @@ def _real_module() -> ModuleType:
 _real = vars(_real_module()).copy()
 allocate_lock: Callable[[], LockType] = _real["allocate_lock"]
 RLock: type[_thread.RLock] = _real["RLock"]
+
+
+class Owned:
+    """What belongs to the process that made it; a forked child has a copy that is not its own."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+
+    @property
+    def made_here(self) -> bool:
+        """Whether this process made it, and not one that forked this process."""
+        return self._pid == os.getpid()
+
+
+def on_main_thread() -> bool:
+    """Whether this is the main thread, the only one on which signals can be hooked."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def start(run: Callable[[], object]) -> None:

@@ -1,10 +1,11 @@
 """One line to track a session: a ``with`` block, or the rest of the process."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from oneiric import endings
+from oneiric.contract import Metadata
 from oneiric.emitter import SessionEventEmitter
 
 
@@ -29,7 +30,7 @@ _installed: dict[str, SessionEventEmitter] = {}
 def track_session(
     component: str,
     shell_type: str = "python",
-    metadata: Mapping[str, Any] | None = None,
+    metadata: Metadata = None,
     **optional: Any,  # noqa: ANN401 - the keywords of SessionEventEmitter.start_session
 ) -> Iterator[TrackedSession]:
     """Track the block as one session; ``session.id`` is ``None`` where it could not be recorded.
@@ -49,7 +50,7 @@ def track_session(
 def install(
     component: str,
     shell_type: str = "python",
-    metadata: Mapping[str, Any] | None = None,
+    metadata: Metadata = None,
     **optional: Any,  # noqa: ANN401 - the keywords of SessionEventEmitter.start_session
 ) -> SessionEventEmitter:
     """Track this process from now to its exit: the one line of a REPL's start-up file.

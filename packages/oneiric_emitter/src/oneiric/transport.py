@@ -79,37 +79,22 @@ class Endpoint(NamedTuple):
         return f"<Endpoint {self.socket or self.url}>"
 
 
-class ServerInfo(NamedTuple):
-    """What a running server says of itself in ``server.json``."""
-
-    socket: Path
-    url: str
-    pid: int
-    version: str
-    database: str
-    started_at: str
-    log: str
-
-    @property
-    def endpoint(self) -> Endpoint:
-        """Its Unix socket."""
-        return Endpoint(socket=self.socket)
-
-
-def read_server_file(paths: Paths) -> ServerInfo | None:
-    """The running server of this user; ``None`` where the file is missing, torn, or somebody else's."""
-    try:
+def announced(paths: Paths) -> dict[str, Any]:
+    """What this user's server says in ``server.json``; nothing where that is missing, torn, or another's."""
+    with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
         with opened(paths.server_file, os.O_RDONLY | os.O_NONBLOCK) as file:
-            if os.fstat(file).st_uid != os.geteuid():
-                return None
-            raw = json.loads(os.read(file, 65536))
-        # A newer server may say more than this version knows.
-        said: dict[str, Any] = {name: str(raw[name]) for name in ServerInfo._fields}
+            own, raw = os.fstat(file).st_uid == os.geteuid(), os.read(file, 65536)
+        said: dict[str, Any] = json.loads(raw)
         # A path that the file system cannot write is none.
-        said["socket"] = Path(os.fsdecode(os.fsencode(said["socket"])))
-        return ServerInfo(**{**said, "pid": int(raw["pid"])})
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return None
+        os.fsencode(said["socket"])
+        return said if own else {}
+    return {}
+
+
+def local_endpoint(paths: Paths) -> Endpoint | None:
+    """Where this user's server listens, if it says that it runs."""
+    socket = announced(paths).get("socket")
+    return Endpoint(socket=Path(socket)) if socket else None
 
 
 def call_tool(

@@ -10,10 +10,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from oneiric import threads
-from oneiric.process import Owned
 
 
-class Worker(Owned):
+class Worker(threads.Owned):
     """The thread, and what others may ask of it.
 
     Args:

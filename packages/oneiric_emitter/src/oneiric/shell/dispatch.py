@@ -14,9 +14,9 @@ from typing import Final
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 from IPython.core.interactiveshell import ExecutionResult
 
-from oneiric.process import on_main_thread
 from oneiric.shell.commands import FIRST_WORD, Commands, can_run
 from oneiric.shell.prompt import Prompt
+from oneiric.threads import on_main_thread
 
 _POSIX_SHELLS: Final = {"sh", "ash", "bash", "dash", "ksh", "mksh", "zsh"}
 

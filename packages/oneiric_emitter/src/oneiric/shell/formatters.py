@@ -34,11 +34,18 @@ class TableColumn:
     style: str | None = None
 
 
-class BaseTableFormatter:
+class _Formatter:
+    """Prints on a console, by default one that is no wider than the terminal."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or _console()
+
+
+class BaseTableFormatter(_Formatter):
     """Prints rows as a table of at most ``max_width`` columns, less in a narrower terminal."""
 
     def __init__(self, console: Console | None = None, max_width: int = 120) -> None:
-        self.console = console or _console(max_width)
+        super().__init__(console or _console(max_width))
 
     def format_table(self, title: str, columns: Sequence[TableColumn], rows: Sequence[Row]) -> None:
         """Print ``rows``; a row without a column's key has an empty cell there."""
@@ -52,11 +59,8 @@ class BaseTableFormatter:
         self.console.print(table)
 
 
-class BaseLogFormatter:
+class BaseLogFormatter(_Formatter):
     """Prints log records, mappings with ``timestamp``, ``level`` and ``message``."""
-
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or _console()
 
     def format_logs(self, logs: Sequence[Row], level: str | None = None, tail: int = 50) -> None:
         """Print the last ``tail`` records, of one ``level`` only where given."""
@@ -69,11 +73,8 @@ class BaseLogFormatter:
             self.console.print(text, style=_LEVEL_STYLES.get(grade, ""), markup=False)
 
 
-class BaseProgressFormatter:
+class BaseProgressFormatter(_Formatter):
     """Shows that work goes on."""
-
-    def __init__(self, console: Console | None = None) -> None:
-        self.console = console or _console()
 
     def create_progress(self) -> Progress:
         """A spinner with a bar, to be used as a context manager."""

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from oneiric.config import named_url
-from oneiric.transport import CallRefused, ServerInfo
+from oneiric.transport import CallRefused
 from session_buddy.cli import edge
 from session_buddy.cli.text import hanging, human_duration, local_time, shown
 from session_buddy.client import ask
 from session_buddy.errors import ServerFailed, SessionBuddyError
 from session_buddy.host.places import file_of
+from session_buddy.host.server_file import ServerInfo
 from session_buddy.keep.backups import Backups
 
 ANSWER_SECONDS: Final = 5.0

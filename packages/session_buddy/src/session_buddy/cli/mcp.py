@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 import typer
 
 from oneiric.paths import user_paths
-from oneiric.transport import Endpoint, ServerInfo
+from oneiric.transport import Endpoint
 from session_buddy.cli import edge, facts, token
 from session_buddy.cli.wording import App
 from session_buddy.client import ask
@@ -19,6 +19,7 @@ from session_buddy.errors import AlreadyRunning, ConfigurationError, ServerFaile
 from session_buddy.host import process, stopping
 from session_buddy.host.histories import databases, own, same
 from session_buddy.host.places import file_of
+from session_buddy.host.server_file import ServerInfo
 from session_buddy.host.variables import PORT
 
 NOT_RUNNING: Final = 3

@@ -18,7 +18,6 @@ from oneiric.paths import user_paths
 from oneiric.transport import (
     CallRefused,
     Endpoint,
-    ServerInfo,
     TransportError,
     Unauthorized,
     Unreachable,
@@ -36,6 +35,7 @@ from session_buddy.history.query import MAX_LIMIT
 from session_buddy.host import process
 from session_buddy.host.histories import same
 from session_buddy.host.places import APP
+from session_buddy.host.server_file import ServerInfo
 from session_buddy.host.turn import turn
 from session_buddy.host.variables import DATABASE
 from session_buddy.intake.outbox import hand_over

@@ -5,9 +5,10 @@ from threading import Lock
 from typing import Final
 
 from oneiric.paths import Paths
-from oneiric.transport import Endpoint, ServerInfo, read_server_file
+from oneiric.transport import Endpoint
 from session_buddy.errors import ServerFailed
 from session_buddy.host import process
+from session_buddy.host.server_file import ServerInfo, read_server_file
 from session_buddy.host.stopping import STOPPED, read_stop_marker
 
 _STARTING: Final = Lock()

@@ -16,8 +16,9 @@ from typing import IO, Final, Literal
 
 from oneiric.descriptors import make_folder
 from oneiric.paths import Paths
-from oneiric.transport import ServerInfo, read_server_file, require_own
+from oneiric.transport import require_own
 from session_buddy.errors import AlreadyRunning, ConfigurationError, ServerFailed
+from session_buddy.host.server_file import ServerInfo, read_server_file
 
 START_SECONDS: Final = 60.0
 HANG_SECONDS: Final = 5.0

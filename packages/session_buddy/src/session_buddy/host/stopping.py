@@ -10,7 +10,6 @@ from typing import Final
 
 from oneiric.descriptors import make_folder
 from oneiric.paths import Paths
-from oneiric.transport import read_server_file
 from session_buddy.errors import AlreadyRunning, ConfigurationError, ServerFailed, SessionBuddyError
 from session_buddy.host.process import (
     END_IT,
@@ -21,6 +20,7 @@ from session_buddy.host.process import (
     not_responding,
     running,
 )
+from session_buddy.host.server_file import read_server_file
 
 STOP_SECONDS: Final = 15.0
 STOPPED: Final = "it was stopped with `session-buddy mcp stop`; to have it again: session-buddy mcp start"

@@ -5,13 +5,14 @@ open and has not been heard yet is as much a part of "who is where".
 """
 
 import logging
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from oneiric import compose, entries, outbox
-from oneiric.entries import Entry
-from oneiric.sweep import Deliver, sweep
+from oneiric.entries import Entry, Moment
+from oneiric.sweep import Deliver, hand_in, recover, sweep
 from oneiric.transport import TransportError
 from session_buddy.errors import SessionBuddyError
 
@@ -30,7 +31,7 @@ def hand_over(folder: Path, deliver: Deliver, now: datetime) -> None:
     """
     try:
         sweep(folder, deliver, now=now)
-        ours = [path for path in outbox.journals(folder) if not outbox.destination_of(path)]
+        ours = [path for path in outbox.journals(folder) if not outbox.parts_of(path)[1]]
         left = [_said(entry) for path in ours if (entry := entries.try_read(path))]
         for batch in compose.batches(left, list):
             deliver([event for events in batch for event in events])
@@ -38,6 +39,30 @@ def hand_over(folder: Path, deliver: Deliver, now: datetime) -> None:
         log.warning("the outbox %s cannot be read, its sessions are missing: %s", folder, error)
     except (SessionBuddyError, TransportError) as error:
         log.warning("the sessions that wait in %s are missing: %s", folder, error)
+
+
+def deliver_gone(folder: Path, gone: Mapping[str, Moment | None], deliver: Deliver) -> None:
+    """Deliver the journals of sessions whose processes are gone; those that lack an end get it.
+
+    ``gone`` says when the process of each session was seen to exit; ``None``: before anybody looked.
+    """
+    paths = ((outbox.path_for(folder, session_id), gone_at) for session_id, gone_at in gone.items())
+    hand_in(((path, entry) for path, gone_at in paths if (entry := recover(path, gone_at))), deliver)
+
+
+def replay(folder: Path, deliver: Deliver, held: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Deliver again what lies in ``done/``, for a lost or restored database; what became of each event.
+
+    Of the journals for servers that were named, those of the sessions that the database ``held``.
+    """
+    paths = outbox.journals(folder / "done")
+    parts = [(path, *outbox.parts_of(path)) for path in paths]
+    ours = [path for path, session_id, destination in parts if not destination or session_id in held]
+    found = [entry for path in ours if (entry := entries.try_read(path))]
+    results = []
+    for batch in compose.batches(found, lambda entry: entry.events):
+        results += deliver([event for entry in batch for event in entry.events])
+    return results
 
 
 def _said(entry: Entry) -> list[dict[str, Any]]:

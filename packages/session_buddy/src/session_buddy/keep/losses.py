@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 
 from oneiric.contract import Status
 from oneiric.paths import Paths
-from oneiric.sweep import Deliver, replay
-from session_buddy.intake.outbox import hand_over
+from oneiric.sweep import Deliver
+from session_buddy.intake.outbox import hand_over, replay
 from session_buddy.store import Store
 
 _FIRST: Final = 10

@@ -9,8 +9,8 @@ import structlog
 
 from oneiric.descriptors import identity, make_folder
 from oneiric.paths import user_paths
-from oneiric.transport import ServerInfo, read_server_file
 from session_buddy.errors import ConfigurationError, SessionBuddyError
+from session_buddy.host.server_file import ServerInfo, read_server_file
 from session_buddy.server.listeners import open_unix
 
 log = structlog.stdlib.get_logger("session_buddy.server.publication")

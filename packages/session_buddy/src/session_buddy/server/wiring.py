@@ -16,17 +16,19 @@ import anyio
 import structlog
 
 from oneiric.paths import Paths, user_paths
-from oneiric.sweep import Deliver, deliver_gone, sweep
-from oneiric.transport import ServerInfo, call_tool
+from oneiric.sweep import Deliver, sweep
+from oneiric.transport import call_tool
 from session_buddy import __version__
 from session_buddy.errors import ServerFailed, SessionBuddyError
 from session_buddy.host.histories import make_own
 from session_buddy.host.log import log_file, set_up_logging
 from session_buddy.host.places import file_of
 from session_buddy.host.process import only_one
+from session_buddy.host.server_file import ServerInfo
 from session_buddy.host.settings import Settings
 from session_buddy.host.stopping import STOPPED, clear_stop_marker, read_stop_marker, remove
 from session_buddy.host.turn import turn
+from session_buddy.intake.outbox import deliver_gone
 from session_buddy.keep.backups import Backup, Backups
 from session_buddy.keep.keeper import Keeper
 from session_buddy.server import signals
