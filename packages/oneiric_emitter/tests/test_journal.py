@@ -15,7 +15,7 @@ import pytest
 
 from oneiric import descriptors, facts, outbox
 from oneiric.compose import session_id_of
-from oneiric.entries import CorruptJournal, Moment, append_end, end_for_orphan, read
+from oneiric.entries import CorruptJournal, Moment, complete, end_for_orphan, read
 from oneiric.events import parse_event
 from oneiric.journal import Journal
 from oneiric.testing import start_event
@@ -115,7 +115,7 @@ def test_a_torn_end_is_no_end_and_does_not_spoil_the_next(journal: Journal) -> N
     assert entry.end is None
     with outbox.claim(journal.path) as claimed:
         assert claimed
-        append_end(journal.path, entry, END)
+        complete(journal.path, entry, END)
     assert read(journal.path).end == END
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from oneiric import outbox
 from oneiric.compose import session_id_of
-from oneiric.entries import append_end, end_for_orphan, read
+from oneiric.entries import complete, end_for_orphan, read
 from oneiric.journal import Journal
 from oneiric.outbox import move
 from oneiric.sweep import sweep
@@ -251,7 +251,7 @@ def test_another_machines_orphan_is_not_judged_before_a_week(folder: Path) -> No
 def test_another_machines_ended_journal_is_delivered(folder: Path) -> None:
     path = leave_orphan(folder.parent / "othermachine")
     entry = read(path)
-    append_end(path, entry, end_for_orphan(entry))
+    complete(path, entry, end_for_orphan(entry))
     folder.mkdir()
     receiver = Receiver()
     assert sweep(folder, receiver, now=NOW)

@@ -11,7 +11,7 @@ import pytest
 
 from oneiric import SessionEventEmitter, outbox
 from oneiric.compose import session_id_of
-from oneiric.entries import Moment, append_end, read
+from oneiric.entries import Moment, complete, read
 from oneiric.journal import Journal
 from oneiric.paths import Paths
 from oneiric.testing import start_event
@@ -147,7 +147,7 @@ def test_the_journals_of_the_dead_are_taken_in_and_no_others(paths: Paths) -> No
 def test_the_end_that_a_journal_has_is_the_one_that_counts(paths: Paths) -> None:
     path = _orphan(paths)
     own = {"event_type": "session_end", "session_id": path.stem, "timestamp": NOW.isoformat()}
-    append_end(path, read(path), own)
+    complete(path, read(path), own)
     keeper = Keeper()
     deliver_gone(paths.outbox, {path.stem: Moment(NOW, 0.0)}, keeper)
     assert keeper.calls[0][1] == own

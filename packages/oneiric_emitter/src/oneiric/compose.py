@@ -66,33 +66,29 @@ def session_end(
     **optional: Any,  # noqa: ANN401 - the contract's optional fields
 ) -> dict[str, Any]:
     """An end event; ``optional`` are the contract's optional fields, left out where ``None``."""
-    event: dict[str, Any] = {
+    event = {
         "event_type": "session_end",
         "session_id": session_id,
         "timestamp": timestamp(when),
         "event_id": event_id,
         "exit_reason": _one_of(_EXIT_REASONS, exit_reason) or "exit",
+        "metadata": metadata_object(metadata) if metadata else None,
+        **optional,
+        "status": _one_of(_STATUSES, optional.get("status")),
+        "exit_code": _whole(optional.get("exit_code"), contract.MIN_EXIT_CODE, contract.MAX_EXIT_CODE),
+        "signal": _whole(optional.get("signal"), 1, contract.MAX_SIGNAL),
     }
-    if metadata:
-        event["metadata"] = metadata_object(metadata)
-    optional["status"] = _one_of(_STATUSES, optional.get("status"))
-    optional["exit_code"] = _whole(optional.get("exit_code"), contract.MIN_EXIT_CODE, contract.MAX_EXIT_CODE)
-    optional["signal"] = _whole(optional.get("signal"), 1, contract.MAX_SIGNAL)
-    return event | _present(optional)
+    return _present(event)
 
 
 def heartbeat(
     session_id: str, when: str, elapsed_seconds: float | None, activity: Mapping[str, Any]
 ) -> dict[str, Any]:
     """A heartbeat."""
-    event = {
-        "event_type": "session_heartbeat",
-        "session_id": session_id,
-        "timestamp": when,
-        "elapsed_seconds": elapsed_seconds,
-        "activity": dict(activity),
-    }
-    return _present(event)
+    moment = {"timestamp": when, "elapsed_seconds": elapsed_seconds}
+    return _present(
+        {"event_type": "session_heartbeat", "session_id": session_id, **moment, "activity": dict(activity)}
+    )
 
 
 def encode(event: Mapping[str, Any]) -> bytes:
@@ -111,18 +107,14 @@ def batches(
 ) -> Iterator[list[_T]]:
     """Items in lists whose events fit one call; those of one item stay together."""
     batch: list[_T] = []
-    number = size = 0
+    sizes: list[int] = []
     for item in items:
-        events = events_of(item)
-        length = sum(len(encode(event)) for event in events)
-        if batch and (
-            number + len(events) > contract.MAX_BATCH_EVENTS or size + length > contract.EMITTER_BATCH_BYTES
-        ):
+        more = [len(encode(event)) for event in events_of(item)]
+        sizes += more
+        if batch and (len(sizes) > contract.MAX_BATCH_EVENTS or sum(sizes) > contract.EMITTER_BATCH_BYTES):
             yield batch
-            batch, number, size = [], 0, 0
+            batch, sizes = [], more
         batch.append(item)
-        number += len(events)
-        size += length
     if batch:
         yield batch
 

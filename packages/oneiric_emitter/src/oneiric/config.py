@@ -6,7 +6,7 @@ from pathlib import Path
 
 from oneiric.descriptors import read
 from oneiric.paths import Paths
-from oneiric.transport import Endpoint
+from oneiric.transport import Endpoint, Unreachable
 
 _OFF = frozenset({"off", "0", "false", "no", "disabled"})
 SYSTEM_SWITCH = Path("/etc/oneiric/off")
@@ -14,7 +14,7 @@ ENDPOINT = "SESSION_BUDDY_MCP_ENDPOINT"
 TOKEN_VARIABLES = ("SESSION_BUDDY_TOKEN", "SESSION_BUDDY_TOKEN_FILE")
 
 
-class InvalidEndpoint(ValueError):  # noqa: N818 - reads as the fact it states
+class InvalidEndpoint(Unreachable):
     """``SESSION_BUDDY_MCP_ENDPOINT`` or its token file cannot be used."""
 
 

@@ -2,14 +2,15 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 
 from oneiric import config, endings, transport
 from oneiric.delivery import Delivery
 from oneiric.paths import Paths
 from oneiric.server import Server
-from oneiric.transport import Endpoint, Unreachable
+from oneiric.transport import Endpoint
 
 EXIT_BUDGET_SECONDS = 0.2
 _LONGEST_REMOTE_RETRY = 60.0
@@ -52,35 +53,18 @@ def _flush_at_exit() -> None:
 
 
 def _server(paths: Paths, environ: Mapping[str, str]) -> Server:
-    if url := config.named_url(environ):
-        transport.prepare(url)
-        named, endpoint = _locate_named(environ), Endpoint(url=url)
-        with suppress(Unreachable):
-            endpoint = named() or endpoint
-        return Server(named, destination=endpoint.destination, longest_retry=_LONGEST_REMOTE_RETRY)
-    return Server(lambda: transport.local_endpoint(paths))
-
-
-def _locate_named(environ: Mapping[str, str]) -> Callable[[], Endpoint | None]:
-    """Locates the server that ``environ`` names now, whatever its host does with the variables later.
-
-    The token's file is read for each contact: it may come late, and changes when the token does. One that
-    can no longer be read (another folder, fewer rights) leaves the token that it held.
-    """
+    url = config.named_url(environ)
+    if url is None:
+        return Server(lambda: transport.local_endpoint(paths))
+    transport.prepare(url)
+    # As they are now, whatever the host does with them later.
     variables = {name: environ.get(name, "") for name in (config.ENDPOINT, *config.TOKEN_VARIABLES)}
-    latest: Endpoint | None = None
-
-    def locate() -> Endpoint | None:
-        nonlocal latest
-        try:
-            latest = config.named_endpoint(variables)
-        except config.InvalidEndpoint as error:
-            # Recorded all the same; the server's problem says why nothing is delivered.
-            if latest is None:
-                raise Unreachable(str(error)) from error
-        return latest
-
-    return locate
+    endpoint = Endpoint(url=url)
+    # Recorded all the same; the server's error will say why nothing is delivered.
+    with suppress(config.InvalidEndpoint):
+        endpoint = config.named_endpoint(variables) or endpoint
+    locate = partial(config.named_endpoint, variables)
+    return Server(locate, destination=endpoint.destination, longest_retry=_LONGEST_REMOTE_RETRY)
 
 
 def _drop_parents() -> None:

@@ -23,12 +23,7 @@ SWEEP_SECONDS = 60.0
 
 
 class Delivery(Owned):
-    """Delivers the sessions of this process that are for one server, from the outbox ``folder``.
-
-    Attributes:
-        worker: the thread.
-        sessions: all that there is to deliver of this process.
-    """
+    """Delivers the sessions of this process that are for one server, from the outbox ``folder``."""
 
     def __init__(
         self,

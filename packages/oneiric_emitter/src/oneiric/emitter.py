@@ -1,4 +1,4 @@
-"""The emitter: what a shell holds on to. It records at once and never raises, prints or blocks."""
+"""The emitter: what a shell holds on to."""
 
 import os
 from collections.abc import Mapping
@@ -108,13 +108,13 @@ class SessionEventEmitter(Status):
             exit_reason, code = self.leaving or ("exit", None)
             exit_code = code if exit_code is None else exit_code
         ending = {
+            "metadata": compose.metadata_object(metadata),
             "exit_reason": exit_reason,
             "exit_code": exit_code,
             "signal": signal,
             "status": status or endings.status_of(exit_reason),
         }
-        plain = compose.metadata_object(metadata)
-        return self._guarded(lambda: self._recorder.end(session_id, plain, ending), default=False)
+        return self._guarded(lambda: self._recorder.end(session_id, ending), default=False)
 
     def record(self, commands: int = 0, errors: int = 0) -> None:
         """Count what happened in the shell; the next heartbeat and the end carry it."""
@@ -132,14 +132,9 @@ class SessionEventEmitter(Status):
         if delivery := self._recorder.delivery:
             delivery.worker.flush_at_exit(deliveries.EXIT_BUDGET_SECONDS)
 
-    async def emit_session_start(
-        self,
-        shell_type: str,
-        metadata: Metadata = None,
-        **optional: Any,  # noqa: ANN401 - of start_session
-    ) -> str | None:
+    async def emit_session_start(self, shell_type: str, metadata: Metadata = None, **said: Any) -> str | None:  # noqa: ANN401 - as start_session
         """:meth:`start_session` for any event loop: a tenth of a millisecond, in which nothing is awaited."""
-        return self.start_session(shell_type, metadata, **optional)
+        return self.start_session(shell_type, metadata, **said)
 
     async def emit_session_end(
         self,

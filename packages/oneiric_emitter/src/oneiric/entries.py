@@ -1,10 +1,13 @@
-"""What a journal says, read by whoever finds it; and the end of a session that nobody holds any more."""
+"""What a journal says, read by whoever finds it; and the end of a session that nobody holds any more.
+
+What the system refuses is raised as :class:`OSError`.
+"""
 
 import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,11 +19,7 @@ from oneiric.descriptors import opened, write
 _MAX_JOURNAL_BYTES = 1024 * 1024
 _COUNTS = ("commands", "errors")
 # By whether its process is gone, where that can be known.
-_REASON_IF_GONE: dict[bool | None, ExitReason] = {
-    True: "process_gone",
-    False: "exec",
-    None: "outbox_recovered",
-}
+_REASONS: dict[bool | None, ExitReason] = {True: "process_gone", False: "exec", None: "outbox_recovered"}
 
 
 class Moment(NamedTuple):
@@ -55,12 +54,7 @@ class Entry(NamedTuple):
 
 @contextmanager
 def opened_own(path: Path, access: int) -> Iterator[int]:
-    """Open a journal that may be anything: neither a link nor a pipe leads astray.
-
-    Raises:
-        CorruptJournal: it is no file of this user.
-        OSError: it cannot be opened.
-    """
+    """Open a journal that may be anything, a link, a pipe; :class:`CorruptJournal`: no file of this user."""
     with opened(path, access | os.O_NOFOLLOW | os.O_NONBLOCK) as descriptor:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
@@ -73,7 +67,6 @@ def read(path: Path) -> Entry:
 
     Raises:
         CorruptJournal: it has no readable start.
-        OSError: it cannot be opened.
     """
     with opened_own(path, os.O_RDONLY) as descriptor:
         content = os.read(descriptor, _MAX_JOURNAL_BYTES + 1)
@@ -97,10 +90,9 @@ def read(path: Path) -> Entry:
 
 def try_read(path: Path) -> Entry | None:
     """What a journal says; ``None`` where it is gone, or says nothing."""
-    try:
+    with suppress(OSError, CorruptJournal):
         return read(path)
-    except (OSError, CorruptJournal):
-        return None
+    return None
 
 
 def activity_of(pulse: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,11 +110,15 @@ def elapsed_of(pulse: Mapping[str, Any]) -> float | None:
     return None
 
 
-def append_end(path: Path, entry: Entry, end: Mapping[str, Any]) -> None:
-    """Write an end into a claimed journal (or :class:`OSError`); a torn line before it is closed first."""
+def complete(path: Path, entry: Entry, end: Mapping[str, Any]) -> Entry:
+    """Write an end into a claimed journal; what it says then, if the end can be read back."""
     line = compose.encode(end)
     with opened(path, os.O_RDWR) as descriptor:
+        # A torn line before it is closed first.
         write(descriptor, b"\n" + line if entry.torn else line, os.fstat(descriptor).st_size)
+    if (whole := read(path)).end is None:
+        raise CorruptJournal("its end cannot be read back")
+    return whole
 
 
 def owner_gone(entry: Entry) -> bool | None:
@@ -147,7 +143,7 @@ def end_for_orphan(entry: Entry, gone_at: Moment | None = None) -> dict[str, Any
     session_id = compose.session_id_of(entry.start)
     pulse = entry.pulse or {}
     seen = datetime.fromisoformat((pulse or entry.start)["timestamp"])
-    reason = "process_gone" if gone_at else _REASON_IF_GONE[owner_gone(entry)]
+    reason = "process_gone" if gone_at else _REASONS[owner_gone(entry)]
     when, elapsed = gone_at.time if gone_at else seen, elapsed_of(pulse)
     began = pulse.get("boottime_at_start")
     if gone_at and isinstance(began, float):
@@ -165,11 +161,10 @@ def end_for_orphan(entry: Entry, gone_at: Moment | None = None) -> dict[str, Any
 
 
 def _event(line: bytes) -> dict[str, Any] | None:
-    try:
+    with suppress(ValueError, RecursionError):
         event = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return event if isinstance(event, dict) and isinstance(event.get("event_type"), str) else None
+        return event if isinstance(event, dict) and isinstance(event.get("event_type"), str) else None
+    return None
 
 
 def _is_usable(start: Mapping[str, Any]) -> bool:

@@ -34,12 +34,6 @@ OF_ACCOUNTS: Final = {"login", "sudo", "account"}
 FULL_NAMES: Final = ("GIT_AUTHOR_NAME", "GIT_COMMITTER_NAME")
 
 
-def account(home: str) -> dict[str, Any]:
-    """The account that this process runs as, and the ``home`` that its shell uses."""
-    uid = os.geteuid()
-    return {"username": account_name(uid), "uid": uid, "home": home}
-
-
 def account_name(uid: int) -> str:
     """The name of an account as its file has it, else its number: with several names, none is right."""
     names = names_in_file(uid) if uid != _UNMAPPED or facts.on_host() else ()
@@ -55,11 +49,8 @@ def person(
 ) -> dict[str, Any] | None:
     """Who is behind the account by the strongest evidence; ``also``: whom weaker evidence names instead.
 
-    Args:
-        environ: the environment.
-        login_uid: who logged in; ``None`` also in a container, whose account file has other accounts.
-        key: with which this login came over ssh.
-        said: who it is, by that person's word.
+    Evidence are ``login_uid`` (``None`` also in a container, whose account file has other accounts), the
+    ``key`` with which this login came over ssh, and what was ``said``, that person's word.
     """
     shared = _shared_accounts(environ.get(SHARED_ACCOUNTS, ""))
     by_uid = ((login_uid, "login"), (_sudo_caller(environ), "sudo"), (os.geteuid(), "account"))

@@ -33,10 +33,8 @@ class Journal(Owned):
     Every write can raise :class:`OSError`; a write that fails leaves the journal as it was.
 
     Args:
-        path: where it lies.
-        start: the start event.
-        began: when that was made, by :func:`oneiric.facts.boottime`.
-        home: where it is missing, so is a folder within it that the journal is for, and is not made.
+        began: when ``start`` was made, by :func:`oneiric.facts.boottime`.
+        home: see :func:`oneiric.descriptors.make_folder`.
 
     Attributes:
         ended: the end is in it.

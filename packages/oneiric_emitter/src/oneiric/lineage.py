@@ -14,10 +14,7 @@ class Lineage:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self._inherited: str | None = None
-
-    def __repr__(self) -> str:
-        return f"<Lineage parent={self.parent}>"
+        self._inherited = self._announced = ""
 
     @property
     def parent(self) -> str | None:
@@ -32,22 +29,13 @@ class Lineage:
     def announce(self, session_id: str) -> None:
         """Let children know their parent."""
         if self._environ is os.environ:
-            self._inherited = os.environ.get(VARIABLE)
-            os.environ[VARIABLE] = _claim(session_id)
+            self._inherited = os.environ.get(VARIABLE, "")
+            os.environ[VARIABLE] = self._announced = f"{session_id}:{os.getpid()}"
 
-    def withdraw(self, session_id: str) -> None:
+    def withdraw(self) -> None:
         """Restore what stood there before, unless that is a session of this process that is over."""
-        if os.environ.get(VARIABLE) != _claim(session_id):
-            return
-        os.environ.pop(VARIABLE, None)
-        if self._inherited is not None and _still_true(self._inherited):
-            os.environ[VARIABLE] = self._inherited
-
-
-def _claim(session_id: str) -> str:
-    return f"{session_id}:{os.getpid()}"
-
-
-def _still_true(claim: str) -> bool:
-    session_id, _, pid = claim.rpartition(":")
-    return pid != str(os.getpid()) or session_id in deliveries.live_sessions()
+        if self._announced and os.environ.get(VARIABLE) == self._announced:
+            del os.environ[VARIABLE]
+            before, _, pid = self._inherited.rpartition(":")
+            if before and (pid != str(os.getpid()) or before in deliveries.live_sessions()):
+                os.environ[VARIABLE] = f"{before}:{pid}"

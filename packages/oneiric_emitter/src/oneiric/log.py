@@ -6,19 +6,10 @@ has set up a handler that could show anything. Nothing is ever printed.
 
 import sys
 from contextlib import suppress
+from functools import partial
 
 
-def warning(message: str, *arguments: object) -> None:
-    """Say at level WARNING, as logger ``oneiric``."""
-    _say("WARNING", message, arguments)
-
-
-def debug(message: str, *arguments: object) -> None:
-    """Say at level DEBUG, with the exception that is being handled, if any."""
-    _say("DEBUG", message, arguments, with_exception=True)
-
-
-def _say(level: str, message: str, arguments: tuple[object, ...], *, with_exception: bool = False) -> None:
+def _say(level: str, message: str, *arguments: object, with_exception: bool = False) -> None:
     logging = sys.modules.get("logging")
     if logging is None or not hasattr(logging, "NullHandler"):
         return
@@ -29,3 +20,8 @@ def _say(level: str, message: str, arguments: tuple[object, ...], *, with_except
             # Without a handler of its own a warning would go to standard error.
             logger.addHandler(logging.NullHandler())
         logger.log(getattr(logging, level), message, *arguments, exc_info=with_exception)
+
+
+warning = partial(_say, "WARNING")
+# With the exception that is being handled, if any.
+debug = partial(_say, "DEBUG", with_exception=True)

@@ -59,11 +59,7 @@ def counts(folder: Path) -> dict[str, int]:
 
 @contextmanager
 def claim(path: Path) -> Iterator[bool]:
-    """Hold a journal, where nobody else does: neither its owner nor another finder.
-
-    Raises:
-        CorruptJournal: it is no file of this user.
-    """
+    """Hold a journal, where nobody else does; :class:`CorruptJournal`: it is no file of this user."""
     with opened_own(path, os.O_RDWR) as descriptor:
         yield try_lock(descriptor) and identity(path) == identity(descriptor)
 

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from oneiric import agents, compose, config, contract, deliveries, endings, facts, identity, outbox, ssh_auth
-from oneiric.contract import Metadata
 from oneiric.delivery import Delivery
 from oneiric.entries import Moment
 from oneiric.interrupts import suppress
@@ -98,13 +97,13 @@ class Recorder:
                 session.last_activity = now
             session.pulse_unless_slow(now)
 
-    def end(self, session_id: str | None, metadata: Metadata, ending: Mapping[str, Any]) -> bool:
+    def end(self, session_id: str | None, ending: Mapping[str, Any]) -> bool:
         """End the live session, unless ``session_id`` names another one; whether it did."""
         session = self.session
         if session is None or session_id not in (None, session.id):
             return False
         # Interrupted from here on, it still lives: the next end, at the latest that at the exit, goes on.
-        end = self._end = self._end or session.compose_end(metadata, **ending)
+        end = self._end = self._end or session.compose_end(**ending)
         try:
             session.journal.append_end(end)
         except OSError:
@@ -116,7 +115,7 @@ class Recorder:
 
     def _let_go(self, session: Session, end: dict[str, Any]) -> None:
         endings.unhook_signals(session)
-        self._lineage.withdraw(session.id)
+        self._lineage.withdraw()
         # It compares with all that the host registered, which may raise.
         with suppress(Exception):
             self._take_back()
@@ -125,7 +124,7 @@ class Recorder:
         self._session = self._end = None
 
     def _compose_start(self, now: datetime, paths: Paths, said: Mapping[str, Any]) -> dict[str, Any]:
-        environ = self._environ
+        environ, uid = self._environ, os.geteuid()
         on_host, key = facts.on_host(), ssh_auth.read(environ)
         origin = facts.origin(environ, on_host=on_host)
         acting = agents.acting(environ, said["actor"], at_terminal="tty" in origin)
@@ -141,7 +140,7 @@ class Recorder:
             component_name=self._component_name,
             timestamp=compose.timestamp(now),
             pid=os.getpid(),
-            user=identity.account(os.fspath(paths.home)),
+            user={"username": identity.account_name(uid), "uid": uid, "home": os.fspath(paths.home)},
             person=identity.person(environ, login_uid, key, said["person"]),
             hostname=facts.hostname(),
             environment=facts.environment(),

@@ -17,9 +17,7 @@ class Server:
 
     Args:
         locate: where the server is now, ``None`` where there is none.
-        destination: what marks the journals for this server.
         longest_retry: seconds between two tries at most; short where a try costs a look at one local file.
-        monotonic: seconds for timers.
         jitter: a number from 0 to 1 that spreads retries.
 
     Attributes:
@@ -55,20 +53,23 @@ class Server:
     def find(self) -> None:
         """Look where the server is now; calls go there from here on.
 
-        Raises:
-            Unreachable: nowhere.
+        The file of a token is read again: it may come late, and changes when the token does. One that can no
+        longer be read (another folder, fewer rights) leaves the token that it held.
+
+        Raises :class:`Unreachable` where it is nowhere.
         """
-        endpoint = self._locate()
-        if endpoint is None:
-            raise Unreachable("no server is running")
-        self._endpoint = endpoint
+        try:
+            found = self._locate()
+        except Unreachable:
+            if not self._endpoint.url:
+                raise
+        else:
+            if found is None:
+                raise Unreachable("no server is running")
+            self._endpoint = found
 
     def call(self, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Send events in one call; what became of each.
-
-        Raises:
-            TransportError: no answer, or one that makes no sense.
-        """
+        """Send events in one call; what became of each, or :class:`TransportError`: no sensible answer."""
         answer = transport.call_tool(self._endpoint, "track_events", {"events": events}, CALL_SECONDS)
         try:
             self.pace = max(1.0, float(answer["next_heartbeat_seconds"]))

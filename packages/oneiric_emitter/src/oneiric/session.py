@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from oneiric import compose, contract, log, outbox
-from oneiric.contract import ACCEPTED, Metadata
+from oneiric.contract import ACCEPTED
 from oneiric.descriptors import sync
 from oneiric.interrupts import suppress
 from oneiric.journal import Journal
@@ -51,13 +51,12 @@ class Session(Owned):
         found = {"commands": self.commands, "errors": self.errors, "last_activity": self.last_activity}
         return {name: value for name, value in found.items() if value is not None}
 
-    def compose_end(self, metadata: Metadata = None, **ending: Any) -> dict[str, Any]:  # noqa: ANN401 - the fields of an end
+    def compose_end(self, **ending: Any) -> dict[str, Any]:  # noqa: ANN401 - the fields of an end
         """An end of this session that happens now."""
         return compose.session_end(
             self.id,
             datetime.now(UTC),
             event_id=contract.new_event_id(),
-            metadata=metadata,
             detected_by="emitter",
             elapsed_seconds=self.journal.elapsed_seconds,
             activity=self.activity or None,
@@ -85,17 +84,15 @@ class Session(Owned):
 
     def take_answer(self, event: dict[str, Any], result: dict[str, Any], instance: str) -> None:
         """Note what the server ``instance`` made of one event of this session."""
-        accepted = result["status"] in ACCEPTED
-        if event["event_type"] == "session_start":
+        kind, accepted = event["event_type"], result["status"] in ACCEPTED
+        if kind == "session_start":
             # A refused start is not sent again and again: the journal goes to rejected/ with the end.
             self.acknowledged = True
-        elif event["event_type"] == "session_end":
+        elif kind == "session_end":
             self.delivered = accepted
-        if not accepted and event["event_type"] != "session_heartbeat":
+        if not accepted and kind != "session_heartbeat":
             self.refused = True
-            log.warning(
-                "session %s: the server refused %s: %s", self.id, event["event_type"], result["error"]
-            )
+            log.warning("session %s: the server refused %s: %s", self.id, kind, result["error"])
         elif result["status"] == "not_found" and self._sent_again_to != instance:
             # A database that was wiped: it gets the start again, once for each server.
             self._sent_again_to = instance

@@ -5,6 +5,7 @@ What is in it, :mod:`oneiric.settings_yaml` says.
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -44,7 +45,6 @@ def read(path: Path, name: str | None = None, *, own: bool = False) -> bytes | N
 
 
 def _is_own(path: Path) -> bool:
-    try:
+    with suppress(OSError):
         return path.lstat().st_uid == path.stat().st_uid == os.geteuid()
-    except OSError:
-        return False
+    return False

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from oneiric import compose, contract, descriptors, entries, log, outbox
-from oneiric.entries import CorruptJournal, Entry, Moment
+from oneiric.entries import CorruptJournal, Entry, Moment, complete, end_for_orphan
 from oneiric.journal import NEW_SUFFIX
 
 Deliver = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
@@ -35,7 +35,7 @@ def sweep(folder: Path, deliver: Deliver, *, now: datetime, destination: str = "
         folder: the outbox of this machine.
         deliver: hands up to 500 events and 256 KiB to a server and returns its results, one an event;
             may raise, which ends the sweep and leaves the rest waiting.
-        now: the time that ages are measured from.
+        now: what ages are measured from.
         destination: whose journals; those for other servers wait for them, a week at most.
 
     Returns:
@@ -85,7 +85,7 @@ def recover(path: Path, gone_at: Moment | None = None) -> Entry | None:
             if not claimed and not _surely_dead(path):
                 return None
             entry = entries.read(path)
-            return entry if entry.end is not None else _with_end(path, entry, gone_at)
+            return entry if entry.end else complete(path, entry, end_for_orphan(entry, gone_at))
     except CorruptJournal as error:
         log.warning("journal %s is set aside in %s: %s", path.name, path.parent / "corrupt", error)
         with suppress(OSError):
@@ -101,14 +101,6 @@ def _surely_dead(path: Path) -> bool:
     """A child forked behind our back keeps the lock of its dead parent; its pid and start time tell."""
     entry = entries.try_read(path)
     return entry is not None and entries.owner_gone(entry) is True
-
-
-def _with_end(path: Path, entry: Entry, gone_at: Moment | None) -> Entry:
-    entries.append_end(path, entry, entries.end_for_orphan(entry, gone_at))
-    complete = entries.read(path)
-    if complete.end is None:
-        raise CorruptJournal("its end cannot be read back")
-    return complete
 
 
 def hand_in(ended: Iterable[tuple[Path, Entry]], deliver: Deliver) -> None:
@@ -128,19 +120,16 @@ def hand_in(ended: Iterable[tuple[Path, Entry]], deliver: Deliver) -> None:
 def _foreign(folder: Path, now: datetime) -> Iterator[Path]:
     """Journals in other machines' folders that have an end, or that nobody touched for a week."""
     for other in folder.parent.iterdir():
-        if other == folder or not other.is_dir():
-            continue
-        for path in outbox.journals(other):
+        for path in outbox.journals(other) if other != folder else ():
             entry = entries.try_read(path)
             if entry is not None and (entry.end is not None or _age(path, now) > FOREIGN_AFTER):
                 yield path
 
 
 def _age(path: Path, now: datetime) -> timedelta:
-    try:
+    with suppress(OSError):
         return timedelta(seconds=now.timestamp() - path.stat().st_mtime)
-    except OSError:
-        return timedelta(0)
+    return timedelta(0)
 
 
 def _prune(folder: Path, now: datetime) -> None:

@@ -24,6 +24,7 @@ from socketserver import ThreadingMixIn, UnixStreamServer
 from typing import Any, Self
 
 from oneiric import entries, outbox
+from oneiric.compose import session_id_of
 from oneiric.entries import Entry
 from oneiric.events import InvalidEvent, SessionHeartbeat, SessionStart, parse_event
 from oneiric.paths import user_paths
@@ -82,10 +83,9 @@ class FakeServer:
 
     def accept(self, events: list[dict[str, Any]]) -> dict[str, Any]:
         """The answer of a server that has room: stored, duplicate, not_found or invalid, one an event."""
-        known = {event["event_id"] for event in self.events if "event_id" in event}
-        started = {
-            parse_event(event).session_id for event in self.events if event["event_type"] == "session_start"
-        }
+        known = {event.get("event_id") for event in self.events}
+        starts = (event for event in self.events if event["event_type"] == "session_start")
+        started = {session_id_of(start) for start in starts}
         results = [_result(event, known, started) for event in events]
         return {"results": results, "server_instance": f"fake-{id(self)}", "next_heartbeat_seconds": 15.0}
 
@@ -126,7 +126,7 @@ def start_event(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - any field o
     }
 
 
-def _result(event: dict[str, Any], known: set[str], started: set[str]) -> dict[str, Any]:
+def _result(event: dict[str, Any], known: set[str | None], started: set[str]) -> dict[str, Any]:
     result: dict[str, Any] = {"status": "stored", "session_id": None, "field": None, "error": None}
     try:
         parsed = parse_event(event)

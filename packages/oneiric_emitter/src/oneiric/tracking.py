@@ -15,9 +15,6 @@ class TrackedSession(NamedTuple):
     emitter: SessionEventEmitter
     id: str | None
 
-    def __repr__(self) -> str:
-        return f"<TrackedSession {self.id}>"
-
     def record(self, commands: int = 0, errors: int = 0) -> None:
         """Count what happened."""
         self.emitter.record(commands, errors)

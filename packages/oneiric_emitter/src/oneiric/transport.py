@@ -155,10 +155,9 @@ def connection_to(url: str, timeout: float) -> "tuple[http.client.HTTPConnection
 def post_unix(
     path: Path, target: str, headers: Mapping[str, str], body: bytes, timeout: float
 ) -> tuple[int, bytes]:
-    """One POST through a Unix socket of this user, within ``timeout`` seconds; returns status and body.
+    """One POST through a Unix socket of this user; its status and body.
 
-    Raises:
-        OSError: nobody answers, too late, or not in HTTP.
+    Or :class:`OSError`: nobody answers within ``timeout`` seconds, or not in HTTP.
     """
     deadline = time.monotonic() + timeout
     require_own(path)
@@ -194,11 +193,7 @@ def _connected(path: Path, deadline: float) -> Iterator[_socket.socket]:
 
 
 def require_own(path: Path) -> None:
-    """Refuse what cannot be this user's server: anything but a socket that this user owns.
-
-    Raises:
-        OSError: it is something else, another's, or not there.
-    """
+    """Refuse (:class:`OSError`) what cannot be this user's server: anything but a socket of this user."""
     entry = os.stat(path)
     if not stat.S_ISSOCK(entry.st_mode) or entry.st_uid != os.geteuid():
         raise ConnectionRefusedError("is no socket of this user")

@@ -9,7 +9,6 @@ asking a child process would take 0.3 s); no component depends on another for it
 import ast
 import builtins
 import codeop
-import logging
 import re
 import shlex
 import shutil
@@ -21,13 +20,13 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from oneiric import log
+
 if TYPE_CHECKING:
     from typer._click.core import Command as TyperCommand
 
 # The first word of a line, unless Python assigns to it or compares it: ``x =``, ``x += ``, ``x ==``.
 FIRST_WORD: Final = re.compile(r"\s*([\w-]+)(?=[\s|&;<>]|$)(?!\s*[-+*/%&|^@:<>!]{0,2}=)")
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,6 @@ class Command:
     def __len__(self) -> int:
         """Commands that can be run below this node, itself if it is one."""
         return sum(map(len, self.children.values())) if self.children else 1
-
-    def __bool__(self) -> bool:
-        return True
 
     def at(self, words: Iterable[str]) -> "Command":
         """The deepest node that ``words`` lead to; words that name no child are options or arguments."""
@@ -151,8 +147,8 @@ def discover(program: str) -> Command | None:
         return next((_node(program, get_command(app)) for app in apps if app is not None), None)
     except PackageNotFoundError:
         return None
-    except Exception:  # a neighbour's broken command line must not stop this shell
-        logger.debug("the commands of %s cannot be read", program, exc_info=True)
+    except Exception:  # noqa: BLE001 - a neighbour's broken command line must not stop this shell
+        log.debug("the commands of %s cannot be read", program)
         return None
 
 

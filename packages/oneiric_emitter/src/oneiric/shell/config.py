@@ -1,6 +1,7 @@
 """What a component may choose about its shell."""
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import wraps
 from inspect import signature
@@ -8,18 +9,15 @@ from typing import Any
 
 from oneiric import log
 
-_TABLE_WIDTHS = range(40, 301)
 _REFRESH_SECONDS = (1.0, 60.0)
 _CONNECT_SECONDS = 0.1
 _LONGEST_WAIT = 60.0
 
 
 def _connect_seconds() -> float:
-    try:
-        said = float(os.environ.get("ONEIRIC_CONNECT_SECONDS", _CONNECT_SECONDS))
-    except ValueError:
-        return _CONNECT_SECONDS
-    return min(max(0.0, said), _LONGEST_WAIT)
+    with suppress(KeyError, ValueError):
+        return min(max(0.0, float(os.environ["ONEIRIC_CONNECT_SECONDS"])), _LONGEST_WAIT)
+    return _CONNECT_SECONDS
 
 
 @dataclass(kw_only=True)
@@ -68,7 +66,7 @@ class ShellConfig:
             _pass_over_unknown(cls)
 
     def __post_init__(self) -> None:
-        if self.table_max_width not in _TABLE_WIDTHS:
+        if self.table_max_width not in range(40, 301):
             raise ValueError(f"table_max_width is {self.table_max_width!r}; 40 to 300 columns are allowed")
         low, high = _REFRESH_SECONDS
         if not low <= self.auto_refresh_interval <= high:

@@ -2,20 +2,18 @@
 
 import asyncio
 import inspect
-import logging
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from oneiric import endings, log
-from oneiric.contract import MAX_COMPONENT, ExitReason
+from oneiric.contract import ExitReason
 from oneiric.emitter import SessionEventEmitter
 from oneiric.shell.asking import ask_person
 from oneiric.shell.commands import Commands, discover
+from oneiric.shell.component import Component, answers
 from oneiric.shell.config import ShellConfig
 from oneiric.shell.dispatch import Dispatcher
 from oneiric.shell.earlier import EarlierHooks
@@ -25,12 +23,10 @@ from oneiric.shell.prompt import Prompt, embedded
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionResult
 
-logger = logging.getLogger(__name__)
-
 RULE = "━" * 50
 
 
-class AdminShell(EarlierHooks):
+class AdminShell(EarlierHooks, Component):
     """An IPython shell over ``app``; subclasses override ``_get_…``, ``_build_namespace`` and more.
 
     The session starts before the first prompt and ends when the prompt is left, however often a subclass
@@ -58,15 +54,6 @@ class AdminShell(EarlierHooks):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}(component={self.component_name!r}, session_id={self.session_id!r})>"
-
-    @property
-    def component_name(self) -> str:
-        """What the session is filed under: the hook's answer, else ``shop`` for ``ShopShell``."""
-        named = self._get_component_name()
-        if named:
-            return named
-        words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", type(self).__name__.removesuffix("Shell"))
-        return re.sub(r"[^A-Za-z0-9_-]", "-", words).lower()[:MAX_COMPONENT] or "shell"
 
     @property
     def activity(self) -> dict[str, int]:
@@ -107,14 +94,6 @@ class AdminShell(EarlierHooks):
                         one.end_session()
                         one.leaving = None
 
-    def add_helper(self, name: str, func: Callable[..., Any]) -> None:
-        """Define a function at the prompt."""
-        self.namespace[name] = func
-
-    def add_object(self, name: str, obj: object) -> None:
-        """Define an object at the prompt."""
-        self.namespace[name] = obj
-
     def count(self, *, commands: int = 0, errors: int = 0) -> None:
         """Note what happened in this session; its heartbeats and its end carry the sums."""
         self._activity["commands"] += commands
@@ -153,46 +132,9 @@ class AdminShell(EarlierHooks):
         if self._is_foreign and hasattr(self.session_tracker, "close"):
             await self.session_tracker.close()
 
-    def _get_component_name(self) -> str | None:
-        return None
-
-    def _get_component_version(self) -> str:
-        try:
-            return version(self.component_name)
-        except PackageNotFoundError:
-            return "unknown"
-
-    def _get_adapters_info(self) -> list[str]:
-        return []
-
-    def _get_command_programs(self) -> tuple[str, ...]:
-        """Installed programs whose commands are understood without a prefix."""
-        return (self.component_name,)
-
     def _get_banner(self) -> str:
         tracking = f"Session Tracking: {self.tracking_status(self.config.connect_seconds)}"
         return f"{self.config.banner}\n{RULE}\n{tracking}\n%help_shell shows what this shell adds\n{RULE}\n"
-
-    def _get_session_metadata(self) -> dict[str, Any]:
-        return {
-            **_answers(version=self._get_component_version, adapters=self._get_adapters_info),
-            "cli_preprocessing_enabled": self.config.cli_preprocessing_enabled,
-            "tab_completion_enabled": self.config.tab_completion_enabled,
-            "command_tree_size": len(self.commands),
-        }
-
-    def _build_namespace(self) -> None:
-        from rich.console import Console
-        from rich.table import Table
-
-        self.namespace: dict[str, Any] = {
-            "app": self.app,
-            "asyncio": asyncio,
-            "run": asyncio.run,
-            "logger": logger,
-            "Console": Console,
-            "Table": Table,
-        }
 
     def _register_magics(self) -> None:
         if self.shell is None:
@@ -205,8 +147,8 @@ class AdminShell(EarlierHooks):
 
     def _begin(self) -> None:
         """Begin the session, unless it has begun."""
-        answers = {} if self._emitter.session_id else _answers(metadata=self._get_session_metadata)
-        self._emitter.start_session(type(self).__name__, reason=self.config.session_reason, **answers)
+        said = {} if self._emitter.session_id else answers(metadata=self._get_session_metadata)
+        self._emitter.start_session(type(self).__name__, reason=self.config.session_reason, **said)
 
     def _run_prompt(self) -> ExitReason:
         with embedded(self.namespace, self.config) as self.shell:
@@ -231,20 +173,8 @@ class AdminShell(EarlierHooks):
                 # Not asyncio.run: behind it the thread has no current event loop, which the host may rely on.
                 with closing(asyncio.new_event_loop()) as loop:
                     loop.run_until_complete(pending)
-        except (Exception, asyncio.CancelledError):  # code of subclasses, see above
-            logger.debug("%s failed", getattr(hook, "__name__", hook), exc_info=True)
-
-
-def _answers(**hooks: Callable[[], Any]) -> dict[str, Any]:
-    """What each hook says, by keyword, without those that fail: the session is worth more than its facts."""
-    answers = {}
-    for name, hook in hooks.items():
-        try:
-            answers[name] = hook()
-        except Exception as error:  # noqa: BLE001 - code of subclasses, see above
-            where = getattr(hook, "__qualname__", hook)
-            log.warning("%s failed, the session is recorded without its %s: %r", where, name, error)
-    return answers
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - code of subclasses, see above
+            log.debug("%s failed", getattr(hook, "__name__", hook))
 
 
 @contextmanager

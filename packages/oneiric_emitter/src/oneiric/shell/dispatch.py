@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
@@ -77,17 +77,14 @@ class Dispatcher:
         return not line[:1].isspace() and self._commands.for_shell(line) is not None
 
     def _is_python(self, cell: str) -> bool:
-        try:
+        with suppress(SyntaxError):
             return can_run(self._transformed(cell), self._prompt.user_ns)
-        except SyntaxError:
-            return False
+        return False
 
     def _compiles(self, cell: str) -> bool:
-        try:
-            compile(self._transformed(cell), "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-        except (SyntaxError, ValueError):
-            return False
-        return True
+        with suppress(SyntaxError, ValueError):
+            return bool(compile(self._transformed(cell), "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT))
+        return False
 
     def _transformed(self, cell: str) -> str:
         """What IPython, and whatever else was added to it, makes of a cell: of magics, ``!`` and ``?``."""

@@ -21,9 +21,8 @@ class BaseMagics(Magics):
     """``%help_shell``, ``%status`` and ``%cli``; components subclass it for their own, registered beside it.
 
     Attributes:
-        app: the component's application, set by :meth:`set_app`.
-        admin: the :class:`~oneiric.shell.AdminShell` that registered these magics; ``None`` in a component
-            that registers them by itself.
+        app: the component's application.
+        admin: the :class:`~oneiric.shell.AdminShell`; ``None`` where a component registers them by itself.
     """
 
     def __init__(self, shell: Prompt) -> None:

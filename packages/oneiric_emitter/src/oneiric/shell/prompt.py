@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from IPython.core.interactiveshell import InteractiveShell
@@ -55,11 +55,9 @@ class Prompt(InteractiveShellEmbed):
 
 
 def _stdin_is_readable() -> bool:
-    try:
-        os.read(0, 0)
-    except OSError:
-        return False
-    return True
+    with suppress(OSError):
+        return os.read(0, 0) == b""
+    return False
 
 
 class EmptyPrompts(Prompts):
@@ -88,7 +86,8 @@ def embedded(namespace: dict[str, Any], config: ShellConfig) -> Iterator[Prompt]
     finally:
         Prompt.clear_instance()
         if outer is not None:
-            _reinstate(outer)
+            for owner in type(outer)._walk_mro():  # noqa: SLF001 - as IPython's own `embed` restores it
+                owner._instance = outer  # type: ignore[assignment]  # noqa: SLF001
         vars(sys).update(before)
         for name in _REPLACED - before.keys():
             vars(sys).pop(name, None)
@@ -106,8 +105,3 @@ def _options(namespace: dict[str, Any], config: ShellConfig) -> dict[str, Any]:
     if not config.display_prompt:
         options["prompts_class"] = EmptyPrompts
     return options
-
-
-def _reinstate(outer: InteractiveShell) -> None:
-    for owner in type(outer)._walk_mro():  # noqa: SLF001 - as IPython's own `embed` restores it
-        owner._instance = outer  # type: ignore[assignment]  # noqa: SLF001
