@@ -316,17 +316,20 @@ def test_what_is_dated_ahead_holds_up_nothing(folder: Path) -> None:
     assert (folder / "pruned").stat().st_mtime < ahead
 
 
-def test_a_sweep_closes_no_file_of_the_hosts(folder: Path) -> None:
+def test_a_sweep_closes_no_file_of_the_hosts(python: Any, folder: Path) -> None:
     leave_orphan(folder)
-    theirs: list[int] = []
-
-    def deliver(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        # The host daemonizes meanwhile, and opens files of its own under the numbers that are free now.
-        os.closerange(200, 1024)
-        theirs.extend(fcntl.fcntl(0, fcntl.F_DUPFD, number) for number in (200, 700, 701))
-        return [{"status": "stored", "error": None} for _ in events]
-
-    sweep(folder, deliver, now=NOW)
-    for number in theirs:
-        os.close(number)
-    assert len(theirs) == 3
+    code = f"""
+import fcntl, os
+from datetime import UTC, datetime
+from pathlib import Path
+from oneiric.sweep import sweep
+theirs = []
+def deliver(events):
+    # The host daemonizes meanwhile, and opens files of its own under the numbers that are free now.
+    os.closerange(200, 1024)
+    theirs.extend(fcntl.fcntl(0, fcntl.F_DUPFD, number) for number in (200, 700, 701))
+    return [{{"status": "stored", "error": None}} for _ in events]
+print(sweep(Path({str(folder)!r}), deliver, now=datetime.now(UTC)))
+print([os.path.sameopenfile(0, number) for number in theirs])
+"""
+    assert python(code).stdout.splitlines() == ["True", "[True, True, True]"]
