@@ -145,7 +145,7 @@ import sys, oneiric.deliveries, oneiric.facts, oneiric.paths
 oneiric.paths.machine_id = lambda: "b" * 12
 oneiric.facts.boot_id = lambda: "boot-of-b"
 if sys.argv[1] == "far":
-    oneiric.deliveries.transport.read_server_file = lambda paths: None
+    oneiric.deliveries.transport.local_endpoint = lambda paths: None
 """
 LIVE = "; print('ready', flush=True); sys.stdin.read()"
 
