@@ -8,10 +8,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Generator
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.postgres import POSTGRES, end_shared, new_folder
 
 _LONGEST: Final = "test_faults.py"
 _TEARDOWN_SECONDS: Final = 150
@@ -51,12 +54,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """As many examples as asked for; coverage sees the emitter's thread, which `threading` does not know."""
+    # All processes of a run have one PostgreSQL server, the first that needs it starts it.
+    config.pluginmanager.register(Workers())
+    config.stash[POSTGRES] = Path(getattr(config, "workerinput", {}).get("postgres", "") or new_folder())
     settings.load_profile("all" if config.getoption("--all") else "every run")
     if (trace := threading.gettrace()) is not None and "PYTEST_XDIST_WORKER" in os.environ:
         from oneiric import threads
 
         start = threads.start
         threads.start = lambda run: start(lambda: (sys.settrace(trace), run()))
+
+
+class Workers:
+    """What each process of a run is told; only where there are several."""
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:  # noqa: ANN401 - of pytest-xdist
+        """Where the PostgreSQL server of the run is."""
+        node.workerinput["postgres"] = str(node.config.stash[POSTGRES])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The run is over, and its PostgreSQL server goes."""
+    if not hasattr(config, "workerinput"):
+        end_shared(config.stash[POSTGRES])
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

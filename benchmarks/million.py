@@ -12,7 +12,8 @@ from benchmarks.starts import command
 from session_buddy.history.query import Query
 from session_buddy.store import Store, open_store
 from session_buddy.store.duckdb.opening import CONFIG
-from session_buddy.store.duckdb.statements import Cursor, find_by_query
+from session_buddy.store.duckdb.statements import Cursor, fetch
+from session_buddy.store.sql import of_query
 from tests.world import World
 
 SESSIONS = 1_000_000
@@ -80,7 +81,7 @@ def queries(world: World, rounds: int) -> Iterator[Row]:
 def asked(bare: duckdb.DuckDBPyConnection, query: Query) -> Callable[[], object]:
     """What the store asks its database for a query, asked of a bare connection."""
     overheard = Overheard(bare)
-    find_by_query(cast("Cursor", overheard), query)
+    fetch(cast("Cursor", overheard), *of_query(query))
     return lambda: [bare.execute(sql, parameters).fetchall() for sql, parameters in overheard.statements]
 
 

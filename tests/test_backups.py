@@ -239,9 +239,11 @@ def exchange_and_leave(world: World, last: str) -> None:
         "import os, sys\n"
         "from datetime import UTC, datetime\n"
         "from oneiric.paths import user_paths\n"
+        "from pathlib import Path\n"
+        "from session_buddy.host.database_url import DatabaseUrl\n"
         "from session_buddy.keep import restore\n"
         f"{last} = lambda *_: os._exit(9)\n"
-        "restore.restore('duckdb:///' + sys.argv[1], 'latest', user_paths(), datetime.now(UTC))\n"
+        "restore.restore(DatabaseUrl.of(Path(sys.argv[1])), 'latest', user_paths(), datetime.now(UTC))\n"
     )
     world.run(sys.executable, "-c", code, str(world.database), code=9)
 
@@ -273,6 +275,8 @@ def test_whoever_takes_the_database_after_a_restore_does_not_make_it_a_failure(w
         "import subprocess, sys\n"
         "from datetime import UTC, datetime\n"
         "from oneiric.paths import user_paths\n"
+        "from pathlib import Path\n"
+        "from session_buddy.host.database_url import DatabaseUrl\n"
         "from session_buddy.keep import restore\n"
         "hold = 'import duckdb, sys; d = duckdb.connect(sys.argv[1]); print(flush=True); sys.stdin.read()'\n"
         "real = restore.open_known\n"
@@ -286,7 +290,8 @@ def test_whoever_takes_the_database_after_a_restore_does_not_make_it_a_failure(w
         "    store.close = taken\n"
         "    return store\n"
         "restore.open_known = opened\n"
-        "done = restore.restore('duckdb:///' + sys.argv[1], 'latest', user_paths(), datetime.now(UTC))\n"
+        "url = DatabaseUrl.of(Path(sys.argv[1]))\n"
+        "done = restore.restore(url, 'latest', user_paths(), datetime.now(UTC))\n"
         "print(done.sessions, done.back, done.losses)\n"
     )
     done = world.run(sys.executable, "-W", "ignore", "-c", code, str(world.database), stdin=None, input="")

@@ -6,8 +6,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -19,6 +20,8 @@ from oneiric.paths import Paths, user_paths
 from session_buddy.host import process, stopping
 from session_buddy.host.server_file import ServerInfo
 from tests import forkserver
+from tests.engines import DuckDBFile, Engine, PostgresDatabase
+from tests.postgres import POSTGRES, Postgres, shared
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 # Out of the box, the library draws each traceback with the values of all variables, which takes seconds.
@@ -50,6 +53,22 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def paths(home: Path) -> Paths:
     """Where things lie in the test's home."""
     return user_paths()
+
+
+@pytest.fixture
+def postgres(pytestconfig: pytest.Config) -> Postgres:
+    """The PostgreSQL server of this run."""
+    return shared(pytestconfig.stash[POSTGRES])
+
+
+@pytest.fixture(params=["duckdb", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """An empty database, of each kind."""
+    if request.param == "duckdb":
+        yield DuckDBFile(tmp_path / "history" / "sessions.duckdb")
+        return
+    with closing(PostgresDatabase(request.getfixturevalue("postgres"), f"t{uuid.uuid4().hex}")) as database:
+        yield database
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from session_buddy.intake.writer import Writer
 from session_buddy.keep import keeper as module
 from session_buddy.keep.backups import Backup, Backups
 from session_buddy.keep.keeper import Keeper
-from session_buddy.store import open_store
+from session_buddy.store import open_file
 from tests.samples import arrival, end_event, start_event
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -38,7 +38,7 @@ def copier(path: Path, sessions: int = 1) -> Callable[[Path], int]:
     """What a store does for a backup, of a history with one session."""
 
     def copy(target: Path) -> int:
-        store = open_store(f"duckdb:///{path}")
+        store = open_file(path)
         store.ingest([arrival(start_event())] if store.count_live() == 0 else [])
         store.backup(target)
         store.close()
@@ -152,7 +152,7 @@ def test_copies_are_made_while_others_read_and_write(
     tmp_path: Path, backups: Backups, size: Callable[[int, int], int]
 ) -> None:
     copies = size(5, 20)
-    store = open_store(f"duckdb:///{tmp_path}/history.duckdb")
+    store = open_file(tmp_path / "history.duckdb")
     starts = [arrival(start_event(number)) for number in range(500)]
     sessions = [start.session_id for start in starts]
     store.ingest(starts)
@@ -184,13 +184,13 @@ def test_copies_are_made_while_others_read_and_write(
                 reader.join()
     assert failures == []
     store.close()
-    copied = open_store(f"duckdb:///{made.path}")
+    copied = open_file(made.path)
     assert (copied.count_live(), copied.gap, copied.missing(["x"])) == (500 - copies, None, ["x"])
     copied.close()
 
 
 def test_a_database_whose_file_was_removed_says_so(tmp_path: Path, backups: Backups) -> None:
-    store = open_store(f"duckdb:///{tmp_path}/history.duckdb")
+    store = open_file(tmp_path / "history.duckdb")
     (tmp_path / "history.duckdb").unlink()
     with pytest.raises(StoreUnavailable, match="was removed or exchanged while it is in use"):
         backups.make(store.backup, NOW, keep=2)

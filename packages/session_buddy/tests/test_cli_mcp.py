@@ -20,7 +20,7 @@ from oneiric.paths import Paths
 from oneiric.transport import Endpoint, call_tool
 from session_buddy.cli import facts
 from session_buddy.host import process, stopping
-from session_buddy.host.places import file_of
+from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.host.server_file import ServerInfo, read_server_file
 from tests import forkserver
 from tests.terminal import Terminal
@@ -355,7 +355,7 @@ def test_status_of_a_server_that_hangs(cli: Cli, server: ServerInfo) -> None:
 
 
 def test_status_of_a_server_that_cannot_read_its_database(cli: Cli, server: ServerInfo) -> None:
-    file_of(server.database).unlink()
+    Path(DatabaseUrl.parse(server.database).name).unlink()
     status = cli("mcp", "status")
     assert status.returncode == 3
     assert status.stderr.count("\n") == 1

@@ -17,8 +17,8 @@ import pytest
 
 from oneiric.paths import Paths
 from session_buddy.host import process, stopping
+from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.host.histories import own
-from session_buddy.host.places import file_of
 from session_buddy.host.server_file import ServerInfo
 from tests import forkserver
 from tests.samples import session_id_of, start_event
@@ -60,7 +60,7 @@ def archive(cli: Cli, shell: Shell, paths: Paths, home: Path) -> tuple[Path, str
     assert ids(cli("list-sessions")) == {session}
     copy = home / "elsewhere" / "archive.duckdb"
     copy.parent.mkdir()
-    shutil.copyfile(file_of(own(paths)), copy)
+    shutil.copyfile(own(paths).name, copy)
     return copy, session
 
 
@@ -202,7 +202,7 @@ def test_where_the_server_keeps_another_history_a_line_says_so(
     assert session in ids(listed)
     assert later not in ids(listed)
     assert listed.stderr.count("\n") == 1
-    assert str(file_of(server.database)) in listed.stderr
+    assert DatabaseUrl.parse(server.database).name in listed.stderr
     assert "session-buddy mcp restart" in listed.stderr
 
 
@@ -225,7 +225,7 @@ def test_a_database_that_is_not_there_is_made_only_where_somebody_is_told(
 ) -> None:
     session = shell()
     assert ids(cli("list-sessions")) == {session}
-    first, typo = file_of(own(paths)), home / "typo.duckdb"
+    first, typo = Path(own(paths).name), home / "typo.duckdb"
     failed = cli("backup", "create", "--db", str(typo))
     assert failed.returncode == 1
     assert failed.stderr == f"Error: database {typo} is not there; your own history is {first}\n"
@@ -262,7 +262,7 @@ def test_who_names_no_database_means_the_own_history(
     assert cli("mcp", "restart").stderr == ""
     info = process.running(paths)
     assert info is not None
-    assert file_of(info.database) == mine
+    assert DatabaseUrl.parse(info.database).file == mine
     stopping.stop(paths)
     assert not (paths.data / "session-buddy" / "sessions.duckdb").exists()
 
@@ -272,7 +272,7 @@ def test_the_own_history_is_known_by_any_of_its_names(
 ) -> None:
     first = shell()
     assert ids(cli("list-sessions")) == {first}
-    (home / "link").symlink_to(file_of(own(paths)).parent)
+    (home / "link").symlink_to(Path(own(paths).name).parent)
     second = shell()
     other_name = home / "link" / ".." / "session-buddy" / "sessions.duckdb"
     monkeypatch.setenv("SESSION_BUDDY_DB_PATH", str(other_name))
@@ -405,7 +405,7 @@ def test_a_bridge_that_names_another_database_than_the_servers_says_so(
     for arguments, environ in ((["--db", other], {}), ([], {"SESSION_BUDDY_DB_PATH": other})):
         done = cli(*BRIDGE, *arguments, env={**os.environ, **environ}, typed="")
         assert done.returncode == 0
-        assert done.stderr == f"it keeps {file_of(server.database)}, not {other}\n"
+        assert done.stderr == f"it keeps {DatabaseUrl.parse(server.database).name}, not {other}\n"
 
 
 def test_a_bridge_asks_the_server_that_the_environment_names(

@@ -4,7 +4,6 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -13,16 +12,16 @@ import pytest
 from oneiric.paths import Paths
 from session_buddy.errors import StoreUnavailable
 from session_buddy.history.model import Arrival, Taken
+from session_buddy.host.settings import BackupSettings
 from session_buddy.intake.accounts import Accounts
 from session_buddy.intake.admission import locally
 from session_buddy.intake.outbox import hand_over
 from session_buddy.intake.presence import Presence
 from session_buddy.intake.writer import Writer
-from session_buddy.keep.backups import Backups
-from session_buddy.keep.keeper import Keeper
 from session_buddy.keep.losses import Losses, count
+from session_buddy.keep.upkeep import FileUpkeep
 from session_buddy.server import wiring
-from session_buddy.store import open_store
+from session_buddy.store import open_file, open_store
 from session_buddy.store.duckdb import DuckDBStore
 from session_buddy.store.duckdb.wal import log_of, sessions_named_in
 from tests import forkserver
@@ -83,7 +82,7 @@ def test_a_parent_metadata_and_an_end_whose_start_never_came_are_no_sessions_los
     log = written(tmp_path / "x.duckdb", starts)
     assert sorted(sessions_named_in(log)) == sorted(map(session_id_of, starts))
     log = written(tmp_path / "y.duckdb", starts, [end_event(session_id_of(start_event(99)))])
-    store = open_store(f"duckdb:///{tmp_path}/y.duckdb")
+    store = open_file(tmp_path / "y.duckdb")
     assert store.gap is not None
     assert store.missing(store.gap.sessions) == []
     assert sorted(store.statuses()) == sorted(map(session_id_of, starts))
@@ -101,7 +100,7 @@ def test_a_damaged_log_names_what_can_be_read(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_counted_named_and_listed(tmp_path: Path) -> None:
-    store = open_store(f"duckdb:///{tmp_path}/x.duckdb")
+    store = open_file(tmp_path / "x.duckdb")
     starts = [start_event(number) for number in range(20)]
     store.ingest([arrival(start) for start in starts[:5]])
     ids = [session_id_of(start) for start in starts]
@@ -120,7 +119,7 @@ def test_what_is_missing_is_counted_named_and_listed(tmp_path: Path) -> None:
 
 
 def test_what_went_back_to_an_earlier_state_is_counted_and_listed(tmp_path: Path) -> None:
-    store = open_store(f"duckdb:///{tmp_path}/x.duckdb")
+    store = open_file(tmp_path / "x.duckdb")
     starts = [start_event(number) for number in range(3)]
     ids = [session_id_of(start) for start in starts]
     lost = end_event(ids[1], exit_reason="lease_expired", status="crashed")
@@ -140,7 +139,7 @@ def test_what_went_back_to_an_earlier_state_is_counted_and_listed(tmp_path: Path
 def test_a_report_that_cannot_be_written_is_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = open_store(f"duckdb:///{tmp_path}/x.duckdb")
+    store = open_file(tmp_path / "x.duckdb")
     losses = count(store, ["shop-20260102-030405-00000000"], tmp_path / "none" / "aside")
     store.close()
     assert losses.report is None
@@ -157,11 +156,9 @@ def test_a_server_that_cannot_make_up_for_a_gap_tries_again(paths: Paths, shell:
     (paths.data / "x.duckdb").unlink()
     troubled = Troubled.open(paths.data / "x.duckdb", known=True)
     troubled.full = True
-    backups = Backups(paths.data / "x.duckdb")
     with Writer(troubled, Presence()) as writer:
-        keeper = Keeper(backups, pytest.fail, timedelta(0))
-        deliver = locally(writer.ingest, Accounts())
-        sweep = partial(wiring._sweep, troubled, writer, deliver, paths, keeper)
+        upkeep = FileUpkeep(troubled, writer, BackupSettings(every_hours=0))
+        sweep = partial(wiring._sweep, locally(writer.ingest, Accounts()), paths, upkeep)
         with pytest.raises(StoreUnavailable, match="no space left"):
             sweep()
         assert (bool(troubled.gap), list(troubled.statuses())) == (True, [])

@@ -87,6 +87,16 @@ class NewerDatabase(StoreError):  # noqa: N818 - reads as the fact it states
         super().__init__(f"{self.fact}; upgrade session-buddy, or {USE_ANOTHER}")
 
 
+class OlderDatabase(StoreError):  # noqa: N818 - reads as the fact it states
+    """An earlier version of Session-Buddy made the database's tables; they were left as they are."""
+
+    def __init__(self, database: str, found: int, known: int) -> None:
+        super().__init__(
+            f"database {database} is of an older Session-Buddy (schema {found}; this knows {known});"
+            " a server of this version brings it up to date: session-buddy mcp restart"
+        )
+
+
 class StoreClosed(StoreError):  # noqa: N818 - reads as the fact it states
     """The store or its writer was closed; nothing more is taken."""
 
@@ -97,6 +107,15 @@ class UnknownBackup(SessionBuddyError):  # noqa: N818 - reads as the fact it sta
     def __init__(self, name: str, folder: Path, names: Sequence[str]) -> None:
         there_are = f"there are {', '.join(names)}" if names else "there are none"
         super().__init__(f"no backup {name!r} in {folder}; {there_are}")
+
+
+class BackupsElsewhere(SessionBuddyError):  # noqa: N818 - reads as the fact it states
+    """A database server has the history, and its own ways to keep copies."""
+
+    def __init__(self, url: object) -> None:
+        super().__init__(
+            f"{url} is backed up as all databases of its server are, e.g.: pg_dump -Fc -f FILE {str(url)!r}"
+        )
 
 
 class RestoreRefused(SessionBuddyError):  # noqa: N818 - reads as the fact it states

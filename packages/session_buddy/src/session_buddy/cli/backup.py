@@ -12,7 +12,7 @@ from session_buddy.cli.sessions import FormatOption
 from session_buddy.cli.wording import App
 from session_buddy.client import ask
 from session_buddy.errors import SessionBuddyError
-from session_buddy.host.places import file_of
+from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.keep.backups import LATEST, Backup, Backups
 
 if TYPE_CHECKING:
@@ -125,21 +125,22 @@ def _row(backup: Backup) -> dict[str, Any]:
     }
 
 
-def _url(db: str | None) -> str:
+def _url(db: str | None) -> DatabaseUrl:
     from session_buddy.host.settings import load_settings  # 0.3 s
 
     return load_settings(db=db).database_url()
 
 
 def _backups(db: str | None) -> Backups:
-    return Backups(file_of(_url(db)))
+    return Backups.of(_url(db))
 
 
 def _make(db: str | None) -> Backup:
     from session_buddy.client.offline import opened  # the database's library
     from session_buddy.host.settings import load_settings
+    from session_buddy.store import as_file
 
     now, settings = datetime.now(UTC), load_settings(db=db)
     url = settings.database_url()
     with opened(url, now) as store:
-        return Backups(file_of(url)).make(store.backup, now, settings.backup.keep)
+        return Backups.of(url).make(as_file(store).backup, now, settings.backup.keep)

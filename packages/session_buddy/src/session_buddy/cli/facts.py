@@ -12,7 +12,7 @@ from session_buddy.cli import edge
 from session_buddy.cli.text import hanging, human_duration, local_time, shown
 from session_buddy.client import ask
 from session_buddy.errors import ServerFailed, SessionBuddyError
-from session_buddy.host.places import file_of
+from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.host.server_file import ServerInfo
 from session_buddy.keep.backups import Backups
 
@@ -75,7 +75,7 @@ def of_server(info: ServerInfo | None) -> dict[str, Any]:
 def _last_backup(info: ServerInfo) -> dict[str, str | None]:
     """When the last backup of its database was made, ``None`` if there is none; or why that is unknown."""
     try:
-        last = Backups(file_of(info.database)).last(datetime.now(UTC))
+        last = Backups.of(DatabaseUrl.parse(info.database)).last(datetime.now(UTC))
     except SessionBuddyError as error:
         return {"backups_error": str(error)}
     return {"last_backup": last.made_at.isoformat() if last else None}

@@ -17,8 +17,8 @@ from session_buddy.cli.wording import App
 from session_buddy.client import ask
 from session_buddy.errors import AlreadyRunning, ConfigurationError, ServerFailed, SessionBuddyError
 from session_buddy.host import process, stopping
+from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.host.histories import databases, own, same
-from session_buddy.host.places import file_of
 from session_buddy.host.server_file import ServerInfo
 from session_buddy.host.variables import PORT
 
@@ -110,7 +110,7 @@ def restart(host: Host = None, port: Port = None, db: Database = None, log_level
     from session_buddy.host.settings import load_settings  # 0.3 s
 
     flags: dict[str, Any] = {"host": host, "port": port, "db": db, "log_level": log_level}
-    file_of(load_settings(**flags).database_url())
+    load_settings(**flags).database_url()  # wrong settings stop no server
     paths = user_paths()
     ran, settings = process.running(paths), process.last_settings(paths)
     _stop(restarting=True)
@@ -265,10 +265,10 @@ def _database_notices(flags: dict[str, Any]) -> list[str]:
     before, notices = own(paths), []
     if same(url, before):
         return []
-    if not file_of(url).exists():
-        notices.append(f"There was no database {file_of(url)}: it is made.")
+    if url.file and not url.file.exists():
+        notices.append(f"There was no database {url.name}: it is made.")
     if databases(paths):
-        notices.append(f"Your own history is {file_of(url)} from now on; before, it was {file_of(before)}.")
+        notices.append(f"Your own history is {url.name} from now on; before, it was {before.name}.")
     return notices
 
 
@@ -292,6 +292,7 @@ def _differing(info: ServerInfo, flags: dict[str, Any]) -> list[str]:
     differing = [
         f"it has {name}={shlex.quote(has[name])}, not {shlex.quote(value)}" for name, value in changed.items()
     ]
-    if not same(settings.database_url(), info.database):
-        differing.append(f"it keeps {file_of(info.database)}, not {file_of(settings.database_url())}")
+    wants, keeps = settings.database_url(), DatabaseUrl.parse(info.database)
+    if not same(wants, keeps):
+        differing.append(f"it keeps {keeps.name}, not {wants.name}")
     return differing

@@ -33,6 +33,7 @@ from session_buddy.errors import (
 )
 from session_buddy.history.query import MAX_LIMIT
 from session_buddy.host import process
+from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.host.histories import same
 from session_buddy.host.places import APP
 from session_buddy.host.server_file import ServerInfo
@@ -129,7 +130,7 @@ def _answered(work: Callable[[Ask], T]) -> T:
 
 
 def ask_or_open(
-    ask_server: Callable[[ServerInfo], T], open_file: Callable[[], T], database: str | None = None
+    ask_server: Callable[[ServerInfo], T], open_file: Callable[[], T], database: DatabaseUrl | None = None
 ) -> T:
     """Ask this user's server; where none keeps the database, do it at the file, when it is our turn.
 
@@ -233,7 +234,7 @@ def post(server: ServerInfo, path: str) -> dict[str, Any]:
     return answer
 
 
-def local_server(database: str | None = None) -> ServerInfo | None:
+def local_server(database: DatabaseUrl | None = None) -> ServerInfo | None:
     """This user's running server, ``None`` where the file is to be opened instead.
 
     Args:
@@ -246,7 +247,7 @@ def local_server(database: str | None = None) -> ServerInfo | None:
         from session_buddy.host.settings import load_settings  # 0.3 s, and rarely needed
 
         database = load_settings().database_url()
-    return info if database is None or same(database, info.database) else None
+    return info if database is None or same(database, DatabaseUrl.parse(info.database)) else None
 
 
 def names_database() -> bool:

@@ -18,20 +18,20 @@ from session_buddy.history.model import SessionRow
 from session_buddy.history.page import page
 from session_buddy.history.query import Query, parse_ref
 from session_buddy.history.record import SessionRecord, to_record
+from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.host.histories import is_own, own, same
-from session_buddy.host.places import file_of
 from session_buddy.intake.accounts import Accounts
 from session_buddy.intake.admission import locally
 from session_buddy.intake.outbox import hand_over
 from session_buddy.keep.losses import make_up
-from session_buddy.store import Store, open_known, open_store
+from session_buddy.store import FileStore, Store, open_file, open_known, open_store
 from session_buddy.store.duckdb.copies import copied
 
 log = logging.getLogger("session_buddy.client.offline")
 
 
 @contextmanager
-def answering(url: str) -> Iterator[Callable[[str, Mapping[str, Any]], Mapping[str, Any]]]:
+def answering(url: DatabaseUrl) -> Iterator[Callable[[str, Mapping[str, Any]], Mapping[str, Any]]]:
     """A database that answers ``list_sessions`` and ``get_session`` as a server's tools do.
 
     Raises:
@@ -52,36 +52,42 @@ def answering(url: str) -> Iterator[Callable[[str, Mapping[str, Any]], Mapping[s
 
 
 @contextmanager
-def opened(url: str, now: datetime) -> Iterator[Store]:
+def opened(url: DatabaseUrl, now: datetime) -> Iterator[Store]:
     """A database: this user's own with all that waits taken in, another as it is, which a warning says.
 
     Raises:
         SessionBuddyError: it cannot be used.
     """
-    paths, database = user_paths(), file_of(url)
+    paths = user_paths()
+    mine = own(paths)
     if is_own(url, paths):
-        if not same(url, own(paths)):
-            log.warning("There is no database %s: it is made.", database)
+        if not same(url, mine):
+            log.warning("There is no database %s: it is made.", url.name)
         with closing(open_known(url, paths)) as store:
             deliver = locally(store.ingest, Accounts())
-            if store.gap is not None:
+            if isinstance(store, FileStore) and store.gap is not None:
                 make_up(store, deliver, paths, now)
                 store.forget_gap()
             else:
                 hand_over(paths.outbox, deliver, now)
             yield store
         return
-    yours = f"your own history is {file_of(own(paths))}"
-    if not database.exists():
-        raise StoreUnavailable(f"database {database} is not there; {yours}")
-    with (
-        TemporaryDirectory() as folder,
-        closing(open_store(f"duckdb:///{copied(database, Path(folder))}")) as store,
-    ):
+    with _looked_at(url, mine) as store:
         log.warning(
-            "%s is only looked at: %s; to exchange them: session-buddy mcp restart --db %s",
-            database,
-            yours,
-            database,
+            "%s is only looked at: your own history is %s;"
+            " to exchange them: session-buddy mcp restart --db %s",
+            *(url.name, mine.name, url.name),
         )
         yield store
+
+
+@contextmanager
+def _looked_at(url: DatabaseUrl, mine: DatabaseUrl) -> Iterator[Store]:
+    if url.file is None:
+        with closing(open_store(url, only_look=True)) as store:
+            yield store
+        return
+    if not url.file.exists():
+        raise StoreUnavailable(f"database {url.name} is not there; your own history is {mine.name}")
+    with TemporaryDirectory() as folder, closing(open_file(copied(url.file, Path(folder)))) as copy:
+        yield copy

@@ -5,7 +5,8 @@ heartbeat state (``last_seen``, ``elapsed_seconds``, ``commands``, ``errors``, `
 is merged by taking the larger value.
 """
 
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
 from oneiric import contract
 from oneiric.events import Activity, SessionEnd, SessionHeartbeat, SessionStart
@@ -157,3 +158,34 @@ def _end(event: SessionEnd, arrival: Arrival) -> End:
         last_activity=activity.last_activity,
         metadata=event.metadata,
     )
+
+
+class Folded(NamedTuple):
+    """What became of a group of arrivals.
+
+    Attributes:
+        taken: of each, in order.
+        kept: those that are new to the history.
+        known: the sessions as they then stand, by id.
+        changed: those of them that are not as they were before.
+    """
+
+    taken: list[Taken]
+    kept: list[Arrival]
+    known: dict[str, SessionRow]
+    changed: list[SessionRow]
+
+
+def fold_all(before: Mapping[str, SessionRow], arrivals: Sequence[Arrival]) -> Folded:
+    """Fold events, one after another, into the rows that their sessions had ``before``."""
+    known = dict(before)
+    taken = [_fold_into(known, arrival) for arrival in arrivals]
+    kept = [arrival for arrival, judged in zip(arrivals, taken, strict=True) if judged.kept]
+    return Folded(taken, kept, known, [row for row in known.values() if row != before.get(row.session_id)])
+
+
+def _fold_into(rows: dict[str, SessionRow], arrival: Arrival) -> Taken:
+    taken = fold(rows.get(arrival.session_id), arrival)
+    if taken.row is not None:
+        rows[arrival.session_id] = taken.row
+    return taken

@@ -13,68 +13,76 @@ from typing import Final
 from oneiric.descriptors import make_folder
 from oneiric.paths import Paths
 from session_buddy.errors import ConfigurationError
-from session_buddy.host.places import APP, file_of
+from session_buddy.host.database_url import DatabaseUrl
+from session_buddy.host.places import APP
 from session_buddy.host.process import running
 
 _KEPT: Final = 100
 
 
-def own(paths: Paths) -> str:
-    """This user's own history, by its URL."""
-    server = running(paths)
-    known = databases(paths)
-    return server.database if server else known[0] if known else _first(paths)
+def own(paths: Paths) -> DatabaseUrl:
+    """This user's own history."""
+    if server := running(paths):
+        return DatabaseUrl.parse(server.database)
+    return next(iter(databases(paths)), _first(paths))
 
 
-def is_own(url: str, paths: Paths) -> bool:
+def is_own(url: DatabaseUrl, paths: Paths) -> bool:
     """Whether a database is this user's own history.
 
     While there is none yet, it is the one that somebody names, unless that is there already.
     """
     if same(url, own(paths)):
         return True
-    has_none = not databases(paths) and running(paths) is None and not file_of(_first(paths)).exists()
-    return has_none and not file_of(url).exists()
+    has_none = not databases(paths) and running(paths) is None and not _exists(_first(paths))
+    return has_none and not _exists(url)
 
 
-def same(one: str, other: str) -> bool:
+def same(one: DatabaseUrl, other: DatabaseUrl) -> bool:
     """Whether two URLs mean one database."""
-    return os.path.realpath(file_of(one)) == os.path.realpath(file_of(other))
+    if one.file is None or other.file is None:
+        return one == other
+    return os.path.realpath(one.file) == os.path.realpath(other.file)
 
 
-def make_own(url: str, paths: Paths) -> None:
+def make_own(url: DatabaseUrl, paths: Paths) -> None:
     """Have what this user's shells report go into this database from now on."""
     known = databases(paths)
     if known[:1] != [url]:
         _write(paths, [url, *(other for other in known if other != url)])
 
 
-def remember(url: str, paths: Paths) -> None:
+def remember(url: DatabaseUrl, paths: Paths) -> None:
     """A database is there; the first is the user's own."""
     known = databases(paths)
     if url not in known:
         _write(paths, [*known[:1], url, *known[1:]])
 
 
-def databases(paths: Paths) -> list[str]:
+def databases(paths: Paths) -> list[DatabaseUrl]:
     """All that were here, the user's own first.
 
     Raises:
         ConfigurationError: the file may not be read; that is not to know of none.
     """
     try:
-        return _file(paths).read_text(encoding="utf-8", errors="surrogateescape").split("\n")[:-1]
+        lines = _file(paths).read_text(encoding="utf-8", errors="surrogateescape").split("\n")[:-1]
     except PermissionError as error:
         raise ConfigurationError(f"{_file(paths)} cannot be read: {error.strerror}") from None
     except OSError:
         return []
+    return [DatabaseUrl.parse(line) for line in lines]
 
 
-def _first(paths: Paths) -> str:
-    return f"duckdb:///{paths.data / APP / 'sessions.duckdb'}"
+def _exists(url: DatabaseUrl) -> bool:
+    return url.file is None or url.file.exists()
 
 
-def _write(paths: Paths, urls: list[str]) -> None:
+def _first(paths: Paths) -> DatabaseUrl:
+    return DatabaseUrl.of(paths.data / APP / "sessions.duckdb")
+
+
+def _write(paths: Paths, urls: list[DatabaseUrl]) -> None:
     file = _file(paths)
     draft = file.with_name(f".databases.{os.getpid()}")
     with suppress(OSError):

@@ -4,21 +4,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from session_buddy.errors import ConfigurationError
-
 APP: Final = "session-buddy"
-
-
-def file_of(url: str) -> Path:
-    """Which file a database is.
-
-    Raises:
-        ConfigurationError: no store goes by this URL.
-    """
-    scheme, separator, path = url.partition(":///")
-    if not separator or scheme != "duckdb" or not path:
-        raise ConfigurationError(f"storage_url: {url!r} is not valid: duckdb:///path is allowed")
-    return Path(path)
 
 
 def working_folder() -> Path:

@@ -26,6 +26,7 @@ from oneiric.contract import DEFAULT_HEARTBEAT_SECONDS, DEFAULT_LEASE_SECONDS, L
 from oneiric.paths import Paths, user_paths
 from oneiric.settings_yaml import parse
 from session_buddy.errors import ConfigurationError
+from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.host.histories import own
 from session_buddy.host.places import APP, working_folder
 from session_buddy.host.variables import PREFIX, require_known
@@ -33,6 +34,7 @@ from session_buddy.host.variables import PREFIX, require_known
 FOLDER_KEYS: Final = frozenset({"port", "log_level"})
 DATABASE_KEYS: Final = frozenset({"storage_url", "db_path"})
 OTHERS_KEYS: Final = frozenset({"backup"})
+_SECRETS: Final = frozenset({"secret", "storage_url"})
 MIN_SECRET: Final = 32
 MAKE_SECRET: Final = "python -c 'import secrets; print(secrets.token_urlsafe(32))'"  # noqa: S105 - how to make one
 DEFAULT_PORT: Final = 8678
@@ -126,7 +128,7 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535), _NUMBER] = DEFAULT_PORT
-    storage_url: str | None = None
+    storage_url: SecretStr | None = None
     db_path: Path | None = None
     secret: Annotated[SecretStr | None, AfterValidator(_good)] = None
     allowed_hosts: Annotated[list[str], NoDecode, BeforeValidator(_split), AfterValidator(_hosts)] = []
@@ -157,17 +159,16 @@ class Settings(BaseSettings):
             for name, value in said.items()
         }
 
-    def database_url(self, paths: Paths | None = None) -> str:
-        """The database as a URL: as it was named, a file by its absolute path; else this user's own.
+    def database_url(self, paths: Paths | None = None) -> DatabaseUrl:
+        """The database: as it was named, a file by its absolute path; else this user's own.
 
         Raises:
-            ConfigurationError: a path begins with the home of a user who does not exist.
+            ConfigurationError: no store goes by the URL; a path begins with the home of a user who does not
+                exist.
         """
-        scheme, separator, path = (self.storage_url or "").partition(":///")
-        if self.storage_url is not None and not (scheme == "duckdb" and separator and path):
-            return self.storage_url
-        named = Path(path) if path else self.db_path
-        return f"duckdb:///{_absolute(named)}" if named else own(paths or user_paths())
+        url = DatabaseUrl.parse(self.storage_url.get_secret_value()) if self.storage_url else None
+        file = url.file if url else self.db_path
+        return DatabaseUrl.of(_absolute(file)) if file else url or own(paths or user_paths())
 
 
 def _absolute(path: Path) -> Path:
@@ -317,7 +318,7 @@ def _complaint(error: ValidationError, layers: list[_Layer]) -> ConfigurationErr
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "model_type":
         message = f"a section with {' and '.join(BackupSettings.model_fields)} is allowed"
-    shown = "" if key == "secret" else f": {first['input']!r} is not valid"
+    shown = "" if key in _SECRETS else f": {first['input']!r} is not valid"
     return ConfigurationError(f"{name}{shown}: {message}")
 
 

@@ -10,10 +10,11 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Lock
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from oneiric.descriptors import make_folder, sync
-from session_buddy.errors import StoreUnavailable, UnknownBackup
+from session_buddy.errors import BackupsElsewhere, StoreUnavailable, UnknownBackup
+from session_buddy.host.database_url import DatabaseUrl
 
 LATEST: Final = "latest"
 _SUFFIX: Final = ".duckdb"
@@ -56,6 +57,17 @@ class Backups:
         self._suffix = database.name[len(self._stem) :]
         self._name = re.compile(rf"{re.escape(self._stem)}-(\d{{8}}-\d{{6}}Z){re.escape(self._suffix)}")
         self._making = Lock()
+
+    @classmethod
+    def of(cls, url: DatabaseUrl) -> Self:
+        """Those of a database that is a file.
+
+        Raises:
+            BackupsElsewhere: it is none.
+        """
+        if url.file is None:
+            raise BackupsElsewhere(url)
+        return cls(url.file)
 
     def __repr__(self) -> str:
         return f"<Backups({self.folder}, count={len(self.listed())})>"

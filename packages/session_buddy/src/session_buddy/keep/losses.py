@@ -11,7 +11,7 @@ from oneiric.contract import Status
 from oneiric.paths import Paths
 from oneiric.sweep import Deliver
 from session_buddy.intake.outbox import hand_over, replay
-from session_buddy.store import Store
+from session_buddy.store import FileStore
 
 _FIRST: Final = 10
 
@@ -53,7 +53,7 @@ class Losses(NamedTuple):
         )
 
 
-def make_up(store: Store, deliver: Deliver, paths: Paths, now: datetime) -> None:
+def make_up(store: FileStore, deliver: Deliver, paths: Paths, now: datetime) -> None:
     """Bring back what this user's journals have, delivered or waiting, and log what they have not.
 
     Args:
@@ -68,7 +68,7 @@ def make_up(store: Store, deliver: Deliver, paths: Paths, now: datetime) -> None
         log.log(logging.WARNING if losses.missing else logging.INFO, "%s: %s", store.gap.reason, losses)
 
 
-def bring_back(store: Store, deliver: Deliver, paths: Paths, now: datetime) -> None:
+def bring_back(store: FileStore, deliver: Deliver, paths: Paths, now: datetime) -> None:
     """Take in what this user's journals have, if the history has a gap; arguments as of :func:`make_up`."""
     if store.gap is None:
         return
@@ -79,7 +79,7 @@ def bring_back(store: Store, deliver: Deliver, paths: Paths, now: datetime) -> N
 
 
 def count(
-    store: Store, held: Sequence[str], beside: Path | None, before: Mapping[str, Status] | None = None
+    store: FileStore, held: Sequence[str], beside: Path | None, before: Mapping[str, Status] | None = None
 ) -> Losses:
     """Which of the sessions that a history held it has not; they are listed in ``<beside>.missing.txt``.
 

@@ -21,8 +21,8 @@ from session_buddy.errors import (
     StoreUnavailable,
 )
 from session_buddy.history.query import Query
+from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.host.histories import is_own, own
-from session_buddy.host.places import file_of
 from session_buddy.host.process import only_one, running
 from session_buddy.host.turn import turn
 from session_buddy.intake.accounts import Accounts
@@ -30,7 +30,7 @@ from session_buddy.intake.admission import locally
 from session_buddy.keep import losses
 from session_buddy.keep.backups import Backup, Backups
 from session_buddy.keep.losses import Losses
-from session_buddy.store import Gap, open_known, open_store
+from session_buddy.store import Gap, as_file, open_file, open_known
 from session_buddy.store.duckdb.copies import copy_whole, renew, sessions_in
 from session_buddy.store.duckdb.exchange import exchange
 from session_buddy.store.duckdb.wal import is_unclean, log_of
@@ -60,7 +60,7 @@ class Restored(NamedTuple):
     unknown: str
 
 
-def restore(url: str, name: str, paths: Paths, now: datetime) -> Restored:
+def restore(url: DatabaseUrl, name: str, paths: Paths, now: datetime) -> Restored:
     """Put a backup in the place of the database, which is set aside under a name that says when.
 
     The backup stays. At each moment there is either the one database or the other; the new one is marked, so
@@ -78,18 +78,18 @@ def restore(url: str, name: str, paths: Paths, now: datetime) -> Restored:
         StoreLocked: another process holds the database.
         StoreError: the backup is not valid, or the disk is full; its text says so if it is in place already.
     """
-    database = file_of(url)
-    backup = Backups(database).find(name, now)
+    backups = Backups.of(url)
+    database, backup = backups.database, backups.find(name, now)
     with _alone(url, paths):
         ours = is_own(url, paths)
         if not ours:
-            log.warning("Nothing is taken in from the journals: your own history is %s.", file_of(own(paths)))
+            log.warning("Nothing is taken in from the journals: your own history is %s.", own(paths).name)
         sessions = _sessions_in(backup)
-        before, named, unknown = _held(url, database)
+        before, named, unknown = _held(database)
         held: dict[str, Status | None] = {**dict.fromkeys(named), **before}
         aside = _put_in_place(backup, database, held)
         try:
-            with closing(open_known(url, paths) if ours else open_store(url)) as store:
+            with closing(as_file(open_known(url, paths)) if ours else open_file(database)) as store:
                 if ours:
                     losses.bring_back(store, locally(store.ingest, Accounts()), paths, now)
                 lost = losses.count(store, list(held), aside, before) if aside and not unknown else None
@@ -105,7 +105,7 @@ def restore(url: str, name: str, paths: Paths, now: datetime) -> Restored:
 
 
 @contextmanager
-def _alone(url: str, paths: Paths) -> Iterator[None]:
+def _alone(url: DatabaseUrl, paths: Paths) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             stack.enter_context(only_one(paths, "restore"))
@@ -114,7 +114,8 @@ def _alone(url: str, paths: Paths) -> Iterator[None]:
             if error.pid is None:
                 raise RestoreRefused(f"{error}; wait for it, or stop it: session-buddy mcp stop") from None
             info = running(paths)
-            other = f", with the database {file_of(info.database)}" if info and info.database != url else ""
+            keeps = info and DatabaseUrl.parse(info.database)
+            other = f", with the database {keeps.name}" if keeps and keeps != url else ""
             raise RestoreRefused(
                 f"the server runs (pid {error.pid}{other}); stop it first: session-buddy mcp stop"
             ) from None
@@ -132,7 +133,7 @@ def _sessions_in(backup: Backup) -> int:
         raise RestoreRefused(f"{error.fact}; name another backup: session-buddy backup list") from None
 
 
-def _held(url: str, database: Path) -> tuple[Mapping[str, Status], tuple[str, ...], str]:
+def _held(database: Path) -> tuple[Mapping[str, Status], tuple[str, ...], str]:
     """The sessions of the present database, its log included, which is then a part of it; or why not.
 
     With their status those that it has; by id those that it may have lost.
@@ -143,7 +144,7 @@ def _held(url: str, database: Path) -> tuple[Mapping[str, Status], tuple[str, ..
     if not database.exists():
         return {}, (), ""
     try:
-        with closing(open_store(url)) as store:
+        with closing(open_file(database)) as store:
             named = store.gap.sessions if store.gap else ()
             return store.statuses(), named, ""
     except StoreLocked:
@@ -184,7 +185,7 @@ def _tried_out(draft: Path, backup: Backup) -> dict[str, Status]:
     Asked as every command will: what can be read whole may still lack a column, or a name.
     """
     try:
-        with closing(open_store(f"duckdb:///{draft}")) as store:
+        with closing(open_file(draft)) as store:
             store.select(Query(limit=1))
             return store.statuses()
     except StoreError as error:

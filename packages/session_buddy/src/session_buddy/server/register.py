@@ -176,7 +176,7 @@ class Register:
         return HealthAnswer(
             status="ok",
             version=__version__,
-            database=self._store.url,
+            database=str(self._store.url),
             uptime_seconds=round(self._clock() - self._began, 3),
             live_sessions=live,
             tools=sorted(RIGHTS),

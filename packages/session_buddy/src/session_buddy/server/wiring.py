@@ -6,7 +6,7 @@ import resource
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -22,22 +22,19 @@ from session_buddy import __version__
 from session_buddy.errors import ServerFailed, SessionBuddyError
 from session_buddy.host.histories import make_own
 from session_buddy.host.log import log_file, set_up_logging
-from session_buddy.host.places import file_of
 from session_buddy.host.process import only_one
 from session_buddy.host.server_file import ServerInfo
 from session_buddy.host.settings import Settings
 from session_buddy.host.stopping import STOPPED, clear_stop_marker, read_stop_marker, remove
 from session_buddy.host.turn import turn
 from session_buddy.intake.outbox import deliver_gone
-from session_buddy.keep.backups import Backup, Backups
-from session_buddy.keep.keeper import Keeper
 from session_buddy.server import signals
 
 if TYPE_CHECKING:
     from session_buddy.intake.liveness import Watch
     from session_buddy.intake.presence import Presence
     from session_buddy.intake.writer import Writer
-    from session_buddy.store import Store
+    from session_buddy.keep.upkeep import Upkeep
 
 # A batch of events makes 30,000 objects: to look for garbage as often as Python does by itself, after every
 # 700 or 2,000, takes a quarter of the time that they take in all.
@@ -112,6 +109,7 @@ def _run(
     from session_buddy.intake.admission import locally
     from session_buddy.intake.presence import Presence
     from session_buddy.intake.writer import Writer
+    from session_buddy.keep.upkeep import upkeep_of
     from session_buddy.server.app import build_app
     from session_buddy.server.gate import Authenticator, Gate
     from session_buddy.server.listeners import open_tcp, open_unix
@@ -132,18 +130,14 @@ def _run(
     presence = Presence(settings.heartbeat_seconds, settings.lease_seconds)
     presence.learn(store.live(), monotonic())
     writer = stack.enter_context(Writer(store, presence))
-    backups = Backups(file_of(store.url))
-    # Whoever asked for a backup may have hung up; the thread that makes it is waited for here.
-    stack.callback(backups.wait)
-    make_backup = partial(_back_up, backups, store, writer, settings.backup.keep)
-    keeper = Keeper(backups, make_backup, timedelta(hours=settings.backup.every_hours))
+    upkeep = upkeep_of(store, writer, settings.backup)
     accounts = Accounts()
-    watch = _watch(store, writer, presence, paths, keeper, deliver=locally(writer.ingest, accounts))
+    watch = _watch(writer, presence, paths, upkeep, deliver=locally(writer.ingest, accounts))
     stack.enter_context(closing(watch))
-    # Closed before the watch, which starts it: no backup begins while the server goes down.
-    stack.enter_context(closing(keeper))
+    # Closed before the watch, which begins it: no backup begins while the server goes down.
+    stack.enter_context(closing(upkeep))
     register = Register(store, writer, presence, accounts=accounts)
-    app, tools = build_app(register, authenticator, settings.host_names, make_backup)
+    app, tools = build_app(register, authenticator, settings.host_names, upkeep.back_up)
     # Left by a killed server: with our socket open, clients would read its address and database as ours.
     remove(paths.server_file)
     unix = open_unix(paths.socket)
@@ -153,7 +147,7 @@ def _run(
         url=settings.url(port),
         pid=os.getpid(),
         version=__version__,
-        database=store.url,
+        database=str(store.url),
         started_at=datetime.now(UTC).isoformat(),
         log=str(file),
     )
@@ -178,7 +172,7 @@ def _run(
 
 
 def _watch(
-    store: "Store", writer: "Writer", presence: "Presence", paths: Paths, keeper: Keeper, *, deliver: Deliver
+    writer: "Writer", presence: "Presence", paths: Paths, upkeep: "Upkeep", *, deliver: Deliver
 ) -> "Watch":
     from session_buddy.intake.exits import Exits
     from session_buddy.intake.liveness import Watch
@@ -190,31 +184,22 @@ def _watch(
         presence,
         writer.ingest,
         partial(deliver_gone, paths.outbox, deliver=deliver),
-        partial(_sweep, store, writer, deliver, paths, keeper),
+        partial(_sweep, deliver, paths, upkeep),
         exits,
     )
 
 
-def _sweep(store: "Store", writer: "Writer", deliver: Deliver, paths: Paths, keeper: Keeper) -> None:
+def _sweep(deliver: Deliver, paths: Paths, upkeep: "Upkeep") -> None:
     """Take the outbox in, if nobody else does; before that, until it has succeeded once, what was lost.
 
     Then backups begin.
     """
-    from session_buddy.keep.losses import make_up
-
     now = datetime.now(UTC)
     try:
-        if store.gap is not None:
-            make_up(store, deliver, paths, now)
-            writer.run(store.forget_gap).result()
+        upkeep.heal(deliver, paths, now)
     finally:
-        keeper.start()
+        upkeep.begin()
         sweep(paths.outbox, deliver, now=now)
-
-
-def _back_up(backups: Backups, store: "Store", writer: "Writer", keep: int) -> Backup:
-    now = datetime.now(UTC)
-    return backups.make(lambda path: writer.run(partial(store.backup, path)).result(), now, keep)
 
 
 def _greeting(info: ServerInfo, tools: list[str], tcp: socket.socket) -> list[str]:

@@ -1,37 +1,73 @@
 """Where the history lies on disk: one seam, opened by URL."""
 
+from pathlib import Path
+
 from oneiric.paths import Paths
+from session_buddy.errors import BackupsElsewhere, ConfigurationError
+from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.host.histories import databases, remember
-from session_buddy.host.places import file_of
-from session_buddy.store.protocol import Gap, Store
+from session_buddy.store.protocol import FileStore, Gap, Store
 
-__all__ = ["Gap", "Store", "open_known", "open_store"]
+__all__ = ["FileStore", "Gap", "Store", "as_file", "open_file", "open_known", "open_store"]
 
 
-def open_store(url: str, *, wait_seconds: float = 5.0, known: bool = False) -> Store:
+def open_store(
+    url: DatabaseUrl | str, *, wait_seconds: float = 5.0, known: bool = False, only_look: bool = False
+) -> Store:
     """Open a database, making it if it does not exist.
 
     Args:
-        url: ``duckdb:///path`` (three slashes and an absolute path make four).
-        wait_seconds: how long to wait for another process to let go of it.
-        known: whether it was there before, so that it has a gap if it is not there now.
+        url: ``duckdb:///path`` (three slashes and an absolute path make four) or ``postgresql://host/name``.
+        wait_seconds: of a file: how long to wait for another process to let go of it.
+        known: of a file: whether it was there before, so that it has a gap if it is not there now.
+        only_look: of a database server: nothing is changed.
 
     Raises:
         ConfigurationError: no store goes by this URL.
         StoreLocked: another process holds it.
-        NotADatabase: the file is something else.
+        NotADatabase: it is something else.
         NewerDatabase: a later version wrote it.
-        StoreUnavailable: permissions, a full disk, damage.
+        OlderDatabase: an earlier version did, and it is only looked at.
+        StoreUnavailable: it cannot be reached; rights, a full disk, damage.
     """
-    path = file_of(url)
+    url = _parsed(url)
+    if url.file is not None:
+        return open_file(url.file, wait_seconds=wait_seconds, known=known)
+    try:
+        from session_buddy.store.postgres import PostgresStore
+    except ImportError as error:
+        raise ConfigurationError(
+            f"database {url}: its driver is missing ({error}): pip install 'session-buddy[postgres]'"
+        ) from None
+    return PostgresStore.open(url, may_change=not only_look)
+
+
+def open_file(path: Path, *, wait_seconds: float = 5.0, known: bool = False) -> FileStore:
+    """:func:`open_store` for a DuckDB file."""
     # Not at the top: a command that only asks a running server does without the database's library.
     from session_buddy.store.duckdb import DuckDBStore
 
     return DuckDBStore.open(path, wait_seconds=wait_seconds, known=known)
 
 
-def open_known(url: str, paths: Paths) -> Store:
-    """Open a database that may have been here before, and remember it; ``gap`` says if it was and is gone."""
+def as_file(store: Store) -> FileStore:
+    """A store as what it is.
+
+    Raises:
+        BackupsElsewhere: it is none in a file.
+    """
+    if not isinstance(store, FileStore):
+        raise BackupsElsewhere(store.url)
+    return store
+
+
+def open_known(url: DatabaseUrl | str, paths: Paths) -> Store:
+    """Open a database that may have been here before, and remember it; its ``gap`` says if it is gone."""
+    url = _parsed(url)
     store = open_store(url, known=url in databases(paths))
     remember(url, paths)
     return store
+
+
+def _parsed(url: DatabaseUrl | str) -> DatabaseUrl:
+    return DatabaseUrl.parse(url) if isinstance(url, str) else url

@@ -1,12 +1,13 @@
-"""What a store is: the seam between the rules and a database."""
+"""What a store is: the seam between the rules and a database; and what only one in a file can do."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from oneiric.contract import Status
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
 from session_buddy.history.query import Query
+from session_buddy.host.database_url import DatabaseUrl
 
 
 class Gap(NamedTuple):
@@ -24,19 +25,15 @@ class Gap(NamedTuple):
 
 
 class Store(Protocol):
-    """A history of sessions on disk.
+    """A history of sessions on disk, whatever keeps it.
 
-    One thread at a time may write (``ingest``, ``touch``, ``backup``, ``forget_gap``); reads may
-    come from any thread.
+    One thread at a time may write (``ingest``, ``touch``, and those of a :class:`FileStore`); reads may come
+    from any thread.
     """
 
     @property
-    def url(self) -> str:
-        """The database as users name it, e.g. ``duckdb:////home/ann/…/sessions.duckdb``."""
-
-    @property
-    def gap(self) -> Gap | None:
-        """What was found at opening, or at one before, and is not forgotten yet; ``None``: it is complete."""
+    def url(self) -> DatabaseUrl:
+        """The database, e.g. ``duckdb:////home/ann/…/sessions.duckdb``."""
 
     @property
     def instance(self) -> str:
@@ -84,6 +81,18 @@ class Store(Protocol):
     def missing(self, sessions: Sequence[str]) -> list[str]:
         """Those of the ids of which nothing is known, in no order."""
 
+    def close(self) -> None:
+        """Write everything out and let go of the database; closing twice is allowed."""
+
+
+@runtime_checkable
+class FileStore(Store, Protocol):
+    """A history in a file, which can be copied, and may lack what a process that died had not written."""
+
+    @property
+    def gap(self) -> Gap | None:
+        """What was found at opening, or at one before, and is not forgotten yet; ``None``: it is complete."""
+
     def backup(self, target: Path) -> int:
         """Write a whole copy, which needs no other file, to a path where there is none yet.
 
@@ -103,6 +112,3 @@ class Store(Protocol):
         Raises:
             StoreUnavailable: the database cannot be written.
         """
-
-    def close(self) -> None:
-        """Write everything out and let go of the database; closing twice is allowed."""

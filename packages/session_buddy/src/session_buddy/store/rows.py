@@ -1,15 +1,19 @@
 """A session's row and an event as the plain values that databases take, and back."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from pydantic_core import to_json
 
+from session_buddy.errors import AmbiguousSession, UnknownSession
 from session_buddy.history.model import HEARTBEAT_STATE, Arrival, Beat, End, SessionRow
+from session_buddy.history.query import nearest
 
 COLUMNS: Final = SessionRow._fields
+# So many are named where several fit.
+CANDIDATES: Final = 10
 
 # What a later event can change in a row whose start is known.
 MUTABLE: Final = ("listed_at", *HEARTBEAT_STATE, "ends", "status", "exit_reason", "end_time")
@@ -27,8 +31,8 @@ _EMPTY_END: Final[dict[str, Any]] = {
 
 
 def row_values(row: SessionRow, columns: Sequence[str] = COLUMNS) -> dict[str, Any]:
-    """The row as column values: JSON is text, and the last digits of the id are a number."""
-    values = row._asdict() | {"digits": digits_of(row.session_id)}
+    """The row as column values: JSON is text."""
+    values = row._asdict()
     for name, form in _TO_VALUE.items():
         if values[name] is not None:
             values[name] = form(values[name])
@@ -51,6 +55,20 @@ def row_from(fetched: Sequence[Any]) -> SessionRow:
         if values[name] is not None:
             values[name] = form(values[name])
     return SessionRow(**values)
+
+
+def the_one(ref: str, rows: Sequence[SessionRow], recent: Callable[[], Iterable[str]]) -> SessionRow:
+    """The session that was found by what somebody calls it; ``recent``: the ids of the latest.
+
+    Raises:
+        UnknownSession: none was; names the nearest ids.
+        AmbiguousSession: several were; lists them.
+    """
+    if not rows:
+        raise UnknownSession(ref, nearest(ref, recent()))
+    if len(rows) > 1:
+        raise AmbiguousSession(ref, [row.session_id for row in rows[:CANDIDATES]])
+    return rows[0]
 
 
 def event_values(arrival: Arrival) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from session_buddy.store.duckdb import statements as sql
 from session_buddy.store.duckdb.opening import CONFIG, line_of, look_at, schema_of
 from session_buddy.store.duckdb.wal import log_of
 from session_buddy.store.protocol import Gap
+from session_buddy.store.sql import COUNT_STARTED
 
 _CHUNK_BYTES: Final = 1024 * 1024
 _RETRY_SECONDS: Final = 0.1
@@ -98,7 +99,7 @@ def sessions_in(path: Path) -> int:
             raise NotADatabase(f"{path} holds nothing")
         for statement in sql.UNLIKELY_ROWS:
             sql.rows_of(database, statement)
-        return int(sql.one(database, sql.COUNT_STARTED)[0])
+        return int(sql.one(database, COUNT_STARTED)[0])
 
 
 def renew(path: Path, gap: Gap) -> None:

@@ -13,11 +13,11 @@ from pydantic_core import to_json
 
 from oneiric import contract
 from session_buddy.history.model import HEARTBEAT_STATE, MAX_SKEW, Beat, SessionRow
-from session_buddy.history.query import Query
 from session_buddy.store.duckdb.newest import second_of
 from session_buddy.store.protocol import Gap
 from session_buddy.store.rows import (
     BEAT_COLUMNS,
+    CANDIDATES,
     COLUMNS,
     MUTABLE,
     TIMES,
@@ -25,11 +25,10 @@ from session_buddy.store.rows import (
     row_from,
     row_values,
 )
+from session_buddy.store.sql import BY_BEGINNING, META, SELECT
 
 Cursor = duckdb.DuckDBPyConnection
 
-CANDIDATES: Final = 10
-_RECENT_IDS: Final = 500
 _DIGITS: Final = re.compile("[0-9a-fA-F]{8}")
 _BULK_ROWS: Final = 5
 _SECOND: Final = timedelta(seconds=1)
@@ -57,23 +56,13 @@ _BEATS_TYPE: Final = json.dumps({name: [ROW_TYPES[name]] for name in ("digits", 
 # Statements as they were parsed, by their text: one for each text in this module, whatever the connection.
 _parsed: Final[dict[str, duckdb.Statement]] = {}
 
-_SELECT: Final = f"SELECT {', '.join(COLUMNS)} FROM sessions"  # noqa: S608 - names of columns
 # The id carries the start time to the second: with it, a look-up among a million skips nearly all of them.
-_BY_ID: Final = f"{_SELECT} WHERE start_time BETWEEN ? AND ? AND "
+_BY_ID: Final = f"{SELECT} WHERE start_time BETWEEN ? AND ? AND "
 # And numbers are compared in half the time that texts take.
 _BY_ONE_ID: Final = f"{_BY_ID} digits = ? AND session_id = ?"
 _BY_IDS: Final = f"{_BY_ID} session_id IN (SELECT unnest(?))"
-_NEWEST_FIRST: Final = "ORDER BY listed_at DESC, session_id DESC"
-_BY_BEGINNING: Final = f"""
-    {_SELECT}
-    WHERE status IS NOT NULL AND (starts_with(session_id, ?) OR starts_with(right(session_id, 8), ?))
-    {_NEWEST_FIRST} LIMIT {CANDIDATES + 1}
-"""
 _PLACES_OF_DIGITS: Final = f"SELECT rowid FROM sessions WHERE digits = ? LIMIT {CANDIDATES + 1}"  # noqa: S608 - a number
-_AT_PLACE: Final = f"{_SELECT} WHERE rowid = ? AND digits = ?"
-RECENT: Final = f"""
-    SELECT session_id FROM sessions WHERE status IS NOT NULL {_NEWEST_FIRST} LIMIT {_RECENT_IDS}
-"""  # noqa: S608 - a number
+_AT_PLACE: Final = f"{SELECT} WHERE rowid = ? AND digits = ?"
 # No join with rows: DuckDB keeps 5 kB of each for hours, and this runs every 30 s. Numbers are found fast.
 _PLACE: Final = "list_position(new.digits, sessions.digits)"
 _TOUCH: Final = f"""
@@ -96,15 +85,9 @@ NEWEST: Final = """
     SELECT session_id FROM sessions
     WHERE start_time >= (SELECT date_trunc('second', max(start_time)) FROM sessions)
 """
-COUNT: Final = "SELECT count(*) FROM sessions"
-COUNT_STARTED: Final = f"{COUNT} WHERE status IS NOT NULL"
-COUNT_LIVE: Final = f"{COUNT} WHERE status = 'active'"
-LIVE: Final = f"{_SELECT} WHERE status = 'active'"
-META: Final = "SELECT value FROM meta WHERE key = ?"
 _MARK_GAP: Final = "INSERT INTO meta VALUES ('gap', ?)"
 FORGET_GAP: Final = "DELETE FROM meta WHERE key = 'gap'"
 RENEW: Final = "UPDATE meta SET value = ? WHERE key = 'instance'"
-STATUSES: Final = "SELECT session_id, status FROM sessions WHERE status IS NOT NULL"
 MISSING: Final = "SELECT id FROM (SELECT unnest(?) AS id) WHERE id NOT IN (SELECT session_id FROM sessions)"
 # To find them every row has to be read, and the checksum of each block that holds some is compared.
 UNLIKELY_ROWS: Final = tuple(
@@ -113,7 +96,7 @@ UNLIKELY_ROWS: Final = tuple(
 )
 # What an earlier version may have judged otherwise: which of several ends counts, a clock that was wrong.
 TO_JUDGE_ANEW: Final = f"""
-    {_SELECT} WHERE json_array_length(ends) > 1 OR end_time < start_time
+    {SELECT} WHERE json_array_length(ends) > 1 OR end_time < start_time
         OR start_time - received_at > INTERVAL {MAX_SKEW.seconds} SECONDS
 """
 
@@ -154,35 +137,7 @@ def find_by_ref(cursor: Cursor, ref: str) -> list[SessionRow]:
     shown = [row for row in found if row.started]
     if shown:
         return sorted(shown, key=lambda row: (row.listed_at, row.session_id), reverse=True)
-    return fetch(cursor, _BY_BEGINNING, [ref, ref.lower()])
-
-
-def find_by_query(cursor: Cursor, query: Query) -> list[SessionRow]:
-    """The sessions that fit, newest first."""
-    conditions, parameters = _conditions(query)
-    sql = f"{_SELECT} WHERE {' AND '.join(conditions)} {_NEWEST_FIRST} LIMIT ?"
-    return fetch(cursor, sql, [*parameters, query.limit])
-
-
-def _conditions(query: Query) -> tuple[list[str], list[Any]]:
-    wanted: list[tuple[str, Any]] = [
-        ("session_type = ?", query.session_type),
-        ("component = ?", query.component),
-        ("? IN (username, person, sudo_user)", query.username),
-        ("listed_at >= ?", query.since),
-    ]
-    if query.status == "unreachable":
-        wanted += [("status = ?", "active"), ("session_id IN (SELECT unnest(?))", list(query.silent))]
-    else:
-        wanted.append(("status = ?", query.status))
-    named = [(condition, [value]) for condition, value in wanted if value is not None]
-    if query.behind is not None:
-        place, session_id = query.behind.listed_at, query.behind.session_id
-        # The first bound alone lets most of a large table be skipped.
-        named.append(("listed_at <= ? AND (listed_at, session_id) < (?, ?)", [place, place, session_id]))
-    return ["status IS NOT NULL", *(condition for condition, _ in named)], [
-        value for _, values in named for value in values
-    ]
+    return fetch(cursor, BY_BEGINNING, [ref, ref.lower()])
 
 
 def rows_of(cursor: Cursor, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -261,6 +216,11 @@ def _bulk(types: dict[str, str], rows: Sequence[dict[str, Any]]) -> tuple[str, s
     source = f"(SELECT {columns} FROM (SELECT unnest(from_json_strict(?::JSON, '{structure}')) AS row))"  # noqa: S608 - names
     # A third of the time of the standard library's, and the rows are many.
     return source, to_json(rows).decode()
+
+
+def values_of(row: SessionRow) -> dict[str, Any]:
+    """A row as column values, with the last digits of its id."""
+    return {**row_values(row), "digits": digits_of(row.session_id)}
 
 
 def insert(cursor: Cursor, table: str, types: dict[str, str], rows: Sequence[dict[str, Any]]) -> None:

@@ -6,17 +6,19 @@ from pathlib import Path
 from typing import Self
 
 from oneiric.contract import Status
-from session_buddy.errors import AmbiguousSession, StoreUnavailable, UnknownSession
-from session_buddy.history.fold import fold
+from session_buddy.errors import StoreUnavailable
+from session_buddy.history.fold import fold_all
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
-from session_buddy.history.query import Query, nearest
+from session_buddy.history.query import Query
+from session_buddy.host.database_url import DatabaseUrl
+from session_buddy.store import sql as common
 from session_buddy.store.duckdb import statements as sql
 from session_buddy.store.duckdb.connection import Connection
 from session_buddy.store.duckdb.copies import copy_whole
 from session_buddy.store.duckdb.newest import Newest
 from session_buddy.store.duckdb.opening import open_file
 from session_buddy.store.protocol import Gap
-from session_buddy.store.rows import event_values, row_values
+from session_buddy.store.rows import event_values, the_one
 
 
 class DuckDBStore:
@@ -24,7 +26,7 @@ class DuckDBStore:
 
     def __init__(self, path: Path, database: sql.Cursor, gap: Gap | None = None) -> None:
         self.gap = gap
-        self.url = f"duckdb:///{path}"
+        self.url = DatabaseUrl.of(path)
         self._connection = Connection(path, database, self._learn_newest)
         self.instance = self._meta("instance")
         with self._connection.reading() as reader:
@@ -59,13 +61,10 @@ class DuckDBStore:
         with self._connection.writing() as writer:
             asked = {arrival.session_id for arrival in arrivals}
             before = sql.find_by_ids(writer, set(filter(self._newest.may_know, asked)))
-            after = dict(before)
-            taken = [_take(after, arrival) for arrival in arrivals]
-            kept = [arrival for arrival, judged in zip(arrivals, taken, strict=True) if judged.kept]
-            changed = [row for row in after.values() if row != before.get(row.session_id)]
-            if kept or changed:
-                self._write(kept, changed, before)
-            return taken
+            folded = fold_all(before, arrivals)
+            if folded.kept or folded.changed:
+                self._write(folded.kept, folded.changed, before)
+            return folded.taken
 
     def touch(self, beats: Sequence[Beat]) -> None:
         """Raise the heartbeat state of sessions that are active; without any, write all the same."""
@@ -84,7 +83,7 @@ class DuckDBStore:
                 copy_whole(self._connection.source(), target)
             except OSError as error:
                 raise StoreUnavailable(f"backup {target} cannot be written: {error.strerror}") from error
-            (count,) = sql.one(writer, sql.COUNT_STARTED)
+            (count,) = sql.one(writer, common.COUNT_STARTED)
             return int(count)
 
     def forget_gap(self) -> None:
@@ -103,7 +102,7 @@ class DuckDBStore:
             for row in fresh:
                 if row.session_id in before:
                     writer.execute(sql.REMOVE, [*sql.span_of([row.session_id]), row.session_id])
-            sql.insert(writer, "sessions", sql.ROW_TYPES, [row_values(row) for row in fresh])
+            sql.insert(writer, "sessions", sql.ROW_TYPES, [sql.values_of(row) for row in fresh])
             sql.change(writer, altered)
         self._newest.add(row.session_id for row in fresh)
 
@@ -112,24 +111,18 @@ class DuckDBStore:
     def select(self, query: Query) -> list[SessionRow]:
         """The sessions that fit, newest first."""
         with self._connection.reading() as reader:
-            return sql.find_by_query(reader, query)
+            return sql.fetch(reader, *common.of_query(query))
 
     def find(self, ref: str) -> SessionRow:
         """The one session that ``ref`` means."""
         with self._connection.reading() as reader:
             rows = sql.find_by_ref(reader, ref)
-            if not rows:
-                raise UnknownSession(
-                    ref, nearest(ref, (found for (found,) in sql.rows_of(reader, sql.RECENT)))
-                )
-        if len(rows) > 1:
-            raise AmbiguousSession(ref, [row.session_id for row in rows[: sql.CANDIDATES]])
-        return rows[0]
+            return the_one(ref, rows, lambda: (found for (found,) in sql.rows_of(reader, common.RECENT)))
 
     def statuses(self) -> dict[str, Status]:
         """The status of each session, by id."""
         with self._connection.reading() as reader:
-            return dict(sql.rows_of(reader, sql.STATUSES))
+            return dict(sql.rows_of(reader, common.STATUSES))
 
     def missing(self, sessions: Sequence[str]) -> list[str]:
         """Those of the ids of which nothing is known."""
@@ -139,17 +132,17 @@ class DuckDBStore:
     def live(self) -> list[SessionRow]:
         """All active sessions."""
         with self._connection.reading() as reader:
-            return sql.fetch(reader, sql.LIVE)
+            return sql.fetch(reader, common.LIVE)
 
     def count_live(self) -> int:
         """How many sessions are active."""
         with self._connection.reading() as reader:
-            (count,) = sql.one(reader, sql.COUNT_LIVE)
+            (count,) = sql.one(reader, common.COUNT_LIVE)
             return int(count)
 
     def _meta(self, key: str) -> str:
         with self._connection.reading() as reader:
-            values = sql.rows_of(reader, sql.META, [key])
+            values = sql.rows_of(reader, common.META, [key])
         if not values:
             raise StoreUnavailable(f"database {self._connection.path} is damaged: it does not say its {key}")
         return str(values[0][0])
@@ -160,13 +153,6 @@ class DuckDBStore:
     def close(self) -> None:
         """Write the log into the file and let go of it."""
         self._connection.close()
-
-
-def _take(rows: dict[str, SessionRow], arrival: Arrival) -> Taken:
-    taken = fold(rows.get(arrival.session_id), arrival)
-    if taken.row is not None:
-        rows[arrival.session_id] = taken.row
-    return taken
 
 
 def _same_start(row: SessionRow, before: SessionRow | None) -> bool:

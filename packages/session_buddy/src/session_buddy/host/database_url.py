@@ -1,0 +1,77 @@
+"""Which database holds a history: as its URL says, and as it is shown, which is never with a secret."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Self
+
+from session_buddy.errors import ConfigurationError
+
+# What stands behind the question mark of a server's URL and may be seen.
+_SHOWN: Final = frozenset({"host", "port", "dbname", "user", "service", "sslmode"})
+
+
+@dataclass(frozen=True)
+class DatabaseUrl:
+    """Where a history lies; as text, and compared, without secrets.
+
+    Attributes:
+        shown: the URL as people may see it.
+        file: the DuckDB file, ``None`` where a database server has the history.
+        whole: the URL as it was given, for nobody but the driver.
+
+    >>> print(DatabaseUrl.parse("postgresql://ada:s3cret@db.example/history?sslmode=require&password=x"))
+    postgresql://ada@db.example/history?sslmode=require
+    """
+
+    shown: str
+    file: Path | None = field(compare=False)
+    whole: str = field(compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return self.shown
+
+    @property
+    def name(self) -> str:
+        """As people know it: a file by its path."""
+        return str(self.file or self.shown)
+
+    @classmethod
+    def parse(cls, url: str) -> Self:
+        """The database that a URL names.
+
+        Raises:
+            ConfigurationError: no store goes by it.
+        """
+        scheme, separator, rest = url.partition("://")
+        if scheme == "duckdb" and rest[:1] == "/" and rest[1:]:
+            return cls.of(Path(rest[1:]))
+        if scheme in ("postgres", "postgresql") and separator:
+            return cls(_without_secrets(url), None, url)
+        raise ConfigurationError(
+            f"storage_url: {_harmless(url)} is not valid: duckdb:///path or postgresql://host/name is allowed"
+        )
+
+    @classmethod
+    def of(cls, file: Path) -> Self:
+        """That of a DuckDB file."""
+        url = f"duckdb:///{file}"
+        return cls(url, file, url)
+
+
+def _without_secrets(url: str) -> str:
+    from urllib.parse import parse_qsl, urlencode, urlsplit
+
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ConfigurationError("storage_url: postgresql://host/name is allowed, this has no host") from None
+    who, at, hosts = parts.netloc.rpartition("@")
+    said = [(name, value) for name, value in parse_qsl(parts.query) if name in _SHOWN]
+    query = f"?{urlencode(said, safe='/,:')}" if said else ""
+    return f"postgresql://{who.partition(':')[0]}{at}{hosts}{parts.path}{query}"
+
+
+def _harmless(url: str) -> str:
+    """What was given, where it can hold no secret; else what sort of URL it is."""
+    return repr(url) if not re.search("[@=?]", url) else f"a URL of {url.partition(':')[0][:20]!r}"

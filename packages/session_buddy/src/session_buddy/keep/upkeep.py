@@ -1,0 +1,78 @@
+"""What a server does for a history beside taking events in: heals it, and has it backed up."""
+
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from oneiric.paths import Paths
+from oneiric.sweep import Deliver
+from session_buddy.errors import BackupsElsewhere
+from session_buddy.host.settings import BackupSettings
+from session_buddy.intake.writer import Writer
+from session_buddy.keep.backups import Backup, Backups
+from session_buddy.keep.keeper import Keeper
+from session_buddy.keep.losses import make_up
+from session_buddy.store import FileStore, Store
+
+
+def upkeep_of(store: Store, writer: Writer, settings: BackupSettings) -> "Upkeep":
+    """What a history needs, by where it lies."""
+    return FileUpkeep(store, writer, settings) if isinstance(store, FileStore) else Upkeep(store)
+
+
+class Upkeep:
+    """Of a history on a database server: nothing, that has its own keepers."""
+
+    def __init__(self, store: Store) -> None:
+        self._url = store.url
+
+    def heal(self, deliver: Deliver, paths: Paths, now: datetime) -> None:
+        """Make up for what the history lacks, if it does; arguments as of :func:`make_up`."""
+
+    def begin(self) -> None:
+        """Make backups from now on."""
+
+    def back_up(self) -> Backup:
+        """Make a backup now.
+
+        Raises:
+            StoreError: it cannot be made.
+            BackupsElsewhere: it is made in another way.
+        """
+        raise BackupsElsewhere(self._url)
+
+    def close(self) -> None:
+        """Make no more, and wait for one that is being made."""
+
+
+class FileUpkeep(Upkeep):
+    """Of a history in a file."""
+
+    def __init__(self, store: FileStore, writer: Writer, settings: BackupSettings) -> None:
+        super().__init__(store)
+        self._store = store
+        self._writer = writer
+        self._keep = settings.keep
+        self._backups = Backups.of(store.url)
+        self._keeper = Keeper(self._backups, self.back_up, timedelta(hours=settings.every_hours))
+
+    def heal(self, deliver: Deliver, paths: Paths, now: datetime) -> None:
+        """Make up for what the history lacks, until that has succeeded once."""
+        if self._store.gap is not None:
+            make_up(self._store, deliver, paths, now)
+            self._writer.run(self._store.forget_gap).result()
+
+    def begin(self) -> None:
+        """Make a backup whenever the last is too old."""
+        self._keeper.start()
+
+    def back_up(self) -> Backup:
+        """Make a backup now; see :class:`Upkeep`."""
+        now = datetime.now(UTC)
+        return self._backups.make(
+            lambda path: self._writer.run(partial(self._store.backup, path)).result(), now, self._keep
+        )
+
+    def close(self) -> None:
+        """Make no more, and wait for one that is being made: who asked for it may have hung up."""
+        self._keeper.close()
+        self._backups.wait()

@@ -1,0 +1,141 @@
+"""Connections to a PostgreSQL server: one to write with, some to read with, trouble told as errors."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import psycopg
+from psycopg import Connection
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.types.string import TextLoader
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
+
+from session_buddy.errors import ConfigurationError, StoreClosed, StoreError, StoreUnavailable
+from session_buddy.host.database_url import DatabaseUrl
+
+READERS: Final = 8
+# Between "it is restarted just now" and "whoever asks has waited long enough".
+_PATIENCE_SECONDS: Final = 2.0
+# A server that is there and does not answer is noticed in seconds; what the URL says counts before it.
+_DEFAULTS: Final[dict[str, Any]] = {
+    "application_name": "session-buddy",
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 10_000,
+}
+# Of a value, or of a row that is there already: with others it would have worked.
+_OF_THE_VALUES: Final = ("22", "23")
+
+
+class Connections:
+    """What a store has of a database server: connections, made anew whenever they break.
+
+    Args:
+        url: the database.
+        read_seconds: how long a query may take.
+    """
+
+    def __init__(self, url: DatabaseUrl, read_seconds: float) -> None:
+        self.url = url
+        self._conninfo = _conninfo(url)
+        self._writers = self._pool("writing", 1, "SET default_transaction_isolation = 'read committed'")
+        self._readers = self._pool(
+            "reading",
+            READERS,
+            f"SET statement_timeout = {int(read_seconds * 1000)}; SET default_transaction_read_only = on",
+        )
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection to read with, from any thread."""
+        with self._trouble("read"), self._readers.connection() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """The one to write with: committed behind this, or rolled back."""
+        with self._trouble("written"), self._writers.connection() as connection:
+            yield connection
+
+    @contextmanager
+    def alone(self) -> Iterator[Connection]:
+        """A connection that is made for this and closed behind it."""
+        with self._trouble("opened"), psycopg.connect(self._conninfo) as connection:
+            _adapt(connection)
+            yield connection
+
+    def open(self) -> None:
+        """Begin to keep connections."""
+        for pool in (self._writers, self._readers):
+            pool.open()
+
+    def close(self) -> None:
+        """Let go of the database; closing twice is allowed."""
+        for pool in (self._writers, self._readers):
+            pool.close()
+
+    def _pool(self, name: str, most: int, settings: str) -> ConnectionPool:
+        def configure(connection: Connection) -> None:
+            _adapt(connection)
+            connection.execute(f"SET timezone = 'UTC'; {settings}")
+            connection.commit()
+
+        return ConnectionPool(
+            self._conninfo,
+            min_size=0 if most > 1 else 1,
+            max_size=most,
+            open=False,
+            configure=configure,
+            check=ConnectionPool.check_connection,
+            name=f"session-buddy-{name}",
+            timeout=_PATIENCE_SECONDS,
+            # Each call tries anew: no back-off that outlasts the trouble.
+            reconnect_timeout=_PATIENCE_SECONDS,
+        )
+
+    @contextmanager
+    def _trouble(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except PoolClosed:
+            raise StoreClosed(f"database {self.url} was closed") from None
+        except PoolTimeout as error:
+            raise StoreUnavailable(f"database {self.url} cannot be {what}: {self._why(error)}") from error
+        except psycopg.Error as error:
+            line = f"database {self.url} cannot be {what}: {line_of(error)}"
+            of_the_values = (error.sqlstate or "").startswith(_OF_THE_VALUES)
+            raise (StoreError if of_the_values else StoreUnavailable)(line) from error
+
+    def _why(self, error: Exception) -> str:
+        """Why a pool has no connection to give: it does not say."""
+        try:
+            psycopg.connect(self._conninfo).close()
+        except psycopg.Error as reason:
+            return line_of(reason)
+        return line_of(error)
+
+
+def line_of(error: Exception) -> str:
+    """What the server, or its library, says, on one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _conninfo(url: DatabaseUrl) -> str:
+    try:
+        said = conninfo_to_dict(url.whole)
+    except psycopg.Error:
+        # Not the library's own words: they repeat the whole URL.
+        raise ConfigurationError(
+            f"storage_url: {url} cannot be read: postgresql://user@host:port/name is allowed"
+        ) from None
+    return make_conninfo(url.whole, **{name: value for name, value in _DEFAULTS.items() if name not in said})
+
+
+def _adapt(connection: Connection) -> None:
+    # A plan that is made once for all values does without the index.
+    connection.prepare_threshold = None
+    # Both ends of our JSON are text.
+    connection.adapters.register_loader("json", TextLoader)

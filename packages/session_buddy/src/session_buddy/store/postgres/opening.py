@@ -1,0 +1,57 @@
+"""Opening a database on a PostgreSQL server: ours, new or not at all."""
+
+import logging
+import uuid
+from typing import Final
+
+from psycopg import Connection
+
+from session_buddy.errors import NewerDatabase, NotADatabase, OlderDatabase
+from session_buddy.host.database_url import DatabaseUrl
+from session_buddy.store.postgres.schema import LATEST, MIGRATIONS
+
+log = logging.getLogger("session_buddy.store")
+
+# Any number that others are not likely to lock: "session buddy" in ASCII, its first eight letters.
+_LOCK: Final = int.from_bytes(b"sessionb")
+
+
+def bring_up_to_date(connection: Connection, url: DatabaseUrl, *, may_change: bool) -> None:
+    """Make the tables, or change them as later versions want; in one transaction, one server at a time.
+
+    Raises:
+        NotADatabase: it holds something else, or cannot hold every text.
+        NewerDatabase: a later version wrote it.
+        OlderDatabase: an earlier version did, and it may not be changed.
+    """
+    (encoding,) = connection.execute("SHOW server_encoding").fetchone() or ("",)
+    if encoding != "UTF8":
+        raise NotADatabase(f"{url} has the encoding {encoding}; UTF8 is needed")
+    if may_change:
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+    seen = _schema_of(connection, url)
+    if seen < LATEST and not may_change:
+        raise OlderDatabase(str(url), seen, LATEST)
+    if 0 < seen < LATEST:
+        log.warning("database %s: its tables are brought from version %d to %d", url, seen, LATEST)
+    for number, statements in enumerate(MIGRATIONS[seen:], start=seen + 1):
+        connection.execute(statements)
+        if number == 1:
+            insert = "INSERT INTO meta VALUES ('instance', %s), ('schema_version', '1')"
+            connection.execute(insert, [str(uuid.uuid4())])
+        connection.execute("UPDATE meta SET value = %s WHERE key = 'schema_version'", [str(number)])
+
+
+def _schema_of(connection: Connection, url: DatabaseUrl) -> int:
+    """The last migration that the database has seen, 0 if it is new."""
+    tables = "SELECT to_regclass(name) IS NOT NULL FROM unnest(%s::text[]) AS name"
+    meta, *others = (there for (there,) in connection.execute(tables, [["meta", "sessions", "events"]]))
+    if not meta and not any(others):
+        return 0
+    version = "SELECT value FROM meta WHERE key = 'schema_version'"
+    found = connection.execute(version).fetchone() if meta and all(others) else None
+    if found is None or not found[0].isdigit():
+        raise NotADatabase(f"{url} has tables of something else")
+    if int(found[0]) > LATEST:
+        raise NewerDatabase(str(url), int(found[0]), LATEST)
+    return int(found[0])

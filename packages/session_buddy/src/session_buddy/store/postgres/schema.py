@@ -1,0 +1,70 @@
+"""The tables on PostgreSQL, as numbered steps that only go forward; a step that shipped is never edited."""
+
+from typing import Final
+
+# JSON is text to us, so it comes back as it went in: `jsonb` refuses \u0000, which a newer emitter may send.
+# Collation "C": an index then serves beginnings, and ids are ordered as Python orders them.
+MIGRATIONS: Final[tuple[str, ...]] = (
+    """
+    CREATE TABLE meta (key text PRIMARY KEY, value text NOT NULL);
+    CREATE TABLE events (
+        session_id text COLLATE "C" NOT NULL,
+        event_id text COLLATE "C" NOT NULL,
+        event_type text NOT NULL,
+        timestamp timestamptz NOT NULL,
+        received_at timestamptz NOT NULL,
+        subject text NOT NULL,
+        by_admin boolean NOT NULL,
+        body json NOT NULL,
+        PRIMARY KEY (session_id, event_id)
+    );
+    CREATE TABLE sessions (
+        session_id text COLLATE "C" PRIMARY KEY,
+        start_time timestamptz NOT NULL,
+        listed_at timestamptz NOT NULL,
+        received_at timestamptz,
+        start_event_id text,
+        subject text,
+        component text,
+        session_type text,
+        shell_type text,
+        username text,
+        uid bigint,
+        person text,
+        person_evidence text,
+        person_also json,
+        sudo_user text,
+        hostname text,
+        pid bigint,
+        boot_id text,
+        pid_namespace text,
+        process_started_at bigint,
+        python_version text,
+        platform text,
+        cwd text,
+        origin json,
+        parent_session_id text,
+        reason text,
+        actor text,
+        agent text,
+        metadata json,
+        last_seen timestamptz,
+        elapsed_seconds double precision,
+        commands bigint,
+        errors bigint,
+        last_activity timestamptz,
+        ends json NOT NULL DEFAULT '[]',
+        status text,
+        exit_reason text,
+        end_time timestamptz
+    );
+    CREATE INDEX sessions_listed ON sessions (listed_at, session_id);
+    CREATE INDEX sessions_digits ON sessions (right(session_id, 8));
+    CREATE INDEX sessions_open ON sessions (status, listed_at) WHERE status IS DISTINCT FROM 'ended';
+    CREATE INDEX sessions_username ON sessions (username, listed_at);
+    CREATE INDEX sessions_hostname ON sessions (hostname, listed_at);
+    CREATE INDEX sessions_component ON sessions (component, listed_at);
+    """,
+)
+
+LATEST: Final = len(MIGRATIONS)
