@@ -61,14 +61,20 @@ def postgres(pytestconfig: pytest.Config) -> Postgres:
     return shared(pytestconfig.stash[POSTGRES])
 
 
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[PostgresDatabase]:
+    """An empty PostgreSQL database."""
+    with closing(PostgresDatabase(postgres, f"t{uuid.uuid4().hex}")) as database:
+        yield database
+
+
 @pytest.fixture(params=["duckdb", "postgresql"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
     """An empty database, of each kind."""
     if request.param == "duckdb":
-        yield DuckDBFile(tmp_path / "history" / "sessions.duckdb")
-        return
-    with closing(PostgresDatabase(request.getfixturevalue("postgres"), f"t{uuid.uuid4().hex}")) as database:
-        yield database
+        return DuckDBFile(tmp_path / "history" / "sessions.duckdb")
+    found: Engine = request.getfixturevalue("database")
+    return found
 
 
 @pytest.fixture

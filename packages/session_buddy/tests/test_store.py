@@ -1,22 +1,31 @@
 """What every store does, whatever keeps it: one suite, on each engine."""
 
 import json
+import queue
+import random
 import threading
-from collections.abc import Iterator
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
+from oneiric.contract import Detector, ExitReason, Status
 from oneiric.events import parse_event
 from session_buddy.errors import AmbiguousSession, StoreClosed, UnknownSession
-from session_buddy.history.model import Arrival, Beat
+from session_buddy.history.model import Arrival, Beat, Taken
 from session_buddy.history.query import Query
+from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.store import Store, open_store
-from tests.engines import Engine
-from tests.samples import MOMENT, arrival, end_event, heartbeat_event, session_id_of, start_event
+from tests.engines import DuckDBFile, Engine, PostgresDatabase
+from tests.samples import MOMENT, OWNER, arrival, end_event, heartbeat_event, session_id_of, start_event
+
+Size = Callable[[int, int], int]
 
 
 @pytest.fixture
@@ -304,3 +313,107 @@ def test_eight_digits_that_end_several_are_ambiguous_newest_first(store: Store) 
     newest_first = ", ".join(session_id_of(raws[index]) for index in (1, 2, 0))
     with pytest.raises(AmbiguousSession, match=f"fits several sessions: {newest_first}; "):
         store.find("deadbeef")
+
+
+# --- both engines alike
+
+
+def a_history(chance: random.Random) -> list[Arrival]:
+    """Events of a few sessions in any order: repeated, lost, of strangers, with clocks that differ."""
+    events: list[Arrival] = []
+    for _ in range(chance.randint(1, 6)):
+        component = chance.choice(["shop", "desk"])
+        raw = start_event(chance.randint(0, 9), event_id=a_uuid(chance), component_name=component)
+        session, said = session_id_of(raw), []
+        for number in range(chance.randint(0, 5)):
+            by, reason = chance.choice(get_args(Detector)), chance.choice([None, *get_args(ExitReason)])
+            end = {
+                "detected_by": by,
+                "exit_reason": reason,
+                "event_id": f"end-{number % 2}",
+                "exit_code": number,
+            }
+            said.append(end_event(session, chance.randint(-20, 60), **end))
+        for number in range(chance.randint(0, 3)):
+            beat = heartbeat_event(
+                session, chance.randint(-20, 60), commands=number, errors=chance.randint(0, 9)
+            )
+            said.append(beat | {"elapsed_seconds": chance.choice([None, 0.0, 9.0])})
+        events += [arrival(raw)] * chance.randint(0, 2)
+        for one in said:
+            subject = chance.choice([OWNER, OWNER, "mallory", "root"])
+            events.append(arrival(one, subject, by_admin=subject == "root"))
+    events += [chance.choice(events) for _ in events[:4]]
+    chance.shuffle(events)
+    return events
+
+
+def seeded(number: int) -> random.Random:
+    return random.Random(number)  # noqa: S311 - two runs are the same
+
+
+def a_uuid(chance: random.Random) -> str:
+    return str(uuid.UUID(int=chance.getrandbits(128), version=4))
+
+
+def test_both_engines_make_the_same_of_the_same_events(
+    tmp_path: Path, database: PostgresDatabase, size: Size
+) -> None:
+    with (
+        closing(open_store(DatabaseUrl.of(tmp_path / "x.duckdb"))) as one,
+        closing(open_store(database.url)) as other,
+    ):
+        for seed in range(size(25, 1000)):
+            chance = seeded(seed)
+            events = a_history(chance)
+            while events:
+                batch = [events.pop() for _ in events[: chance.choice([1, 2, 30])]]
+                assert one.ingest(batch) == other.ingest(batch), seed
+            later = MOMENT + timedelta(seconds=chance.randint(0, 99))
+            beats = [Beat(row.session_id, later, chance.randint(0, 9), 1, None) for row in one.live()[:5]]
+            one.touch(beats)
+            other.touch(beats)
+        query = Query(limit=10_000)
+        assert one.select(query) == other.select(query)
+        for status in get_args(Status):
+            assert one.select(replace(query, status=status)) == other.select(replace(query, status=status))
+        assert (one.statuses(), one.count_live()) == (other.statuses(), other.count_live())
+        kept = "SELECT session_id, event_id, CAST(body AS text) FROM events"
+        asked = sorted(database.ask(kept))
+    assert sorted(DuckDBFile(tmp_path / "x.duckdb").ask(kept)) == asked
+
+
+def test_two_servers_that_write_the_same_at_once_store_it_once(
+    database: PostgresDatabase, size: Size
+) -> None:
+    rounds, taken = size(50, 1000), queue.SimpleQueue[Taken]()
+    gate = threading.Barrier(2)
+
+    def write(store: Store, which: int) -> None:
+        for number in range(rounds):
+            raws = [start_event(number, event_id=a_uuid(seeded(number * 2 + part))) for part in (0, 1)]
+            end = end_event(session_id_of(raws[1]), event_id="the-end")
+            # The same start from both; the start of the other session from one, its end from the other.
+            batch = [arrival(raw) for raw in (raws[0], raws[1] if which else end)]
+            gate.wait()
+            for one in store.ingest(batch[:: -1 if which else 1]):
+                taken.put(one)
+
+    with (
+        closing(database),
+        closing(open_store(database.url)) as one,
+        closing(open_store(database.url)) as other,
+    ):
+        writers = [threading.Thread(target=write, args=pair) for pair in ((one, 0), (other, 1))]
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.join()
+        verdicts = Counter(taken.get().verdict for _ in range(4 * rounds))
+        rows = one.select(Query(limit=10_000))
+        events = database.ask(
+            "SELECT event_type, count(*), count(DISTINCT event_id || session_id) FROM events GROUP BY 1"
+        )
+    assert (verdicts["duplicate"], verdicts["stored"] + verdicts["not_found"]) == (rounds, 3 * rounds)
+    assert Counter(row.status for row in rows) == {"active": rounds, "ended": rounds}
+    assert sorted(events) == [("session_end", rounds, rounds), ("session_start", 2 * rounds, 2 * rounds)]

@@ -3,6 +3,7 @@
 from typing import Final
 
 # JSON is text to us, so it comes back as it went in: `jsonb` refuses \u0000, which a newer emitter may send.
+# What recognises a duplicate is the session's row, which is locked; several ends that differ may share an id.
 # Collation "C": an index then serves beginnings, and ids are ordered as Python orders them.
 MIGRATIONS: Final[tuple[str, ...]] = (
     """
@@ -15,8 +16,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         received_at timestamptz NOT NULL,
         subject text NOT NULL,
         by_admin boolean NOT NULL,
-        body json NOT NULL,
-        PRIMARY KEY (session_id, event_id)
+        body json NOT NULL
     );
     CREATE TABLE sessions (
         session_id text COLLATE "C" PRIMARY KEY,
@@ -58,6 +58,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         exit_reason text,
         end_time timestamptz
     );
+    CREATE INDEX events_session ON events (session_id);
     CREATE INDEX sessions_listed ON sessions (listed_at, session_id);
     CREATE INDEX sessions_digits ON sessions (right(session_id, 8));
     CREATE INDEX sessions_open ON sessions (status, listed_at) WHERE status IS DISTINCT FROM 'ended';
