@@ -22,7 +22,6 @@ _NOBODY: Final = 65534
 _VERSION: Final = "pginstall18"
 _SETTINGS: Final = {
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "max_connections": "100",
     "unix_socket_directories": "",

@@ -73,9 +73,12 @@ def of_server(info: ServerInfo | None) -> dict[str, Any]:
 
 
 def _last_backup(info: ServerInfo) -> dict[str, str | None]:
-    """When the last backup of its database was made, ``None`` if there is none; or why that is unknown."""
+    """When the last backup of its file was made, ``None`` if there is none; or why that is unknown."""
+    file = DatabaseUrl.parse(info.database).file
+    if file is None:
+        return {}
     try:
-        last = Backups.of(DatabaseUrl.parse(info.database)).last(datetime.now(UTC))
+        last = Backups(file).last(datetime.now(UTC))
     except SessionBuddyError as error:
         return {"backups_error": str(error)}
     return {"last_backup": last.made_at.isoformat() if last else None}

@@ -16,6 +16,7 @@ from oneiric.contract import UNKNOWN, end_event_id
 from oneiric.entries import Moment
 from oneiric.events import SessionEnd
 from session_buddy.access.callers import local_subject
+from session_buddy.errors import StoreError
 from session_buddy.history.model import Arrival, Taken
 from session_buddy.intake.exits import Exits
 from session_buddy.intake.presence import Live, Presence
@@ -197,7 +198,8 @@ class Watch:
         except Exception as error:
             trouble = f"{type(error).__name__}: {error}"
             if self._trouble.get(name) != trouble:
-                log.exception("the watch over live sessions goes on", failed=name)
+                unforeseen = not isinstance(error, StoreError)
+                log.warning("the watch goes on", failed=name, reason=trouble, exc_info=unforeseen)
             self._trouble[name] = trouble
             return False
         self._trouble.pop(name, None)

@@ -48,8 +48,8 @@ class Writer:
     why, and the next group is tried as if nothing had been.
 
     Attributes:
-        trouble: why the latest write failed, ``None`` if it did not. Something is written every 30 s at the
-            least, on this thread's own account: who asks for it causes no write.
+        trouble: why the latest write failed, ``None`` if it did not. Something is written now and then, on
+            this thread's own account: who asks for it causes no write.
     """
 
     def __init__(
@@ -138,14 +138,17 @@ class Writer:
                 self._write(jobs)
             actions = [item for item in items if isinstance(item, _Action)]
             if actions or closing or self._clock() - self._flushed_at >= self._flush_seconds:
-                self._write_beats(actions)
+                self._write_beats(self._presence.unwritten(), actions)
+                self._flushed_at = self._clock()
+            elif not jobs:
+                self._write_beats([], [])
 
     def _next_group(self) -> tuple[list[_Job | _Action], bool]:
         """What waits, at most about :data:`MAX_GROUP_EVENTS` events, and whether it is the last."""
         items: list[_Job | _Action] = []
         events = 0
         try:
-            item = self._queue.get(timeout=self._flush_seconds)
+            item = self._queue.get(timeout=min(self._flush_seconds, self._store.probe_seconds))
             while item is not None:
                 items.append(item)
                 events += len(item.arrivals) if isinstance(item, _Job) else 0
@@ -231,19 +234,21 @@ class Writer:
             # What the callers wait for is on disk; the next heartbeat of such a session goes to the store.
             log.exception("late heartbeats could not be written", sessions=len(late))
 
-    def _write_beats(self, actions: Sequence[_Action]) -> None:
-        beats, known = self._presence.unwritten(), self.trouble
+    def _write_beats(self, beats: Sequence[Beat], actions: Sequence[_Action]) -> None:
+        known = self.trouble
         try:
             with self._noting_trouble():
                 self._store.touch(beats)
         except Exception as error:
             if known != str(error):
-                log.exception("heartbeats could not be written", sessions=len(beats))
+                unforeseen = not isinstance(error, StoreError)
+                log.warning(
+                    "nothing could be written", reason=str(error), sessions=len(beats), exc_info=unforeseen
+                )
             self._presence.still_unwritten(beats)
             _finish(actions, error)
         else:
             _finish(actions, None)
-        self._flushed_at = self._clock()
 
 
 def _finish(actions: Sequence[_Action], error: Exception | None) -> None:

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from functools import partial
+from typing import Any, Final, Literal, TypeVar
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, move_on_after, to_thread
 from typing_extensions import TypedDict
 
 from oneiric.events import SessionHeartbeat
@@ -32,6 +33,11 @@ from session_buddy.store import Store
 LISTS_AT_ONCE: Final = 2
 READS_AT_ONCE: Final = 2
 LOOK_UPS_AT_ONCE: Final = 8
+# Less than a command waits for an answer.
+READ_SECONDS: Final = 25.0
+HEALTH_SECONDS: Final = 4.0
+
+T = TypeVar("T")
 
 
 class Paced(TypedDict):
@@ -149,7 +155,7 @@ class Register:
             # Whom the store has not heard of may have been heard of since it was last written.
             await asyncio.wrap_future(self._writer.flush())
         query = replace(query, silent=self._presence.silent(self._clock()))
-        return await to_thread.run_sync(page, query, self._store.select, self._records, limiter=self._lists)
+        return await self._read(partial(page, query, self._store.select, self._records), self._lists)
 
     async def session(self, ref: str) -> SessionAnswer:
         """One session, by id, 8-hex suffix or unique prefix.
@@ -159,9 +165,7 @@ class Register:
             UnknownSession: names the nearest ids.
             AmbiguousSession: lists those that fit.
         """
-        (record,) = await to_thread.run_sync(
-            lambda: self._records([self._store.find(parse_ref(ref))]), limiter=self._reads
-        )
+        (record,) = await self._read(lambda: self._records([self._store.find(parse_ref(ref))]), self._reads)
         return SessionAnswer(session=record)
 
     async def health(self) -> HealthAnswer:
@@ -172,7 +176,7 @@ class Register:
         """
         if self._writer.trouble is not None:
             raise StoreUnavailable(self._writer.trouble)
-        live = await to_thread.run_sync(self._store.count_live, limiter=self._health_checks)
+        live = await self._read(self._store.count_live, self._health_checks, HEALTH_SECONDS)
         return HealthAnswer(
             status="ok",
             version=__version__,
@@ -182,6 +186,12 @@ class Register:
             tools=sorted(RIGHTS),
             **self._paced(),
         )
+
+    async def _read(self, ask: Callable[[], T], limiter: CapacityLimiter, seconds: float = READ_SECONDS) -> T:
+        """What the database answers, on a thread; a server of its own may be there and not answer."""
+        with move_on_after(seconds):
+            return await to_thread.run_sync(ask, limiter=limiter, abandon_on_cancel=True)
+        raise StoreUnavailable(f"database {self._store.url} has not answered for {seconds:g} s")
 
     async def _take_one(self, raw: Mapping[str, Any], caller: Caller) -> EventResult:
         valid = await self._validated([raw], caller)

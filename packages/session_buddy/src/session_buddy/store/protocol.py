@@ -36,6 +36,10 @@ class Store(Protocol):
         """The database, e.g. ``duckdb:////home/ann/…/sessions.duckdb``."""
 
     @property
+    def probe_seconds(self) -> float:
+        """How long nothing may have been written before it is tried whether it can be."""
+
+    @property
     def instance(self) -> str:
         """Which history this is: made with the database, so a wiped one has another."""
 

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from session_buddy.access.callers import Caller
-from session_buddy.errors import Forbidden, StoreError
+from session_buddy.errors import BackupsElsewhere, Forbidden, StoreError
 from session_buddy.keep.backups import Backup
 
 BACKUP_PATH: Final = "/api/backup"
@@ -35,7 +35,7 @@ def backup_page(
             made = await to_thread.run_sync(make, limiter=limiter)
         except Forbidden as error:
             return JSONResponse({"error": str(error)}, status_code=403)
-        except StoreError as error:
+        except (StoreError, BackupsElsewhere) as error:
             return JSONResponse({"error": str(error)}, status_code=503)
         return JSONResponse({"name": made.name, "path": str(made.path)}, status_code=201)
 

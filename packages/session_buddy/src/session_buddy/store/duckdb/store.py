@@ -24,6 +24,8 @@ from session_buddy.store.rows import event_values, the_one
 class DuckDBStore:
     """A history in one DuckDB file; see :class:`session_buddy.store.protocol.Store`."""
 
+    probe_seconds = 30.0
+
     def __init__(self, path: Path, database: sql.Cursor, gap: Gap | None = None) -> None:
         self.gap = gap
         self.url = DatabaseUrl.of(path)

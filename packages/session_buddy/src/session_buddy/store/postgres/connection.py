@@ -1,5 +1,6 @@
 """Connections to a PostgreSQL server: one to write with, some to read with, trouble told as errors."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -14,6 +15,8 @@ from session_buddy.errors import ConfigurationError, StoreClosed, StoreError, St
 from session_buddy.host.database_url import DatabaseUrl
 
 READERS: Final = 8
+# What it has to say, whoever asked is told.
+logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 # Between "it is restarted just now" and "whoever asks has waited long enough".
 _PATIENCE_SECONDS: Final = 2.0
 # A server that is there and does not answer is noticed in seconds; what the URL says counts before it.
@@ -25,6 +28,9 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "keepalives_count": 2,
     "tcp_user_timeout": 10_000,
 }
+_ACKNOWLEDGED_IS_ON_DISK: Final = """
+    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
+"""
 # Of a value, or of a row that is there already: with others it would have worked.
 _OF_THE_VALUES: Final = ("22", "23")
 
@@ -40,7 +46,7 @@ class Connections:
     def __init__(self, url: DatabaseUrl, read_seconds: float) -> None:
         self.url = url
         self._conninfo = _conninfo(url)
-        self._writers = self._pool("writing", 1, "SET default_transaction_isolation = 'read committed'")
+        self._writers = self._pool("writing", 1, _ACKNOWLEDGED_IS_ON_DISK)
         self._readers = self._pool(
             "reading",
             READERS,
@@ -64,6 +70,7 @@ class Connections:
         """A connection that is made for this and closed behind it."""
         with self._trouble("opened"), psycopg.connect(self._conninfo) as connection:
             _adapt(connection)
+            connection.execute(_ACKNOWLEDGED_IS_ON_DISK)
             yield connection
 
     def open(self) -> None:

@@ -26,6 +26,9 @@ _DIGITS: Final = re.compile("[0-9a-f]{8}")
 class PostgresStore:
     """A history on a database server; see :class:`session_buddy.store.protocol.Store`."""
 
+    # A server may become another's copy, which takes nothing in, and still answers.
+    probe_seconds = 3.0
+
     def __init__(self, url: DatabaseUrl, connections: Connections) -> None:
         self.url = url
         self._connections = connections
