@@ -43,7 +43,7 @@ class PostgresDatabase:
 
     def __init__(self, server: Postgres, name: str) -> None:
         self._server = server
-        self._name = name
+        self.name = name
         self.url = DatabaseUrl.parse(server.url(name))
         server.run(f"CREATE DATABASE {name} TEMPLATE template0")
 
@@ -58,8 +58,8 @@ class PostgresDatabase:
     def wipe(self) -> None:
         """Make it anew."""
         self.close()
-        self._server.run(f"CREATE DATABASE {self._name} TEMPLATE template0")
+        self._server.run(f"CREATE DATABASE {self.name} TEMPLATE template0")
 
     def close(self) -> None:
         """Remove it, whoever is connected."""
-        self._server.run(f"DROP DATABASE IF EXISTS {self._name} WITH (FORCE)")
+        self._server.run(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)")

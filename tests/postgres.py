@@ -65,6 +65,9 @@ class Postgres:
             os.chown(self.data, _NOBODY, _NOBODY)
         options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]
         self._run("initdb", "-D", str(self.data), *options)
+        access = self.data / "pg_hba.conf"
+        # One role needs its password.
+        access.write_text(f"host all locked 127.0.0.1/32 scram-sha-256\n{access.read_text()}")
 
     def start(self, port: int = 0) -> None:
         """Start it, on a free port unless one is named; returns when it takes connections."""
