@@ -1,9 +1,11 @@
 """A server whose history lies on PostgreSQL, while that comes and goes."""
 
+import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP
 from time import monotonic
 
@@ -113,6 +115,50 @@ def test_whatever_becomes_of_the_database_no_session_is_lost(
     with psycopg.connect(postgres.url("history")) as connection:
         events = connection.execute("SELECT count(*), count(DISTINCT event_id) FROM events").fetchall()
     assert events == [(2 * len(expected), 2 * len(expected))]
+
+
+SHELL = """
+import oneiric
+with oneiric.track_session("shop") as session:
+    session.emitter.wait_connected(30)
+    print(session.id)
+"""
+
+
+@pytest.fixture
+def other(world: World, tmp_path: Path, postgres: Postgres) -> Iterator[World]:
+    """Another user, whose server has its history in the same database."""
+    other = World(tmp_path / "other", forks=True)
+    other.environ["SESSION_BUDDY_STORAGE_URL"] = postgres.url("history")
+    yield other
+    other.stop_server()
+
+
+def test_a_token_is_good_at_every_server_of_a_history(world: World, other: World) -> None:
+    world.start_server()
+    there = other.start_server()["url"]
+    token = world.said("session-buddy token create --subject web1 --scope track --scope read").strip()
+    far = {"SESSION_BUDDY_MCP_ENDPOINT": there, "SESSION_BUDDY_TOKEN": token}
+    session = world.run(sys.executable, "-c", SHELL, env=world.environ | far).stdout.strip()
+    eventually(lambda: ended(world) == {session})
+    (seen,) = other.sessions()
+    assert (seen["session_id"], seen["reported_by"]) == (session, "web1")
+
+
+def test_without_a_server_it_is_read_as_it_is(world: World, other: World) -> None:
+    said = world.run("session-buddy", "list-sessions", code=1).stderr
+    assert said.endswith("holds no history yet; its tables are made by: session-buddy mcp start\n")
+    world.start_server()
+    session = world.run(sys.executable, "-c", SHELL).stdout.strip()
+    eventually(lambda: ended(world) == {session})
+    world.stop_server()
+    waits = world.run(sys.executable, "-c", SHELL.replace("30", "0")).stdout.strip()
+    assert [one["session_id"] for one in world.sessions()] == [waits, session]
+    assert "geheim" not in "".join(file.read_text() for file in world.state.rglob("*") if file.is_file())
+    other.run(sys.executable, "-c", SHELL.replace("30", "0"))
+    looked = other.run("session-buddy", "list-sessions", "--format", "json")
+    assert "is only looked at" in looked.stderr
+    assert [one["session_id"] for one in json.loads(looked.stdout)] == [waits, session]
 
 
 def healthy(world: World) -> bool:

@@ -23,7 +23,7 @@ Cli = Callable[..., Any]
 
 
 def _caller(token: str) -> Caller:
-    caller = verify(load_secret(load_settings(), user_paths()), token)
+    caller = verify(load_secret(load_settings(), user_paths(), lambda: None), token)
     assert caller is not None
     return caller
 

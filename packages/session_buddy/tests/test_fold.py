@@ -311,6 +311,16 @@ def test_a_stranger_may_not_keep_it_alive() -> None:
     assert last(arrival(START), arrival(heartbeat_event(ID), "mallory")).verdict == "forbidden"
 
 
+def test_who_was_known_without_a_host_is_known_with_it() -> None:
+    taken = last(arrival(START, "local:1000"), arrival(end_event(ID), "local:1000@web1"))
+    assert taken.verdict == "stored"
+    assert last(arrival(START, "ann"), arrival(end_event(ID), "ann@web1")).verdict == "forbidden"
+    assert (
+        last(arrival(START, "local:1000@web1"), arrival(end_event(ID), "local:1000@web2")).verdict
+        == "forbidden"
+    )
+
+
 def test_an_admin_may() -> None:
     assert folded(arrival(START), arrival(end_event(ID), "root", by_admin=True)).status == "ended"
 

@@ -19,7 +19,7 @@ import pytest
 
 from oneiric.paths import Paths
 from oneiric.transport import CallRefused, Endpoint, call_tool
-from session_buddy.access.callers import RIGHTS
+from session_buddy.access.callers import RIGHTS, local_subject
 from session_buddy.access.secret import own_secret
 from session_buddy.access.tokens import issue
 from session_buddy.host import process
@@ -258,7 +258,7 @@ def test_a_new_secret_at_each_start_leaves_the_local_door_open(launch: Launch, p
         server = launch(SESSION_BUDDY_SECRET=uuid.uuid4().hex)
         info = server.until_up()
         assert call_tool(info.endpoint, "track_session_start", start_event())["status"] == "tracked"
-        own = issue(own_secret(paths), "local:0", ["track"], 60)
+        own = issue(own_secret(paths), local_subject(), ["track"], 60)
         door = Endpoint(url=info.url, token=own)
         assert call_tool(door, "track_session_start", start_event())["status"] == "tracked"
         assert server.stop() == 0

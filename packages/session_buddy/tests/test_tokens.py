@@ -84,7 +84,7 @@ def test_a_tool_without_a_line_in_the_table_is_an_admins() -> None:
 
 
 def test_this_user_may_do_everything() -> None:
-    assert local_subject() == f"local:{os.geteuid()}"
+    assert local_subject() == f"local:{os.geteuid()}@{os.uname().nodename}"
     assert local_caller().is_admin
 
 
@@ -92,11 +92,11 @@ def test_this_user_may_do_everything() -> None:
 
 
 def test_the_secret_is_made_once_and_its_users_alone(paths: Paths) -> None:
-    made = load_secret(Settings(), paths)
+    made = load_secret(Settings(), paths, lambda: None)
     path = paths.config / "session-buddy" / "secret"
     assert len(made) >= 32
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert load_secret(Settings(), paths) == made
+    assert load_secret(Settings(), paths, lambda: None) == made
     assert [file.name for file in path.parent.iterdir()] == ["secret"]
 
 
@@ -106,7 +106,7 @@ def test_two_who_make_it_at_once_agree(paths: Paths) -> None:
 
     def load() -> None:
         barrier.wait()
-        found.append(load_secret(Settings(), paths))
+        found.append(load_secret(Settings(), paths, lambda: None))
 
     makers = [threading.Thread(target=load) for _ in range(8)]
     for maker in makers:
@@ -118,7 +118,7 @@ def test_two_who_make_it_at_once_agree(paths: Paths) -> None:
 
 
 def test_the_settings_secret_wins(paths: Paths) -> None:
-    assert load_secret(Settings(secret=SecretStr("x" * 32)), paths) == "x" * 32
+    assert load_secret(Settings(secret=SecretStr("x" * 32)), paths, lambda: None) == "x" * 32
     assert not (paths.config / "session-buddy").exists()
 
 
@@ -134,16 +134,16 @@ def prepared(paths: Paths, text: str, mode: int = 0o600) -> Path:
 def test_a_secret_that_others_may_read_is_refused(paths: Paths, mode: int) -> None:
     prepared(paths, "x" * 40, mode)
     with pytest.raises(ConfigurationError, match="may be read by others"):
-        load_secret(Settings(), paths)
+        load_secret(Settings(), paths, lambda: None)
 
 
 def test_a_short_secret_is_refused(paths: Paths) -> None:
     prepared(paths, "short")
     with pytest.raises(ConfigurationError, match=r"/secret: a secret has at least 32 characters: remove it"):
-        load_secret(Settings(), paths)
+        load_secret(Settings(), paths, lambda: None)
 
 
 def test_a_secret_that_cannot_be_read_is_named(paths: Paths) -> None:
     (paths.config / "session-buddy" / "secret").mkdir(parents=True, mode=0o700)
     with pytest.raises(ConfigurationError, match=r"secret /.*/secret: .*; or set SESSION_BUDDY_SECRET"):
-        load_secret(Settings(), paths)
+        load_secret(Settings(), paths, lambda: None)

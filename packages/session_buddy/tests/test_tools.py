@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from oneiric import facts
 from oneiric.transport import CallRefused, Endpoint, Unauthorized, call_tool
-from session_buddy.access.callers import RIGHTS, Scope
+from session_buddy.access.callers import RIGHTS, Scope, local_subject
 from session_buddy.access.tokens import issue
 from session_buddy.host.server_file import ServerInfo
 from session_buddy.server.mcp.tools import Tools
@@ -89,7 +88,7 @@ def test_a_session_is_tracked_listed_shown_and_ended(local: Callable[..., Any], 
     assert (ended["status"], ended["server_instance"]) == ("ended", started["server_instance"])
     record = local("get_session", session_id=session[-8:])["session"]
     assert (record["status"], record["exit_reason"], record["duration_seconds"]) == ("ended", "exit", 60.0)
-    assert record["reported_by"] == f"local:{os.geteuid()}"
+    assert record["reported_by"] == local_subject()
     assert record["metadata"] == {"version": "1.2", "adapters": ["a", "b"]}
 
 

@@ -94,6 +94,8 @@ class OlderDatabase(StoreError):  # noqa: N818 - reads as the fact it states
         super().__init__(
             f"database {database} is of an older Session-Buddy (schema {found}; this knows {known});"
             " a server of this version brings it up to date: session-buddy mcp restart"
+            if found
+            else f"database {database} holds no history yet; its tables are made by: session-buddy mcp start"
         )
 
 

@@ -49,8 +49,8 @@ class Caller:
 
 
 def local_subject() -> str:
-    """``local:<uid>``: this user, on this machine."""
-    return f"{LOCAL}{os.geteuid()}"
+    """``local:<uid>@<host>``: this user, on this machine; one database may have those of many."""
+    return f"{LOCAL}{os.geteuid()}@{os.uname().nodename}"
 
 
 def local_caller() -> Caller:

@@ -3,6 +3,7 @@
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from oneiric.descriptors import make_folder
@@ -12,17 +13,19 @@ from session_buddy.host.places import APP
 from session_buddy.host.settings import Settings, wrong_with
 
 
-def load_secret(settings: Settings, paths: Paths) -> str:
-    """What tokens for others are signed with: the configured secret, else this user's own.
+def load_secret(settings: Settings, paths: Paths, of_history: Callable[[], str | None]) -> str:
+    """What tokens for others are signed with: the configured secret, the history's, or this user's own.
 
     Raises:
         ConfigurationError: as :func:`own_secret`.
     """
-    return own_secret(paths) if settings.secret is None else settings.secret.get_secret_value()
+    if settings.secret is not None:
+        return settings.secret.get_secret_value()
+    return of_history() or own_secret(paths)
 
 
-def accepted_secrets(settings: Settings, paths: Paths) -> list[str]:
-    """What a server accepts signatures of: the configured secret, and this user's own.
+def accepted_secrets(settings: Settings, paths: Paths, of_history: str | None) -> list[str]:
+    """What a server accepts signatures of: the configured secret, the history's, and this user's own.
 
     The own one too, so that this user's clients go on when a server is started with another
     ``SESSION_BUDDY_SECRET``: only this user can read it.
@@ -33,10 +36,11 @@ def accepted_secrets(settings: Settings, paths: Paths) -> list[str]:
     try:
         own = [own_secret(paths)]
     except ConfigurationError:
-        if settings.secret is None:
+        if settings.secret is None and of_history is None:
             raise
         own = []
-    return own if settings.secret is None else [settings.secret.get_secret_value(), *own]
+    configured = settings.secret and settings.secret.get_secret_value()
+    return [secret for secret in (configured, of_history, *own) if secret]
 
 
 def own_secret(paths: Paths) -> str:

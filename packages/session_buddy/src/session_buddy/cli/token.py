@@ -3,8 +3,10 @@
 import json
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
@@ -12,6 +14,9 @@ from oneiric.paths import user_paths
 from session_buddy.cli import edge
 from session_buddy.cli.wording import App
 from session_buddy.host import process
+
+if TYPE_CHECKING:
+    from session_buddy.host.settings import Settings
 
 app = App(name="token", help="Tokens for MCP clients, other users and other hosts.", no_args_is_help=True)
 
@@ -71,10 +76,22 @@ def create(
     from session_buddy.access.tokens import issue  # settings and signing: 0.4 s that few commands need
     from session_buddy.host.settings import load_settings
 
-    seconds, secret = _seconds(ttl), load_secret(load_settings(), user_paths())
+    seconds, settings = _seconds(ttl), load_settings()
+    secret = load_secret(settings, user_paths(), partial(_secret_of, settings))
     token = issue(secret, subject, [one.value for one in scope], seconds)
     with edge.output() as stream:
         stream.write(f"{token}\n")
+
+
+def _secret_of(settings: "Settings") -> str | None:
+    """The secret that servers of one database share."""
+    url = settings.database_url()
+    if url.file is not None:
+        return None
+    from session_buddy.store import open_store
+
+    with closing(open_store(url, only_look=True)) as store:
+        return store.secret
 
 
 def sign_own(scopes: Sequence[Literal["track", "read", "admin"]], ttl_seconds: float) -> str:

@@ -55,7 +55,9 @@ class Here(NamedTuple):
             return (live.process.boot_id, live.process.pid_namespace) == (self.boot_id, self.pid_namespace)
         # Where the system names neither, what this user's own socket brought from this host is from here.
         unnamed = UNKNOWN in (self.boot_id, self.pid_namespace)
-        return unnamed and (live.subject, live.hostname) == (local_subject(), self.hostname)
+        mine = local_subject()
+        ours = live.subject in (mine, mine.partition("@")[0])  # without its host, by an earlier version
+        return unnamed and ours and live.hostname == self.hostname
 
 
 def look_at(live: Live) -> Life:

@@ -118,7 +118,6 @@ def _run(
     from session_buddy.server.serving import Server
     from session_buddy.store import open_known
 
-    authenticator = Authenticator(accepted_secrets(settings, paths))
     tcp = stack.enter_context(open_tcp(settings.host, settings.port))
     url = settings.database_url(paths)
     # The folder where it was started may be on a disk that somebody wants to unmount.
@@ -127,6 +126,7 @@ def _run(
     our_turn = stack.enter_context(ExitStack())
     our_turn.enter_context(turn(paths, _TURN_SECONDS))
     store = stack.enter_context(closing(open_known(url, paths)))
+    authenticator = Authenticator(accepted_secrets(settings, paths, store.secret))
     presence = Presence(settings.heartbeat_seconds, settings.lease_seconds)
     presence.learn(store.live(), monotonic())
     writer = stack.enter_context(Writer(store, presence))

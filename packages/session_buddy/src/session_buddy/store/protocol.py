@@ -43,6 +43,10 @@ class Store(Protocol):
     def instance(self) -> str:
         """Which history this is: made with the database, so a wiped one has another."""
 
+    @property
+    def secret(self) -> str | None:
+        """What all servers of this history sign tokens with; ``None``: each has a secret of its own."""
+
     def ingest(self, arrivals: Sequence[Arrival]) -> list[Taken]:
         """Take events in, all in one transaction; when it returns they are on disk.
 

@@ -25,6 +25,7 @@ class DuckDBStore:
     """A history in one DuckDB file; see :class:`session_buddy.store.protocol.Store`."""
 
     probe_seconds = 30.0
+    secret = None
 
     def __init__(self, path: Path, database: sql.Cursor, gap: Gap | None = None) -> None:
         self.gap = gap

@@ -1,6 +1,7 @@
 """Opening a database on a PostgreSQL server: ours, new or not at all."""
 
 import logging
+import secrets
 import uuid
 from typing import Final
 
@@ -37,8 +38,8 @@ def bring_up_to_date(connection: Connection, url: DatabaseUrl, *, may_change: bo
     for number, statements in enumerate(MIGRATIONS[seen:], start=seen + 1):
         connection.execute(statements)
         if number == 1:
-            insert = "INSERT INTO meta VALUES ('instance', %s), ('schema_version', '1')"
-            connection.execute(insert, [str(uuid.uuid4())])
+            insert = "INSERT INTO meta VALUES ('instance', %s), ('secret', %s), ('schema_version', '1')"
+            connection.execute(insert, [str(uuid.uuid4()), secrets.token_urlsafe(48)])
         connection.execute("UPDATE meta SET value = %s WHERE key = 'schema_version'", [str(number)])
 
 

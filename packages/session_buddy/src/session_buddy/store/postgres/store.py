@@ -34,6 +34,7 @@ class PostgresStore:
         self._connections = connections
         with connections.reading() as reader:
             ((self.instance,),) = sql.rows_of(reader, common.META, ["instance"])
+            ((self.secret,),) = sql.rows_of(reader, common.META, ["secret"])
 
     @classmethod
     def open(cls, url: DatabaseUrl, *, may_change: bool = True, read_seconds: float = _READ_SECONDS) -> Self:

@@ -1,0 +1,178 @@
+"""What is PostgreSQL's alone: how it is opened, refused, and shown without secrets."""
+
+import sys
+from contextlib import closing
+
+import pytest
+
+from oneiric.paths import Paths
+from session_buddy.errors import (
+    BackupsElsewhere,
+    ConfigurationError,
+    NewerDatabase,
+    NotADatabase,
+    OlderDatabase,
+    StoreUnavailable,
+)
+from session_buddy.history.query import Query
+from session_buddy.host.database_url import DatabaseUrl
+from session_buddy.host.histories import databases
+from session_buddy.host.settings import wrong_with
+from session_buddy.keep.backups import Backups
+from session_buddy.store import as_file, open_known, open_store
+from session_buddy.store.postgres import PostgresStore, opening, schema
+from tests.engines import PostgresDatabase
+from tests.postgres import Postgres
+from tests.samples import arrival, start_event
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://ada:geheim@db.example/history", "postgresql://ada@db.example/history"),
+        ("postgres://ada:ge:he@im@db.example:5433/history", "postgresql://ada@db.example:5433/history"),
+        ("postgresql://db1,db2:5433/h?user=ada&password=geheim", "postgresql://db1,db2:5433/h?user=ada"),
+        ("postgresql:///h?service=prod&passfile=/geheim", "postgresql:///h?service=prod"),
+        ("postgresql://h/d?options=-cgeheim&sslmode=verify-full", "postgresql://h/d?sslmode=verify-full"),
+    ],
+)
+def test_a_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
+    database = DatabaseUrl.parse(url)
+    assert (str(database), database.name, database.whole) == (shown, shown, url)
+    assert "geheim" not in repr(database)
+    assert database == DatabaseUrl.parse(shown)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://ada:geheim@db.example/history",
+        "host=db.example password=geheim",
+        "postgresql:ada:geheim@db",
+        "postgresql://[::1?password=geheim",
+    ],
+)
+def test_what_is_no_url_is_refused_without_its_secrets(url: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        DatabaseUrl.parse(url)
+    assert str(caught.value).startswith("storage_url: ")
+    assert "geheim" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "part", ["?nothing=geheim", ":port/h?password=geheim", "/h?connect_timeout=x&password=geheim"]
+)
+def test_what_the_driver_cannot_read_is_refused_without_its_secrets(part: str) -> None:
+    with pytest.raises((ConfigurationError, StoreUnavailable)) as caught:
+        open_store(f"postgresql://127.0.0.1{part}")
+    assert str(caught.value).count("\n") == 0
+    assert "geheim" not in str(caught.value)
+
+
+def test_a_server_that_is_not_there_is_named(port: int) -> None:
+    with pytest.raises(
+        StoreUnavailable, match=f"database postgresql://ada@127.0.0.1:{port}/h cannot be opened: "
+    ):
+        open_store(f"postgresql://ada:geheim@127.0.0.1:{port}/h")
+
+
+def test_a_database_that_is_not_there_is_named(postgres: Postgres) -> None:
+    with pytest.raises(StoreUnavailable, match='database "nowhere" does not exist'):
+        open_store(postgres.url("nowhere"))
+
+
+def test_a_wrong_password_is_named_and_not_shown(postgres: Postgres, database: PostgresDatabase) -> None:
+    postgres.run("DROP ROLE IF EXISTS locked", "CREATE ROLE locked LOGIN PASSWORD 'right'")
+    url = str(database.url).replace("postgres@", "locked:geheim@")
+    with pytest.raises(StoreUnavailable, match='password authentication failed for user "locked"') as caught:
+        open_store(url)
+    assert "geheim" not in str(caught.value)
+
+
+def test_who_may_make_no_tables_is_told_where(postgres: Postgres, database: PostgresDatabase) -> None:
+    postgres.run("DROP ROLE IF EXISTS reader", "CREATE ROLE reader LOGIN")
+    url = str(database.url).replace("postgres@", "reader@")
+    with pytest.raises(StoreUnavailable, match="cannot be opened: permission denied for schema public"):
+        open_store(url)
+
+
+def test_somebody_elses_tables_are_left_alone(postgres: Postgres, database: PostgresDatabase) -> None:
+    postgres.run("CREATE TABLE sessions (x int)", database=database.name)
+    with pytest.raises(NotADatabase, match="has tables of something else; it was left as it is"):
+        open_store(database.url)
+    assert database.ask("SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'") == [
+        (1,)
+    ]
+
+
+def test_an_encoding_that_lacks_letters_is_refused(postgres: Postgres) -> None:
+    postgres.run(
+        "DROP DATABASE IF EXISTS latin",
+        "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'",
+    )
+    with pytest.raises(NotADatabase, match="has the encoding LATIN1; UTF8 is needed"):
+        open_store(postgres.url("latin"))
+
+
+def test_a_newer_database_is_refused(postgres: Postgres, database: PostgresDatabase) -> None:
+    open_store(database.url).close()
+    postgres.run("UPDATE meta SET value = '99' WHERE key = 'schema_version'", database=database.name)
+    with pytest.raises(NewerDatabase, match=r"newer Session-Buddy \(schema 99; this knows"):
+        open_store(database.url)
+
+
+def test_who_only_looks_changes_nothing(database: PostgresDatabase) -> None:
+    with pytest.raises(OlderDatabase, match="holds no history yet"):
+        open_store(database.url, only_look=True)
+    assert database.ask("SELECT to_regclass('sessions')") == [(None,)]
+    with closing(open_store(database.url)) as store:
+        store.ingest([arrival(start_event())])
+    with closing(open_store(database.url, only_look=True)) as store:
+        assert len(store.select(Query())) == 1
+
+
+def test_a_step_is_taken_once_by_whoever_comes_first(
+    database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    open_store(database.url).close()
+    steps = (*schema.MIGRATIONS, "ALTER TABLE sessions ADD colour text")
+    monkeypatch.setattr(opening, "MIGRATIONS", steps)
+    monkeypatch.setattr(opening, "LATEST", len(steps))
+    for _ in range(2):
+        with closing(open_store(database.url)) as store:
+            store.ingest([arrival(start_event())])
+    assert caplog.text.count("are brought from version 1 to 2") == 1
+    assert database.ask("SELECT value FROM meta WHERE key = 'schema_version'") == [("2",)]
+
+
+def test_it_is_no_file(database: PostgresDatabase, paths: Paths) -> None:
+    with closing(open_known(database.url, paths)) as store:
+        assert repr(store) == f"<PostgresStore({database.url})>"
+        with pytest.raises(BackupsElsewhere, match="pg_dump"):
+            as_file(store)
+    with pytest.raises(BackupsElsewhere, match="pg_dump"):
+        Backups.of(database.url)
+    assert databases(paths) == [database.url]
+
+
+def test_all_servers_of_a_history_have_one_secret(database: PostgresDatabase) -> None:
+    with closing(open_store(database.url)) as one, closing(open_store(database.url)) as other:
+        assert one.secret == other.secret
+        assert one.secret is not None
+        assert wrong_with(one.secret) is None
+
+
+def test_a_query_that_takes_too_long_is_ended(database: PostgresDatabase) -> None:
+    with closing(PostgresStore.open(database.url, read_seconds=0.05)) as store:
+        with (
+            pytest.raises(StoreUnavailable, match="statement timeout"),
+            store._connections.reading() as reader,
+        ):
+            reader.execute("SELECT pg_sleep(10)")
+        assert store.count_live() == 0
+
+
+def test_without_the_driver_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "session_buddy.store.postgres", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'session-buddy\[postgres\]'"):
+        open_store("postgresql://db.example/h")
