@@ -20,6 +20,7 @@ POSTGRES: Final = pytest.StashKey[Path]()
 # PostgreSQL refuses to run as root; this account is on every system.
 _NOBODY: Final = 65534
 _VERSION: Final = "pginstall18"
+_PREFIX: Final = "session-buddy-postgres-"
 _SETTINGS: Final = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -88,6 +89,13 @@ class Postgres:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(number)
 
+    def end(self) -> None:
+        """End it, whatever state it is in, and remove its folder."""
+        with suppress(OSError, psutil.NoSuchProcess):
+            self.send(signal.SIGCONT)
+            self.send(signal.SIGKILL)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def url(self, database: str) -> str:
         """One of its databases."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
@@ -133,16 +141,18 @@ def shared(folder: Path) -> Postgres:
 
 
 def new_folder() -> Path:
-    """Where another account can look; not below a test's own folder."""
-    folder = Path(tempfile.mkdtemp(prefix="session-buddy-postgres-"))
+    """Where another account can look; not below a test's own folder. What runs left that were killed, goes."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        if not psutil.pid_exists(int(left.name.removeprefix(_PREFIX).partition("-")[0])):
+            end_shared(left)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
     folder.chmod(0o755)
     return folder
 
 
 def end_shared(folder: Path) -> None:
-    """Stop the server of a run, if there is one, and remove its folder."""
-    if (folder / "port").exists():
-        Postgres(folder / "server").stop("immediate")
+    """End the server of a run, if there is one, and remove its folder."""
+    Postgres(folder / "server").end()
     shutil.rmtree(folder, ignore_errors=True)
 
 

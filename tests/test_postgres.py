@@ -1,7 +1,6 @@
 """A server whose history lies on PostgreSQL, while that comes and goes."""
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +12,7 @@ import psycopg
 import pytest
 
 from tests.postgres import Postgres, new_folder
-from tests.world import World, eventually
+from tests.world import PATIENCE, World, eventually
 
 Size = Callable[[int, int], int]
 
@@ -39,8 +38,7 @@ def postgres(world: World) -> Iterator[Postgres]:
     world.environ["SESSION_BUDDY_STORAGE_URL"] = f"postgresql://buddy:geheim@127.0.0.1:{server.port}/history"
     yield server
     world.stop_server()
-    server.stop("immediate")
-    shutil.rmtree(folder)
+    server.end()
 
 
 def killed(server: Postgres) -> Callable[[], None]:
@@ -96,18 +94,20 @@ def test_whatever_becomes_of_the_database_no_session_is_lost(
         )
         for _ in range(size(4, 20))
     ]
-    for trouble in troubles:
-        mend = trouble(postgres)
-        begun = monotonic()
-        eventually(lambda: not healthy(world))
-        eventually(lambda: monotonic() > begun + size(1, 30))  # noqa: B023 - called here
-        said = world.run("session-buddy", "mcp", "status", code=3).stderr
-        assert (said.count("\n"), "geheim" in said) == (1, False)
-        assert said.startswith(f"Error: database postgresql://buddy@127.0.0.1:{postgres.port}/history ")
-        mend()
-        eventually(lambda: healthy(world))
-    enough.touch()
-    told = [line.split() for shell in shells for line in shell.communicate()[0].splitlines()]
+    try:
+        for trouble in troubles:
+            mend = trouble(postgres)
+            begun = monotonic()
+            eventually(lambda: not healthy(world))
+            eventually(lambda: monotonic() > begun + size(1, 30))  # noqa: B023 - called here
+            said = world.run("session-buddy", "mcp", "status", code=3).stderr
+            assert (said.count("\n"), "geheim" in said) == (1, False)
+            assert said.startswith(f"Error: database postgresql://buddy@127.0.0.1:{postgres.port}/history ")
+            mend()
+            eventually(lambda: healthy(world))
+    finally:
+        enough.touch()
+    told = [line.split() for shell in shells for line in shell.communicate(timeout=PATIENCE)[0].splitlines()]
     assert {dropped for _, dropped in told} == {"0"}
     expected = {session for session, _ in told}
     assert len(expected) == len(told)

@@ -65,6 +65,13 @@ def test_whatever_a_host_hands_in_the_contract_accepts(
     assert isinstance(event, SessionStart)
 
 
+def test_a_shell_type_of_any_kind_is_told_as_text() -> None:
+    endless: dict[str, Any] = {}
+    endless["again"] = endless
+    start = build(shell_type=endless, reason=endless)
+    assert (start["shell_type"], start["reason"]) == ("{'again': {...}}", "{'again': {...}}")
+
+
 def test_long_texts_are_cut_with_an_ellipsis() -> None:
     assert compose.text("x" * 200, 100) == "x" * 99 + "…"
     assert compose.text("x" * 100, 100) == "x" * 100

@@ -13,6 +13,7 @@ import pytest
 from oneiric import SessionEventEmitter, deliveries
 from oneiric.outbox import journals as paths_of
 from oneiric.outbox import parts_of
+from oneiric.paths import user_paths
 from oneiric.sweep import sweep
 from oneiric.testing import FakeServer
 from oneiric.transport import Endpoint
@@ -86,6 +87,20 @@ def test_a_token_file_is_read_for_each_contact(
     file.unlink()
     emitter.end_session()
     assert token_server.wait_for(["start", "start", "end", "start", "start", "end"])
+
+
+def test_a_token_that_was_read_once_is_held(
+    environ: Mapping[str, str], tmp_path: Path, token_server: TokenServer
+) -> None:
+    (tmp_path / "token").write_text("first")
+    named = {**environ, "SESSION_BUDDY_MCP_ENDPOINT": token_server.url}
+    named["SESSION_BUDDY_TOKEN_FILE"] = str(tmp_path / "token")
+    delivery = deliveries.delivery_for(user_paths(named), named)
+    # As by a host that becomes another user, or goes to another folder, just after its start.
+    (tmp_path / "token").unlink()
+    delivery.server.find()
+    delivery.server.call([])
+    assert delivery.server.connected
 
 
 @pytest.mark.parametrize("url", ["https://fleet.example/mcp", "no-address"])

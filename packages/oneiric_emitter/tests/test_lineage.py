@@ -20,10 +20,10 @@ def test_a_claim_that_cannot_be_believed_is_no_parent(claim: str) -> None:
     assert Lineage({VARIABLE: claim.format(pid=os.getpid())}).parent is None
 
 
+@pytest.mark.parametrize("inherited", [f"{PARENT}:{os.getppid()}", "nonsense"])
 def test_what_was_inherited_is_told_again_after_the_end(
-    environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+    environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, inherited: str
 ) -> None:
-    inherited = f"{PARENT}:{os.getppid()}"
     monkeypatch.setenv(VARIABLE, inherited)
     emitter = SessionEventEmitter("shop")
     session_id = emitter.start_session("x")

@@ -68,6 +68,13 @@ def database(postgres: Postgres) -> Iterator[PostgresDatabase]:
         yield database
 
 
+@pytest.fixture
+def second(postgres: Postgres) -> Iterator[PostgresDatabase]:
+    """Another one."""
+    with closing(PostgresDatabase(postgres, f"t{uuid.uuid4().hex}")) as database:
+        yield database
+
+
 @pytest.fixture(params=["duckdb", "postgresql"])
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
     """An empty database, of each kind."""

@@ -387,7 +387,7 @@ def test_two_servers_that_write_the_same_at_once_store_it_once(
     database: PostgresDatabase, size: Size
 ) -> None:
     rounds, taken = size(50, 1000), queue.SimpleQueue[Taken]()
-    gate = threading.Barrier(2)
+    gate = threading.Barrier(2, timeout=60)
 
     def write(store: Store, which: int) -> None:
         for number in range(rounds):
@@ -409,7 +409,7 @@ def test_two_servers_that_write_the_same_at_once_store_it_once(
             writer.start()
         for writer in writers:
             writer.join()
-        verdicts = Counter(taken.get().verdict for _ in range(4 * rounds))
+        verdicts = Counter(taken.get(timeout=1).verdict for _ in range(4 * rounds))
         rows = one.select(Query(limit=10_000))
         events = database.ask(
             "SELECT event_type, count(*), count(DISTINCT event_id || session_id) FROM events GROUP BY 1"

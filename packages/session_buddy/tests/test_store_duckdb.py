@@ -26,7 +26,7 @@ from session_buddy.errors import (
 )
 from session_buddy.history.model import Beat
 from session_buddy.history.query import Query
-from session_buddy.store import FileStore, Gap, as_file, open_file, open_known, open_store
+from session_buddy.store import Gap, as_file, open_file, open_known, open_store
 from session_buddy.store.duckdb import DuckDBStore, opening, statements, wal
 from tests import forkserver
 from tests.samples import MOMENT, arrival, end_event, session_id_of, start_event
@@ -38,13 +38,13 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(path: Path) -> Iterator[FileStore]:
+def store(path: Path) -> Iterator[DuckDBStore]:
     opened = open_file(path)
     yield opened
     opened.close()
 
 
-def started(store: FileStore, count: int = 1, **changes: Any) -> list[str]:
+def started(store: DuckDBStore, count: int = 1, **changes: Any) -> list[str]:
     """Sessions a second apart, the first first; returns their ids."""
     raws = [start_event(after, **changes) for after in range(count)]
     store.ingest([arrival(raw) for raw in raws])
@@ -58,7 +58,7 @@ def digest(path: Path) -> str:
 # --- opening
 
 
-def test_a_new_database_is_its_users_alone(store: FileStore, path: Path) -> None:
+def test_a_new_database_is_its_users_alone(store: DuckDBStore, path: Path) -> None:
     started(store)
     modes = {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
     assert modes == {0o600}
@@ -377,7 +377,7 @@ os._exit(9)
     last.close()
 
 
-def lacking(store: FileStore) -> Gap | None:
+def lacking(store: DuckDBStore) -> Gap | None:
     return store.gap
 
 
@@ -441,7 +441,7 @@ def broken_log(path: Path) -> None:
     log.write_bytes(content)
 
 
-def test_a_closed_store_says_so(store: FileStore) -> None:
+def test_a_closed_store_says_so(store: DuckDBStore) -> None:
     store.close()
     for call in (store.live, store.count_live, lambda: store.ingest([arrival(start_event())])):
         with pytest.raises(StoreClosed, match="was closed"):
@@ -489,7 +489,7 @@ def test_a_full_disk_is_said_and_survived(path: Path) -> None:
     assert done.stdout.endswith("recovered\n")
 
 
-def test_what_the_database_cannot_take_is_a_store_error(store: FileStore) -> None:
+def test_what_the_database_cannot_take_is_a_store_error(store: DuckDBStore) -> None:
     with pytest.raises(StoreError) as caught:
         store.touch([Beat(started(store)[0], MOMENT, 2**70, 0, None)])
     assert type(caught.value) is StoreError

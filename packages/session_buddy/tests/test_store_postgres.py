@@ -1,7 +1,8 @@
 """What is PostgreSQL's alone: how it is opened, refused, and shown without secrets."""
 
 import sys
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 
 import pytest
 
@@ -20,20 +21,21 @@ from session_buddy.host.histories import databases
 from session_buddy.host.settings import wrong_with
 from session_buddy.keep.backups import Backups
 from session_buddy.store import as_file, open_known, open_store
-from session_buddy.store.postgres import PostgresStore, opening, schema
+from session_buddy.store.postgres import PostgresStore, opening, schema, statements
 from tests.engines import PostgresDatabase
 from tests.postgres import Postgres
-from tests.samples import arrival, start_event
+from tests.samples import arrival, end_event, session_id_of, start_event
 
 
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
         ("postgresql://ada:geheim@db.example/history", "postgresql://ada@db.example/history"),
-        ("postgres://ada:ge:he@im@db.example:5433/history", "postgresql://ada@db.example:5433/history"),
+        ("postgres://ada:ge?he#im@db.example:5433/history", "postgresql://ada@db.example:5433/history"),
         ("postgresql://db1,db2:5433/h?user=ada&password=geheim", "postgresql://db1,db2:5433/h?user=ada"),
-        ("postgresql:///h?service=prod&passfile=/geheim", "postgresql:///h?service=prod"),
-        ("postgresql://h/d?options=-cgeheim&sslmode=verify-full", "postgresql://h/d?sslmode=verify-full"),
+        ("postgresql:///h?service=prod&pass%77ord=geheim", "postgresql:///h?service=prod"),
+        ("postgresql://%2Fsock/d?sslpassword=geheim&user=a%20b", "postgresql://%2Fsock/d?user=a%20b"),
+        ("postgresql://h/d?options=-csearch_path%3Dmine", "postgresql://h/d?options=-csearch_path%3Dmine"),
     ],
 )
 def test_a_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
@@ -50,6 +52,8 @@ def test_a_url_is_shown_without_its_secrets(url: str, shown: str) -> None:
         "host=db.example password=geheim",
         "postgresql:ada:geheim@db",
         "postgresql://[::1?password=geheim",
+        "postgresql://ada:ge/heim@db.example/history",
+        "postgresql://ada:x@geheim@db.example/history",
     ],
 )
 def test_what_is_no_url_is_refused_without_its_secrets(url: str) -> None:
@@ -96,13 +100,15 @@ def test_who_may_make_no_tables_is_told_where(postgres: Postgres, database: Post
         open_store(url)
 
 
-def test_somebody_elses_tables_are_left_alone(postgres: Postgres, database: PostgresDatabase) -> None:
-    postgres.run("CREATE TABLE sessions (x int)", database=database.name)
+@pytest.mark.parametrize("many", [1, 3])
+def test_somebody_elses_tables_are_left_alone(
+    postgres: Postgres, database: PostgresDatabase, many: int
+) -> None:
+    tables = ["CREATE TABLE sessions (x int)", "CREATE TABLE events (x int)", "CREATE TABLE meta (x int)"]
+    postgres.run(*tables[:many], database=database.name)
     with pytest.raises(NotADatabase, match="has tables of something else; it was left as it is"):
         open_store(database.url)
-    assert database.ask("SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'") == [
-        (1,)
-    ]
+    assert database.ask("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(many,)]
 
 
 def test_an_encoding_that_lacks_letters_is_refused(postgres: Postgres) -> None:
@@ -135,14 +141,34 @@ def test_a_step_is_taken_once_by_whoever_comes_first(
     database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     open_store(database.url).close()
-    steps = (*schema.MIGRATIONS, "ALTER TABLE sessions ADD colour text")
+    steps = (*schema.MIGRATIONS, "SELECT pg_sleep(0.2); ALTER TABLE sessions ADD colour text")
     monkeypatch.setattr(opening, "MIGRATIONS", steps)
     monkeypatch.setattr(opening, "LATEST", len(steps))
-    for _ in range(2):
-        with closing(open_store(database.url)) as store:
+    with ThreadPoolExecutor(4) as several:
+        for store in several.map(lambda _: open_store(database.url), range(4)):
             store.ingest([arrival(start_event())])
+            store.close()
     assert caplog.text.count("are brought from version 1 to 2") == 1
     assert database.ask("SELECT value FROM meta WHERE key = 'schema_version'") == [("2",)]
+
+
+@pytest.mark.parametrize("key", ["instance", "secret"])
+def test_a_database_that_lacks_what_every_one_has_is_refused(
+    postgres: Postgres, database: PostgresDatabase, key: str
+) -> None:
+    open_store(database.url).close()
+    postgres.run(f"DELETE FROM meta WHERE key = '{key}'", database=database.name)  # noqa: S608 - ours
+    with pytest.raises(StoreUnavailable, match=f"is damaged: it does not say its {key}"):
+        open_store(database.url)
+
+
+def test_who_is_stopped_in_a_transaction_keeps_nobody_waiting(database: PostgresDatabase) -> None:
+    raw = start_event()
+    with closing(open_store(database.url)) as store, closing(PostgresStore.open(database.url)) as stopped:
+        store.ingest([arrival(raw)])
+        with suppress(StoreUnavailable), stopped._connections.writing() as writer:
+            statements.lock(writer, [session_id_of(raw)])
+            assert store.ingest([arrival(end_event(session_id_of(raw)))])[0].verdict == "stored"
 
 
 def test_it_is_no_file(database: PostgresDatabase, paths: Paths) -> None:
@@ -163,7 +189,7 @@ def test_all_servers_of_a_history_have_one_secret(database: PostgresDatabase) ->
 
 
 def test_a_query_that_takes_too_long_is_ended(database: PostgresDatabase) -> None:
-    with closing(PostgresStore.open(database.url, read_seconds=0.05)) as store:
+    with closing(PostgresStore.open(database.url, read_seconds=1.0)) as store:
         with (
             pytest.raises(StoreUnavailable, match="statement timeout"),
             store._connections.reading() as reader,

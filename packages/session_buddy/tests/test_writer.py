@@ -143,9 +143,13 @@ def test_heartbeats_are_flushed_after_a_while_by_themselves(store: Troubled, pre
         assert written.is_set()
 
 
-def test_that_nothing_can_be_written_is_seen_with_nobody_asking(store: Troubled, presence: Presence) -> None:
+@pytest.mark.parametrize(("flush", "probe"), [(0.02, 30.0), (30.0, 0.02)])
+def test_that_nothing_can_be_written_is_seen_with_nobody_asking(
+    store: Troubled, presence: Presence, flush: float, probe: float
+) -> None:
+    store.probe_seconds = probe
     pause, (before, hard) = threading.Event(), resource.getrlimit(resource.RLIMIT_FSIZE)
-    with Writer(store, presence, flush_seconds=0.02) as writer:
+    with Writer(store, presence, flush_seconds=flush) as writer:
         for _ in range(2):
             # No file of this process may grow, as on a full disk.
             resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))

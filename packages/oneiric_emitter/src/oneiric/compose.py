@@ -40,15 +40,21 @@ def timestamp(when: datetime) -> str:
     return when.astimezone(UTC).isoformat()
 
 
-def session_start(*, metadata: Metadata = None, **facts: Any) -> dict[str, Any]:  # noqa: ANN401 - of a start
+def session_start(
+    *,
+    shell_type: object,
+    reason: object = None,
+    metadata: Metadata = None,
+    **facts: Any,  # noqa: ANN401 - of a start
+) -> dict[str, Any]:
     """A start event; ``facts`` are the contract's other fields, left out where ``None``."""
-    kind, reason = facts.get("session_type"), facts.get("reason")
+    kind = facts.get("session_type")
     known = isinstance(kind, str) and re.fullmatch(contract.SESSION_TYPE_PATTERN, kind)
     event = {
         "event_version": contract.EVENT_VERSION,
         "event_type": "session_start",
         **_cut(facts),
-        "shell_type": text(facts["shell_type"] or contract.UNKNOWN, contract.MAX_SHELL_TYPE),
+        "shell_type": text(shell_type or contract.UNKNOWN, contract.MAX_SHELL_TYPE),
         "session_type": kind if known else contract.DEFAULT_SESSION_TYPE,
         "reason": text(reason, contract.MAX_REASON) if reason else None,
         "metadata": metadata_object(metadata),

@@ -59,12 +59,13 @@ def _server(paths: Paths, environ: Mapping[str, str]) -> Server:
     transport.prepare(url)
     # As they are now, whatever the host does with them later.
     variables = {name: environ.get(name, "") for name in (config.ENDPOINT, *config.TOKEN_VARIABLES)}
-    endpoint = Endpoint(url=url)
+    located = None
     # Recorded all the same; the server's error will say why nothing is delivered.
     with suppress(config.InvalidEndpoint):
-        endpoint = config.named_endpoint(variables) or endpoint
+        located = config.named_endpoint(variables)
+    destination = (located or Endpoint(url=url)).destination
     locate = partial(config.named_endpoint, variables)
-    return Server(locate, destination=endpoint.destination, longest_retry=_LONGEST_REMOTE_RETRY)
+    return Server(locate, located, destination=destination, longest_retry=_LONGEST_REMOTE_RETRY)
 
 
 def _drop_parents() -> None:

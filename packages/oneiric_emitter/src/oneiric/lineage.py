@@ -14,7 +14,8 @@ class Lineage:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self._inherited = self._announced = ""
+        self._inherited: str | None = None
+        self._announced: str | None = None
 
     @property
     def parent(self) -> str | None:
@@ -29,13 +30,13 @@ class Lineage:
     def announce(self, session_id: str) -> None:
         """Let children know their parent."""
         if self._environ is os.environ:
-            self._inherited = os.environ.get(VARIABLE, "")
+            self._inherited = os.environ.get(VARIABLE)
             os.environ[VARIABLE] = self._announced = f"{session_id}:{os.getpid()}"
 
     def withdraw(self) -> None:
         """Restore what stood there before, unless that is a session of this process that is over."""
         if self._announced and os.environ.get(VARIABLE) == self._announced:
             del os.environ[VARIABLE]
-            before, _, pid = self._inherited.rpartition(":")
-            if before and (pid != str(os.getpid()) or before in deliveries.live_sessions()):
-                os.environ[VARIABLE] = f"{before}:{pid}"
+            before, _, pid = (self._inherited or "").rpartition(":")
+            if self._inherited and (pid != str(os.getpid()) or before in deliveries.live_sessions()):
+                os.environ[VARIABLE] = self._inherited

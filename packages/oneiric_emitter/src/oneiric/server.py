@@ -17,6 +17,7 @@ class Server:
 
     Args:
         locate: where the server is now, ``None`` where there is none.
+        located: where it was found to be.
         longest_retry: seconds between two tries at most; short where a try costs a look at one local file.
         jitter: a number from 0 to 1 that spreads retries.
 
@@ -31,6 +32,7 @@ class Server:
     def __init__(
         self,
         locate: Callable[[], Endpoint | None],
+        located: Endpoint | None = None,
         *,
         destination: str = "",
         longest_retry: float = 5.0,
@@ -44,7 +46,7 @@ class Server:
         self.pace = contract.DEFAULT_HEARTBEAT_SECONDS
         self.retry_at = 0.0
         self._locate = locate
-        self._endpoint = Endpoint()
+        self._endpoint = located or Endpoint()
         self._longest_retry = longest_retry
         self._monotonic = monotonic
         self._jitter = jitter

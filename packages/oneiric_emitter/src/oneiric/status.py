@@ -6,7 +6,7 @@ from oneiric import outbox
 from oneiric.edge import Edge, attempt, explanation
 from oneiric.paths import user_paths
 from oneiric.recorder import Recorder
-from oneiric.transport import Misdirected, Unauthorized
+from oneiric.transport import Misdirected, TransportError, Unauthorized
 
 
 class Status(Edge):
@@ -43,7 +43,8 @@ class Status(Edge):
         if (delivery := self._recorder.delivery) is None:
             return None
         error = delivery.server.error
-        return delivery.worker.thread_error or (explanation(error) if error else None)
+        said = str(error) if isinstance(error, TransportError) else repr(error)
+        return delivery.worker.thread_error or (said if error else None)
 
     @property
     def turned_away(self) -> bool:

@@ -124,6 +124,10 @@ class RestoreRefused(SessionBuddyError):  # noqa: N818 - reads as the fact it st
     """A backup cannot be put in the database's place now; nothing was touched."""
 
 
+class MigrationRefused(SessionBuddyError):  # noqa: N818 - reads as the fact it states
+    """A history was not taken over."""
+
+
 class UnknownSession(SessionBuddyError):  # noqa: N818 - reads as the fact it states
     """No session has this id.
 

@@ -12,7 +12,7 @@ from oneiric.contract import MAX_COMPONENT
 from oneiric.shell.commands import Commands
 from oneiric.shell.config import ShellConfig
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("oneiric.shell.core")  # as it was always called at the prompt
 
 
 class Component:
@@ -79,11 +79,11 @@ class Component:
 
 def answers(**hooks: Callable[[], Any]) -> dict[str, Any]:
     """What each hook says, by keyword, without those that fail: the session is worth more than its facts."""
-    answers = {}
+    said = {}
     for name, hook in hooks.items():
         try:
-            answers[name] = hook()
+            said[name] = hook()
         except Exception as error:  # noqa: BLE001 - code of subclasses, see above
             where = getattr(hook, "__qualname__", hook)
             log.warning("%s failed, the session is recorded without its %s: %r", where, name, error)
-    return answers
+    return said

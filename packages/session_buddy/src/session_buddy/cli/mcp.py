@@ -113,6 +113,8 @@ def restart(host: Host = None, port: Port = None, db: Database = None, log_level
     load_settings(**flags).database_url()  # wrong settings stop no server
     paths = user_paths()
     ran, settings = process.running(paths), process.last_settings(paths)
+    from session_buddy.client.local import unless_set
+
     _stop(restarting=True)
     try:
         _start_background(flags)
@@ -120,7 +122,7 @@ def restart(host: Host = None, port: Port = None, db: Database = None, log_level
         stopping.clear_stop_marker(paths)
         if ran is None:
             raise
-        process.start_background(paths, {"db": ran.database}, settings)
+        process.start_background(paths, {"db": unless_set(ran.database)}, settings)
         raise ServerFailed(f"{error}; the server runs again as it did") from None
 
 

@@ -13,6 +13,7 @@ import typer
 from oneiric.paths import user_paths
 from session_buddy.cli import edge
 from session_buddy.cli.wording import App
+from session_buddy.errors import ConfigurationError, StoreError
 from session_buddy.host import process
 
 if TYPE_CHECKING:
@@ -90,8 +91,11 @@ def _secret_of(settings: "Settings") -> str | None:
         return None
     from session_buddy.store import open_store
 
-    with closing(open_store(url, only_look=True)) as store:
-        return store.secret
+    try:
+        with closing(open_store(url, only_look=True)) as store:
+            return store.secret
+    except StoreError as error:
+        raise ConfigurationError(f"{error}; or set SESSION_BUDDY_SECRET, here and at the servers") from None
 
 
 def sign_own(scopes: Sequence[Literal["track", "read", "admin"]], ttl_seconds: float) -> str:

@@ -8,6 +8,8 @@ from oneiric.paths import Paths
 from oneiric.transport import Endpoint
 from session_buddy.errors import ServerFailed
 from session_buddy.host import process
+from session_buddy.host.database_url import DatabaseUrl
+from session_buddy.host.histories import same
 from session_buddy.host.server_file import ServerInfo, read_server_file
 from session_buddy.host.stopping import STOPPED, read_stop_marker
 
@@ -32,6 +34,13 @@ def find_server(paths: Paths, flags: Mapping[str, object]) -> Endpoint:
     return info.endpoint
 
 
+def unless_set(database: str) -> str | None:
+    """A database as an option, unless the settings mean the same one: they may know its password."""
+    from session_buddy.host.settings import load_settings  # 0.3 s
+
+    return None if same(load_settings().database_url(), DatabaseUrl.parse(database)) else database
+
+
 def _restart_as_before(paths: Paths, flags: Mapping[str, object]) -> ServerInfo:
     marker = read_stop_marker(paths)
     if marker is None:
@@ -39,7 +48,7 @@ def _restart_as_before(paths: Paths, flags: Mapping[str, object]) -> ServerInfo:
             last = read_server_file(paths)  # of one that was killed
             options = {**flags, "unless_stopped": True}
             if last is not None and flags.get("db") is None:
-                options["db"] = last.database
+                options["db"] = unless_set(last.database)
             return process.start_background(paths, options, process.last_settings(paths))[0]
         except ServerFailed:
             marker = read_stop_marker(paths)

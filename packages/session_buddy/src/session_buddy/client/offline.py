@@ -23,8 +23,8 @@ from session_buddy.host.histories import is_own, own, same
 from session_buddy.intake.accounts import Accounts
 from session_buddy.intake.admission import locally
 from session_buddy.intake.outbox import hand_over
-from session_buddy.keep.losses import make_up
-from session_buddy.store import FileStore, Store, open_file, open_known, open_store
+from session_buddy.keep.losses import heal
+from session_buddy.store import Store, as_file, open_file, open_known, open_store
 from session_buddy.store.duckdb.copies import copied
 
 log = logging.getLogger("session_buddy.client.offline")
@@ -65,14 +65,11 @@ def opened(url: DatabaseUrl, now: datetime) -> Iterator[Store]:
             log.warning("There is no database %s: it is made.", url.name)
         with closing(open_known(url, paths)) as store:
             deliver = locally(store.ingest, Accounts())
-            if isinstance(store, FileStore) and store.gap is not None:
-                make_up(store, deliver, paths, now)
-                store.forget_gap()
-            else:
+            if url.file is None or not heal(as_file(store), deliver, paths, now):
                 hand_over(paths.outbox, deliver, now)
             yield store
         return
-    with _looked_at(url, mine) as store:
+    with looked_at(url) as store:
         log.warning(
             "%s is only looked at: your own history is %s;"
             " to exchange them: session-buddy mcp restart --db %s",
@@ -82,12 +79,19 @@ def opened(url: DatabaseUrl, now: datetime) -> Iterator[Store]:
 
 
 @contextmanager
-def _looked_at(url: DatabaseUrl, mine: DatabaseUrl) -> Iterator[Store]:
+def looked_at(url: DatabaseUrl) -> Iterator[Store]:
+    """A database as it is: nothing changes in it.
+
+    Raises:
+        StoreUnavailable: it is not there, or cannot be read.
+        StoreError: it cannot be used otherwise.
+    """
     if url.file is None:
         with closing(open_store(url, only_look=True)) as store:
             yield store
         return
     if not url.file.exists():
-        raise StoreUnavailable(f"database {url.name} is not there; your own history is {mine.name}")
+        yours = own(user_paths()).name
+        raise StoreUnavailable(f"database {url.name} is not there; your own history is {yours}")
     with TemporaryDirectory() as folder, closing(open_file(copied(url.file, Path(folder)))) as copy:
         yield copy

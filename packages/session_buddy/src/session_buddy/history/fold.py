@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from oneiric import contract
 from oneiric.events import Activity, SessionEnd, SessionHeartbeat, SessionStart
-from session_buddy.history.model import Arrival, Beat, End, SessionRow, Taken, Verdict, raised
+from session_buddy.history.model import Arrival, Beat, End, SessionRow, Taken, Verdict, raised, without_host
 
 # Of ends alike only the last can be believed; the few before it are kept to be known when they come again.
 ENDS_ALIKE: Final = 8
@@ -79,9 +79,7 @@ def refreshed(row: SessionRow, beat: Beat | None) -> SessionRow:
 
 
 def _counts(subject: str, by_admin: bool, owner: str | None) -> bool:  # noqa: FBT001 - a fact about the subject
-    # An earlier version named no host.
-    earlier = subject.partition("@")[0] if subject.startswith("local:") else subject
-    return by_admin or owner in (subject, earlier)
+    return by_admin or owner in (subject, without_host(subject))
 
 
 def _forbidden(row: SessionRow, arrival: Arrival) -> Taken:

@@ -37,12 +37,17 @@ T = TypeVar("T", int, float, datetime)
 S = TypeVar("S", "Beat", "SessionRow")
 
 
+def without_host(subject: str) -> str:
+    """A local user's subject as an earlier version had it: ``local:1000`` for ``local:1000@web1``."""
+    return subject.partition("@")[0] if subject.startswith("local:") else subject
+
+
 class Arrival(NamedTuple):
     """One validated event, who brought it and when; see :meth:`of`.
 
     Attributes:
         event: the event.
-        subject: whom the caller's token names, e.g. ``local:1000``.
+        subject: whom the caller's token names, e.g. ``local:1000@web1``.
         by_admin: whether the caller may end anybody's session.
         received_at: when it came in, UTC.
         session_id: the session that the event is about.

@@ -4,11 +4,19 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
+from urllib.parse import unquote
 
 from session_buddy.errors import ConfigurationError
 
-# What stands behind the question mark of a server's URL and may be seen.
-_SHOWN: Final = frozenset({"host", "port", "dbname", "user", "service", "sslmode"})
+# Of what may stand behind the question mark of a server's URL.
+_SECRETS: Final = frozenset(
+    {"password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"}
+)
+_HOST: Final = r"(?:\[[^\]]*\]|[^:/?#,@\[\]]*)(?::\d*)?"
+# As the driver reads it: who stands before the first @, unless a / comes earlier.
+_SERVER: Final = re.compile(
+    rf"(?:([^:@/]*)(:[^@/]*)?(@))?({_HOST}(?:,{_HOST})*(?:/[^?@]*)?)(?:\?(.*))?", re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,7 @@ class DatabaseUrl:
         if scheme == "duckdb" and rest[:1] == "/" and rest[1:]:
             return cls.of(Path(rest[1:]))
         if scheme in ("postgres", "postgresql") and separator:
-            return cls(_without_secrets(url), None, url)
+            return cls(_without_secrets(rest), None, url)
         raise ConfigurationError(
             f"storage_url: {_harmless(url)} is not valid: duckdb:///path or postgresql://host/name is allowed"
         )
@@ -59,17 +67,15 @@ class DatabaseUrl:
         return cls(url, file, url)
 
 
-def _without_secrets(url: str) -> str:
-    from urllib.parse import parse_qsl, urlencode, urlsplit
-
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise ConfigurationError("storage_url: postgresql://host/name is allowed, this has no host") from None
-    who, at, hosts = parts.netloc.rpartition("@")
-    said = [(name, value) for name, value in parse_qsl(parts.query) if name in _SHOWN]
-    query = f"?{urlencode(said, safe='/,:')}" if said else ""
-    return f"postgresql://{who.partition(':')[0]}{at}{hosts}{parts.path}{query}"
+def _without_secrets(rest: str) -> str:
+    found = _SERVER.fullmatch(rest)
+    if found is None:
+        raise ConfigurationError(
+            "storage_url: it cannot be read; postgresql://user@host:port/name is allowed"
+        )
+    who, _, at, where, query = found.groups(default="")
+    said = [part for part in query.split("&") if part and unquote(part.partition("=")[0]) not in _SECRETS]
+    return f"postgresql://{who}{at}{where}{'?' + '&'.join(said) if said else ''}"
 
 
 def _harmless(url: str) -> str:

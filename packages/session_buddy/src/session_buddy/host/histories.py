@@ -71,7 +71,11 @@ def databases(paths: Paths) -> list[DatabaseUrl]:
         raise ConfigurationError(f"{_file(paths)} cannot be read: {error.strerror}") from None
     except OSError:
         return []
-    return [DatabaseUrl.parse(line) for line in lines]
+    known = []
+    for line in lines:
+        with suppress(ConfigurationError):  # a damaged one
+            known.append(DatabaseUrl.parse(line))
+    return known
 
 
 def _exists(url: DatabaseUrl) -> bool:

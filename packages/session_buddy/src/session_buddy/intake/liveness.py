@@ -17,7 +17,7 @@ from oneiric.entries import Moment
 from oneiric.events import SessionEnd
 from session_buddy.access.callers import local_subject
 from session_buddy.errors import StoreError
-from session_buddy.history.model import Arrival, Taken
+from session_buddy.history.model import Arrival, Taken, without_host
 from session_buddy.intake.exits import Exits
 from session_buddy.intake.presence import Live, Presence
 
@@ -55,8 +55,7 @@ class Here(NamedTuple):
             return (live.process.boot_id, live.process.pid_namespace) == (self.boot_id, self.pid_namespace)
         # Where the system names neither, what this user's own socket brought from this host is from here.
         unnamed = UNKNOWN in (self.boot_id, self.pid_namespace)
-        mine = local_subject()
-        ours = live.subject in (mine, mine.partition("@")[0])  # without its host, by an earlier version
+        ours = live.subject in (local_subject(), without_host(local_subject()))
         return unnamed and ours and live.hostname == self.hostname
 
 

@@ -48,8 +48,8 @@ class Writer:
     why, and the next group is tried as if nothing had been.
 
     Attributes:
-        trouble: why the latest write failed, ``None`` if it did not. Something is written now and then, on
-            this thread's own account: who asks for it causes no write.
+        trouble: why the latest write failed, ``None`` if it did not. Something is written every ``store.probe_seconds``
+            at the least, on this thread's own account: who asks for it causes no write.
     """
 
     def __init__(
@@ -203,7 +203,7 @@ class Writer:
     def _ingest(self, arrivals: Sequence[Arrival]) -> list[Taken]:
         """Store the events, after the heartbeats of their sessions that only memory knows."""
         beats = self._presence.unwritten({arrival.session_id for arrival in arrivals})
-        ahead = [_arrival_of(beat) for beat in beats]
+        ahead = [arrival_of(beat) for beat in beats]
         try:
             with self._noting_trouble():
                 taken = self._store.ingest([*ahead, *arrivals])[len(ahead) :]
@@ -229,7 +229,7 @@ class Writer:
         if not late:
             return
         try:
-            self._inform_presence(self._store.ingest([_arrival_of(beat) for beat in late]))
+            self._inform_presence(self._store.ingest([arrival_of(beat) for beat in late]))
         except Exception:
             # What the callers wait for is on disk; the next heartbeat of such a session goes to the store.
             log.exception("late heartbeats could not be written", sessions=len(late))
@@ -264,7 +264,8 @@ def _finish(actions: Sequence[_Action], error: Exception | None) -> None:
             action.future.set_exception(trouble)
 
 
-def _arrival_of(beat: Beat) -> Arrival:
+def arrival_of(beat: Beat) -> Arrival:
+    """Heartbeat state that is known, as an event that tells it."""
     activity = Activity(commands=beat.commands, errors=beat.errors, last_activity=beat.last_activity)
     event = SessionHeartbeat(
         event_type="session_heartbeat",

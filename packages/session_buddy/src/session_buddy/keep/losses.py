@@ -1,17 +1,19 @@
 """What a history lost: brought back where a journal of this user's shells has it, and told where none has."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from oneiric.contract import Status
 from oneiric.paths import Paths
 from oneiric.sweep import Deliver
 from session_buddy.intake.outbox import hand_over, replay
-from session_buddy.store import FileStore
+
+if TYPE_CHECKING:
+    from session_buddy.store.duckdb import DuckDBStore
 
 _FIRST: Final = 10
 
@@ -53,23 +55,37 @@ class Losses(NamedTuple):
         )
 
 
-def make_up(store: FileStore, deliver: Deliver, paths: Paths, now: datetime) -> None:
+def heal(
+    store: "DuckDBStore",
+    deliver: Deliver,
+    paths: Paths,
+    now: datetime,
+    write: Callable[[Callable[[], None]], object] = lambda forget: forget(),
+) -> bool:
     """Bring back what this user's journals have, delivered or waiting, and log what they have not.
 
     Args:
-        store: the history; nothing happens if it has no gap.
+        store: the history.
         deliver: takes events into it.
         paths: this user's folders.
         now: the time.
+        write: has something done while nobody else writes.
+
+    Returns:
+        Whether it had a gap, which it has no more.
     """
+    if store.gap is None:
+        return False
     bring_back(store, deliver, paths, now)
-    if store.gap and store.gap.sessions:
+    if store.gap.sessions:
         losses = count(store, store.gap.sessions, store.gap.beside)
         log.log(logging.WARNING if losses.missing else logging.INFO, "%s: %s", store.gap.reason, losses)
+    write(store.forget_gap)
+    return True
 
 
-def bring_back(store: FileStore, deliver: Deliver, paths: Paths, now: datetime) -> None:
-    """Take in what this user's journals have, if the history has a gap; arguments as of :func:`make_up`."""
+def bring_back(store: "DuckDBStore", deliver: Deliver, paths: Paths, now: datetime) -> None:
+    """Take in what this user's journals have, if the history has a gap; arguments as of :func:`heal`."""
     if store.gap is None:
         return
     if results := replay(paths.outbox, deliver, set(store.gap.sessions)):
@@ -79,7 +95,7 @@ def bring_back(store: FileStore, deliver: Deliver, paths: Paths, now: datetime) 
 
 
 def count(
-    store: FileStore, held: Sequence[str], beside: Path | None, before: Mapping[str, Status] | None = None
+    store: "DuckDBStore", held: Sequence[str], beside: Path | None, before: Mapping[str, Status] | None = None
 ) -> Losses:
     """Which of the sessions that a history held it has not; they are listed in ``<beside>.missing.txt``.
 

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 
 from oneiric.paths import Paths
 from oneiric.sweep import Deliver
@@ -10,23 +11,26 @@ from session_buddy.host.settings import BackupSettings
 from session_buddy.intake.writer import Writer
 from session_buddy.keep.backups import Backup, Backups
 from session_buddy.keep.keeper import Keeper
-from session_buddy.keep.losses import make_up
-from session_buddy.store import FileStore, Store
+from session_buddy.keep.losses import heal
+from session_buddy.store import Store, as_file
+
+if TYPE_CHECKING:
+    from session_buddy.store.duckdb import DuckDBStore
 
 
 def upkeep_of(store: Store, writer: Writer, settings: BackupSettings) -> "Upkeep":
     """What a history needs, by where it lies."""
-    return FileUpkeep(store, writer, settings) if isinstance(store, FileStore) else Upkeep(store)
+    return Upkeep(store) if store.url.file is None else FileUpkeep(as_file(store), writer, settings)
 
 
 class Upkeep:
-    """Of a history on a database server: nothing, that has its own keepers."""
+    """Of a history on a database server: its administrators back it up, and it loses nothing committed."""
 
     def __init__(self, store: Store) -> None:
         self._url = store.url
 
     def heal(self, deliver: Deliver, paths: Paths, now: datetime) -> None:
-        """Make up for what the history lacks, if it does; arguments as of :func:`make_up`."""
+        """Make up for what the history lacks, if it does; arguments as of :func:`heal`."""
 
     def begin(self) -> None:
         """Make backups from now on."""
@@ -47,7 +51,7 @@ class Upkeep:
 class FileUpkeep(Upkeep):
     """Of a history in a file."""
 
-    def __init__(self, store: FileStore, writer: Writer, settings: BackupSettings) -> None:
+    def __init__(self, store: "DuckDBStore", writer: Writer, settings: BackupSettings) -> None:
         super().__init__(store)
         self._store = store
         self._writer = writer
@@ -57,9 +61,7 @@ class FileUpkeep(Upkeep):
 
     def heal(self, deliver: Deliver, paths: Paths, now: datetime) -> None:
         """Make up for what the history lacks, until that has succeeded once."""
-        if self._store.gap is not None:
-            make_up(self._store, deliver, paths, now)
-            self._writer.run(self._store.forget_gap).result()
+        heal(self._store, deliver, paths, now, lambda forget: self._writer.run(forget).result())
 
     def begin(self) -> None:
         """Make a backup whenever the last is too old."""

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, Literal, TypeVar
 
-from anyio import CapacityLimiter, move_on_after, to_thread
+from anyio import CapacityLimiter, to_thread
 from typing_extensions import TypedDict
 
 from oneiric.events import SessionHeartbeat
@@ -188,10 +188,13 @@ class Register:
         )
 
     async def _read(self, ask: Callable[[], T], limiter: CapacityLimiter, seconds: float = READ_SECONDS) -> T:
-        """What the database answers, on a thread; a server of its own may be there and not answer."""
-        with move_on_after(seconds):
-            return await to_thread.run_sync(ask, limiter=limiter, abandon_on_cancel=True)
-        raise StoreUnavailable(f"database {self._store.url} has not answered for {seconds:g} s")
+        """What the database answers, on a thread that keeps its place until it is done."""
+        asking = asyncio.ensure_future(to_thread.run_sync(ask, limiter=limiter))
+        asking.add_done_callback(lambda done: done.cancelled() or done.exception())
+        try:
+            return await asyncio.wait_for(asyncio.shield(asking), seconds)
+        except TimeoutError:
+            raise StoreUnavailable(f"database {self._store.url} has not answered for {seconds:g} s") from None
 
     async def _take_one(self, raw: Mapping[str, Any], caller: Caller) -> EventResult:
         valid = await self._validated([raw], caller)

@@ -1,14 +1,18 @@
 """Where the history lies on disk: one seam, opened by URL."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from oneiric.paths import Paths
 from session_buddy.errors import BackupsElsewhere, ConfigurationError
 from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.host.histories import databases, remember
-from session_buddy.store.protocol import FileStore, Gap, Store
+from session_buddy.store.protocol import Gap, Store
 
-__all__ = ["FileStore", "Gap", "Store", "as_file", "open_file", "open_known", "open_store"]
+if TYPE_CHECKING:
+    from session_buddy.store.duckdb import DuckDBStore
+
+__all__ = ["Gap", "Store", "as_file", "open_file", "open_known", "open_store"]
 
 
 def open_store(
@@ -42,7 +46,7 @@ def open_store(
     return PostgresStore.open(url, may_change=not only_look)
 
 
-def open_file(path: Path, *, wait_seconds: float = 5.0, known: bool = False) -> FileStore:
+def open_file(path: Path, *, wait_seconds: float = 5.0, known: bool = False) -> "DuckDBStore":
     """:func:`open_store` for a DuckDB file."""
     # Not at the top: a command that only asks a running server does without the database's library.
     from session_buddy.store.duckdb import DuckDBStore
@@ -50,15 +54,15 @@ def open_file(path: Path, *, wait_seconds: float = 5.0, known: bool = False) -> 
     return DuckDBStore.open(path, wait_seconds=wait_seconds, known=known)
 
 
-def as_file(store: Store) -> FileStore:
-    """A store as what it is.
+def as_file(store: Store) -> "DuckDBStore":
+    """A store that lies in a file, as that.
 
     Raises:
-        BackupsElsewhere: it is none in a file.
+        BackupsElsewhere: it does not.
     """
-    if not isinstance(store, FileStore):
+    if store.url.file is None:
         raise BackupsElsewhere(store.url)
-    return store
+    return cast("DuckDBStore", store)
 
 
 def open_known(url: DatabaseUrl | str, paths: Paths) -> Store:

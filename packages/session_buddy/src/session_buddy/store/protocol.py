@@ -1,13 +1,15 @@
-"""What a store is: the seam between the rules and a database; and what only one in a file can do."""
+"""What a store is: the seam between the rules and a database."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol
 
 from oneiric.contract import Status
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
 from session_buddy.history.query import Query
 from session_buddy.host.database_url import DatabaseUrl
+from session_buddy.store.rows import Table, Values
 
 
 class Gap(NamedTuple):
@@ -24,11 +26,26 @@ class Gap(NamedTuple):
     beside: Path | None = None
 
 
+class Tables(Protocol):
+    """All tables of a history in one transaction: what is written is there whole, or not at all.
+
+    Rows are the values of :data:`session_buddy.store.rows.TABLES`, with times in UTC, and JSON as text.
+    """
+
+    def count(self, table: Table) -> int:
+        """How many rows there are."""
+
+    def read(self, table: Table) -> Iterator[Sequence[Values]]:
+        """All rows, in groups; nothing else may be done until they are read."""
+
+    def write(self, table: Table, rows: Sequence[Values]) -> None:
+        """Add rows, as they were read."""
+
+
 class Store(Protocol):
     """A history of sessions on disk, whatever keeps it.
 
-    One thread at a time may write (``ingest``, ``touch``, and those of a :class:`FileStore`); reads may come
-    from any thread.
+    One thread at a time may write; reads may come from any thread.
     """
 
     @property
@@ -89,34 +106,12 @@ class Store(Protocol):
     def missing(self, sessions: Sequence[str]) -> list[str]:
         """Those of the ids of which nothing is known, in no order."""
 
+    def tables(self, *, to_write: bool = False) -> AbstractContextManager[Tables]:
+        """All that there is, to be copied; committed behind this.
+
+        Raises:
+            StoreUnavailable: the database cannot be read, or written.
+        """
+
     def close(self) -> None:
         """Write everything out and let go of the database; closing twice is allowed."""
-
-
-@runtime_checkable
-class FileStore(Store, Protocol):
-    """A history in a file, which can be copied, and may lack what a process that died had not written."""
-
-    @property
-    def gap(self) -> Gap | None:
-        """What was found at opening, or at one before, and is not forgotten yet; ``None``: it is complete."""
-
-    def backup(self, target: Path) -> int:
-        """Write a whole copy, which needs no other file, to a path where there is none yet.
-
-        Nothing is written meanwhile. The copy is not yet synced to disk, nor checked: see
-        :func:`session_buddy.store.duckdb.copies.sessions_in`.
-
-        Returns:
-            How many sessions there are in it.
-
-        Raises:
-            StoreUnavailable: the copy cannot be written; what there is of it is left.
-        """
-
-    def forget_gap(self) -> None:
-        """What could come back is back: there is no gap any more. Until then each opening finds it again.
-
-        Raises:
-            StoreUnavailable: the database cannot be written.
-        """

@@ -1,19 +1,31 @@
 """A session's row and an event as the plain values that databases take, and back."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic_core import to_json
 
-from session_buddy.errors import AmbiguousSession, UnknownSession
 from session_buddy.history.model import HEARTBEAT_STATE, Arrival, Beat, End, SessionRow
-from session_buddy.history.query import nearest
 
+Table = Literal["events", "sessions"]
+Values = Sequence[Any]
+# So many rows are read at once.
+GROUP: Final = 5000
 COLUMNS: Final = SessionRow._fields
-# So many are named where several fit.
-CANDIDATES: Final = 10
+EVENT_COLUMNS: Final = (
+    "session_id",
+    "event_id",
+    "event_type",
+    "timestamp",
+    "received_at",
+    "subject",
+    "by_admin",
+    "body",
+)
+# What a history consists of, and the order in which its values are told.
+TABLES: Final[dict[Table, tuple[str, ...]]] = {"events": EVENT_COLUMNS, "sessions": COLUMNS}
 
 # What a later event can change in a row whose start is known.
 MUTABLE: Final = ("listed_at", *HEARTBEAT_STATE, "ends", "status", "exit_reason", "end_time")
@@ -55,20 +67,6 @@ def row_from(fetched: Sequence[Any]) -> SessionRow:
         if values[name] is not None:
             values[name] = form(values[name])
     return SessionRow(**values)
-
-
-def the_one(ref: str, rows: Sequence[SessionRow], recent: Callable[[], Iterable[str]]) -> SessionRow:
-    """The session that was found by what somebody calls it; ``recent``: the ids of the latest.
-
-    Raises:
-        UnknownSession: none was; names the nearest ids.
-        AmbiguousSession: several were; lists them.
-    """
-    if not rows:
-        raise UnknownSession(ref, nearest(ref, recent()))
-    if len(rows) > 1:
-        raise AmbiguousSession(ref, [row.session_id for row in rows[:CANDIDATES]])
-    return rows[0]
 
 
 def event_values(arrival: Arrival) -> dict[str, Any]:

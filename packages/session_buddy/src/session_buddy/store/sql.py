@@ -1,12 +1,16 @@
 """The statements over sessions that both engines understand; ``?`` stands for a parameter."""
 
+import re
 from typing import Any, Final
 
 from session_buddy.history.query import Query
-from session_buddy.store.rows import CANDIDATES, COLUMNS
+from session_buddy.store.rows import COLUMNS
 
+# So many are named where several fit.
+CANDIDATES: Final = 10
 _RECENT_IDS: Final = 500
 
+DIGITS: Final = re.compile("[0-9a-fA-F]{8}")
 SELECT: Final = f"SELECT {', '.join(COLUMNS)} FROM sessions"  # noqa: S608 - names of columns
 NEWEST_FIRST: Final = "ORDER BY listed_at DESC, session_id DESC"
 BY_BEGINNING: Final = f"""
@@ -21,6 +25,9 @@ COUNT: Final = "SELECT count(*) FROM sessions"
 COUNT_STARTED: Final = f"{COUNT} WHERE status IS NOT NULL"
 COUNT_LIVE: Final = f"{COUNT} WHERE status = 'active'"
 LIVE: Final = f"{SELECT} WHERE status = 'active'"
+MISSING: Final = """
+    SELECT id FROM unnest(CAST(? AS text[])) AS asked (id) WHERE id NOT IN (SELECT session_id FROM sessions)
+"""
 META: Final = "SELECT value FROM meta WHERE key = ?"
 STATUSES: Final = "SELECT session_id, status FROM sessions WHERE status IS NOT NULL"
 

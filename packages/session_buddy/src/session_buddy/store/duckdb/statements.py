@@ -1,7 +1,6 @@
 """All SQL over sessions and events of the embedded store, and the forms in which rows go in fast."""
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -17,19 +16,21 @@ from session_buddy.store.duckdb.newest import second_of
 from session_buddy.store.protocol import Gap
 from session_buddy.store.rows import (
     BEAT_COLUMNS,
-    CANDIDATES,
     COLUMNS,
+    GROUP,
     MUTABLE,
+    TABLES,
     TIMES,
+    Table,
+    Values,
     digits_of,
     row_from,
     row_values,
 )
-from session_buddy.store.sql import BY_BEGINNING, META, SELECT
+from session_buddy.store.sql import CANDIDATES, DIGITS, META, SELECT
 
 Cursor = duckdb.DuckDBPyConnection
 
-_DIGITS: Final = re.compile("[0-9a-fA-F]{8}")
 _BULK_ROWS: Final = 5
 _SECOND: Final = timedelta(seconds=1)
 _LAST_SECOND: Final = datetime.max.replace(tzinfo=UTC) - _SECOND
@@ -88,7 +89,6 @@ NEWEST: Final = """
 _MARK_GAP: Final = "INSERT INTO meta VALUES ('gap', ?)"
 FORGET_GAP: Final = "DELETE FROM meta WHERE key = 'gap'"
 RENEW: Final = "UPDATE meta SET value = ? WHERE key = 'instance'"
-MISSING: Final = "SELECT id FROM (SELECT unnest(?) AS id) WHERE id NOT IN (SELECT session_id FROM sessions)"
 # To find them every row has to be read, and the checksum of each block that holds some is compared.
 UNLIKELY_ROWS: Final = tuple(
     f"SELECT 1 FROM {table} WHERE hash({table}) = 0"  # noqa: S608 - names of ours
@@ -121,12 +121,9 @@ def find_by_ids(cursor: Cursor, session_ids: set[str]) -> dict[str, SessionRow]:
 
 
 def find_by_ref(cursor: Cursor, ref: str) -> list[SessionRow]:
-    """The sessions that an id, its last eight digits, or a beginning of either means, newest first.
-
-    More than can be listed are cut. Eight digits that end an id are not tried as a beginning, too.
-    """
+    """The sessions that an id, or its last eight digits, means, newest first; too many are cut."""
     found: Iterable[SessionRow] = ()
-    if _DIGITS.fullmatch(ref):
+    if DIGITS.fullmatch(ref):
         digits = int(ref, 16)
         # One column is read whole, the others where a row stands: in half the time of all at once.
         places = rows_of(cursor, _PLACES_OF_DIGITS, [digits])
@@ -134,10 +131,7 @@ def find_by_ref(cursor: Cursor, ref: str) -> list[SessionRow]:
     else:
         with suppress(ValueError):  # it is no whole id
             found = find_by_ids(cursor, {ref}).values()
-    shown = [row for row in found if row.started]
-    if shown:
-        return sorted(shown, key=lambda row: (row.listed_at, row.session_id), reverse=True)
-    return fetch(cursor, BY_BEGINNING, [ref, ref.lower()])
+    return sorted(found, key=lambda row: (row.listed_at, row.session_id), reverse=True)
 
 
 def rows_of(cursor: Cursor, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -171,6 +165,10 @@ def _execute(cursor: Cursor, sql: str, parameters: Sequence[Any]) -> Cursor:
 
 def _naive(value: Any) -> Any:  # noqa: ANN401 - whatever a column holds
     return value.replace(tzinfo=None) if isinstance(value, datetime) else value
+
+
+def _aware(value: Any) -> Any:  # noqa: ANN401 - the same
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) else value
 
 
 def gap_of(cursor: Cursor) -> Gap | None:
@@ -234,6 +232,34 @@ def insert(cursor: Cursor, table: str, types: dict[str, str], rows: Sequence[dic
         known = {name: row[name] for name in types if row[name] is not None}
         names, marks = ", ".join(known), ", ".join("?" * len(known))
         _execute(cursor, f"INSERT INTO {table} ({names}) SELECT {marks}", list(known.values()))
+
+
+class Tables:
+    """All tables in one transaction; see :class:`session_buddy.store.protocol.Tables`."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+
+    def count(self, table: Table) -> int:
+        """How many rows there are."""
+        (number,) = one(self._cursor, f"SELECT count(*) FROM {table}")  # noqa: S608 - a name of ours
+        return int(number)
+
+    def read(self, table: Table) -> Iterator[Sequence[Values]]:
+        """All rows, in groups by their places in the table: a whole result would be held in memory."""
+        # Of rows that are not committed yet, the first is not 0.
+        start, last = one(self._cursor, f"SELECT min(rowid), max(rowid) FROM {table}")  # noqa: S608 - a name of ours
+        select = f"SELECT {', '.join(TABLES[table])} FROM {table} WHERE rowid BETWEEN ? AND ?"  # noqa: S608 - names
+        for first in range(start, last + 1, GROUP) if last is not None else ():
+            found = rows_of(self._cursor, select, [first, first + GROUP - 1])
+            yield [[_aware(value) for value in row] for row in found]
+
+    def write(self, table: Table, rows: Sequence[Values]) -> None:
+        """Add rows."""
+        made = [dict(zip(TABLES[table], row, strict=True)) for row in rows]
+        if table == "sessions":
+            made = [{**row, "digits": digits_of(row["session_id"])} for row in made]
+        insert(self._cursor, table, EVENT_TYPES if table == "events" else ROW_TYPES, made)
 
 
 def change(cursor: Cursor, rows: Sequence[SessionRow]) -> None:

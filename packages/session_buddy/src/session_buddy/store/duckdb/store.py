@@ -1,27 +1,27 @@
 """The embedded store: one DuckDB file, one process, one writing thread, any number of readers."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from oneiric.contract import Status
 from session_buddy.errors import StoreUnavailable
 from session_buddy.history.fold import fold_all
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
-from session_buddy.history.query import Query
 from session_buddy.host.database_url import DatabaseUrl
-from session_buddy.store import sql as common
 from session_buddy.store.duckdb import statements as sql
 from session_buddy.store.duckdb.connection import Connection
 from session_buddy.store.duckdb.copies import copy_whole
 from session_buddy.store.duckdb.newest import Newest
 from session_buddy.store.duckdb.opening import open_file
 from session_buddy.store.protocol import Gap
-from session_buddy.store.rows import event_values, the_one
+from session_buddy.store.reading import Reading
+from session_buddy.store.rows import event_values
+from session_buddy.store.sql import COUNT_STARTED
 
 
-class DuckDBStore:
+class DuckDBStore(Reading):
     """A history in one DuckDB file; see :class:`session_buddy.store.protocol.Store`."""
 
     probe_seconds = 30.0
@@ -31,7 +31,7 @@ class DuckDBStore:
         self.gap = gap
         self.url = DatabaseUrl.of(path)
         self._connection = Connection(path, database, self._learn_newest)
-        self.instance = self._meta("instance")
+        self.instance = self.meta("instance")
         with self._connection.reading() as reader:
             self._learn_newest(reader)
 
@@ -86,7 +86,7 @@ class DuckDBStore:
                 copy_whole(self._connection.source(), target)
             except OSError as error:
                 raise StoreUnavailable(f"backup {target} cannot be written: {error.strerror}") from error
-            (count,) = sql.one(writer, common.COUNT_STARTED)
+            (count,) = sql.one(writer, COUNT_STARTED)
             return int(count)
 
     def forget_gap(self) -> None:
@@ -111,47 +111,28 @@ class DuckDBStore:
 
     # reading: any thread
 
-    def select(self, query: Query) -> list[SessionRow]:
-        """The sessions that fit, newest first."""
+    def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """What a query finds."""
         with self._connection.reading() as reader:
-            return sql.fetch(reader, *common.of_query(query))
+            return sql.rows_of(reader, statement, parameters)
 
     def find(self, ref: str) -> SessionRow:
         """The one session that ``ref`` means."""
         with self._connection.reading() as reader:
-            rows = sql.find_by_ref(reader, ref)
-            return the_one(ref, rows, lambda: (found for (found,) in sql.rows_of(reader, common.RECENT)))
-
-    def statuses(self) -> dict[str, Status]:
-        """The status of each session, by id."""
-        with self._connection.reading() as reader:
-            return dict(sql.rows_of(reader, common.STATUSES))
-
-    def missing(self, sessions: Sequence[str]) -> list[str]:
-        """Those of the ids of which nothing is known."""
-        with self._connection.reading() as reader:
-            return [found for (found,) in sql.rows_of(reader, sql.MISSING, [list(sessions)])]
-
-    def live(self) -> list[SessionRow]:
-        """All active sessions."""
-        with self._connection.reading() as reader:
-            return sql.fetch(reader, common.LIVE)
-
-    def count_live(self) -> int:
-        """How many sessions are active."""
-        with self._connection.reading() as reader:
-            (count,) = sql.one(reader, common.COUNT_LIVE)
-            return int(count)
-
-    def _meta(self, key: str) -> str:
-        with self._connection.reading() as reader:
-            values = sql.rows_of(reader, common.META, [key])
-        if not values:
-            raise StoreUnavailable(f"database {self._connection.path} is damaged: it does not say its {key}")
-        return str(values[0][0])
+            found = sql.find_by_ref(reader, ref)
+        return self.the_one(ref, found)
 
     def _learn_newest(self, reader: sql.Cursor) -> None:
         self._newest = Newest(session_id for (session_id,) in sql.rows_of(reader, sql.NEWEST))
+
+    @contextmanager
+    def tables(self, *, to_write: bool = False) -> Iterator[sql.Tables]:
+        """All that there is; what was written is in the file behind this."""
+        with self._connection.writing() as cursor:
+            with sql.transaction(cursor):
+                yield sql.Tables(cursor)
+            if to_write:
+                self._learn_newest(cursor)
 
     def close(self) -> None:
         """Write the log into the file and let go of it."""

@@ -15,7 +15,7 @@ from session_buddy.errors import ConfigurationError, StoreClosed, StoreError, St
 from session_buddy.host.database_url import DatabaseUrl
 
 READERS: Final = 8
-# What it has to say, whoever asked is told.
+# Its warnings repeat the error that the caller gets.
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 # Between "it is restarted just now" and "whoever asks has waited long enough".
 _PATIENCE_SECONDS: Final = 2.0
@@ -28,8 +28,11 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "keepalives_count": 2,
     "tcp_user_timeout": 10_000,
 }
-_ACKNOWLEDGED_IS_ON_DISK: Final = """
-    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
+# What is acknowledged is on disk; and who is stopped within a transaction does not keep others waiting.
+_TO_WRITE: Final = """
+    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
+    SET lock_timeout = 10000;
+    SET idle_in_transaction_session_timeout = 10000
 """
 # Of a value, or of a row that is there already: with others it would have worked.
 _OF_THE_VALUES: Final = ("22", "23")
@@ -46,7 +49,7 @@ class Connections:
     def __init__(self, url: DatabaseUrl, read_seconds: float) -> None:
         self.url = url
         self._conninfo = _conninfo(url)
-        self._writers = self._pool("writing", 1, _ACKNOWLEDGED_IS_ON_DISK)
+        self._writers = self._pool("writing", 1, _TO_WRITE)
         self._readers = self._pool(
             "reading",
             READERS,
@@ -66,11 +69,11 @@ class Connections:
             yield connection
 
     @contextmanager
-    def alone(self) -> Iterator[Connection]:
+    def single(self) -> Iterator[Connection]:
         """A connection that is made for this and closed behind it."""
         with self._trouble("opened"), psycopg.connect(self._conninfo) as connection:
             _adapt(connection)
-            connection.execute(_ACKNOWLEDGED_IS_ON_DISK)
+            connection.execute(_TO_WRITE)
             yield connection
 
     def open(self) -> None:
@@ -109,19 +112,19 @@ class Connections:
         except PoolClosed:
             raise StoreClosed(f"database {self.url} was closed") from None
         except PoolTimeout as error:
-            raise StoreUnavailable(f"database {self.url} cannot be {what}: {self._why(error)}") from error
+            raise StoreUnavailable(f"database {self.url} cannot be {what}: {self._why()}") from error
         except psycopg.Error as error:
             line = f"database {self.url} cannot be {what}: {line_of(error)}"
             of_the_values = (error.sqlstate or "").startswith(_OF_THE_VALUES)
             raise (StoreError if of_the_values else StoreUnavailable)(line) from error
 
-    def _why(self, error: Exception) -> str:
+    def _why(self) -> str:
         """Why a pool has no connection to give: it does not say."""
         try:
             psycopg.connect(self._conninfo).close()
         except psycopg.Error as reason:
             return line_of(reason)
-        return line_of(error)
+        return "all connections are busy, or it comes back just now; try again"
 
 
 def line_of(error: Exception) -> str:
@@ -134,9 +137,9 @@ def _conninfo(url: DatabaseUrl) -> str:
     try:
         said = conninfo_to_dict(url.whole)
     except psycopg.Error:
-        # Not the library's own words: they repeat the whole URL.
+        # Neither the library's words, which repeat the URL, nor ours: what is mistyped may be a password.
         raise ConfigurationError(
-            f"storage_url: {url} cannot be read: postgresql://user@host:port/name is allowed"
+            "storage_url: the driver cannot read it; postgresql://user@host:port/name is allowed"
         ) from None
     return make_conninfo(url.whole, **{name: value for name, value in _DEFAULTS.items() if name not in said})
 

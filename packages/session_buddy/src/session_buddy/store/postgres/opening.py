@@ -3,9 +3,11 @@
 import logging
 import secrets
 import uuid
+from contextlib import suppress
 from typing import Final
 
 from psycopg import Connection
+from psycopg.errors import UndefinedColumn
 
 from session_buddy.errors import NewerDatabase, NotADatabase, OlderDatabase
 from session_buddy.host.database_url import DatabaseUrl
@@ -50,8 +52,10 @@ def _schema_of(connection: Connection, url: DatabaseUrl) -> int:
     if not meta and not any(others):
         return 0
     version = "SELECT value FROM meta WHERE key = 'schema_version'"
-    found = connection.execute(version).fetchone() if meta and all(others) else None
-    if found is None or not found[0].isdigit():
+    found = None
+    with suppress(UndefinedColumn):
+        found = connection.execute(version).fetchone() if meta and all(others) else None
+    if found is None or not str(found[0]).isdigit():
         raise NotADatabase(f"{url} has tables of something else")
     if int(found[0]) > LATEST:
         raise NewerDatabase(str(url), int(found[0]), LATEST)

@@ -1,6 +1,6 @@
 """All SQL over sessions and events on PostgreSQL, and the forms in which rows go in."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any, Final
@@ -11,22 +11,23 @@ from psycopg.sql import SQL, Composed, Identifier, Placeholder
 
 from oneiric import contract
 from session_buddy.history.model import HEARTBEAT_STATE, Arrival, Beat, SessionRow
-from session_buddy.store.rows import BEAT_COLUMNS, CANDIDATES, COLUMNS, event_values, row_from, row_values
-from session_buddy.store.sql import SELECT
+from session_buddy.store.rows import (
+    BEAT_COLUMNS,
+    COLUMNS,
+    EVENT_COLUMNS,
+    GROUP,
+    TABLES,
+    Table,
+    Values,
+    event_values,
+    row_from,
+    row_values,
+)
+from session_buddy.store.sql import CANDIDATES, NEWEST_FIRST, SELECT
 
 Postgres = Connection[TupleRow]
 
 _BULK_ROWS: Final = 20
-_EVENTS: Final = (
-    "session_id",
-    "event_id",
-    "event_type",
-    "timestamp",
-    "received_at",
-    "subject",
-    "by_admin",
-    "body",
-)
 # In the order of their ids, by whoever takes several: else two would wait for each other.
 _LOCK: Final = f"{SELECT} WHERE session_id = ANY(?) ORDER BY session_id FOR UPDATE"
 _CLAIM: Final = """
@@ -52,11 +53,9 @@ _TOUCH: Final = f"""
 _PROBE: Final = """
     INSERT INTO meta VALUES ('probe', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value
 """
-MISSING: Final = """
-    SELECT id FROM unnest(?::text[]) AS id WHERE NOT EXISTS (SELECT FROM sessions WHERE session_id = id)
-"""
-BY_ID: Final = f"{SELECT} WHERE session_id = ?"
-BY_DIGITS: Final = f"{SELECT} WHERE right(session_id, 8) = ? ORDER BY listed_at DESC LIMIT {CANDIDATES + 1}"
+_STARTED: Final = f"{SELECT} WHERE status IS NOT NULL AND"
+BY_ID: Final = f"{_STARTED} session_id = ?"
+BY_DIGITS: Final = f"{_STARTED} right(session_id, 8) = ? {NEWEST_FIRST} LIMIT {CANDIDATES + 1}"
 
 
 def run(connection: Postgres, sql: str, parameters: Sequence[Any] = ()) -> None:
@@ -94,7 +93,7 @@ def write(
     fresh = [row_values(row) for row in by_id if row.session_id not in has_row]
     _insert(connection, "sessions", COLUMNS, fresh)
     _change(connection, [row for row in by_id if row.session_id in has_row])
-    _insert(connection, "events", _EVENTS, [event_values(arrival) for arrival in kept])
+    _insert(connection, "events", EVENT_COLUMNS, [event_values(arrival) for arrival in kept])
 
 
 def remove(connection: Postgres, session_ids: Sequence[str]) -> None:
@@ -111,8 +110,37 @@ def touch(connection: Postgres, beats: Sequence[Beat]) -> None:
         run(connection, _PROBE, [datetime.now(UTC).isoformat()])
 
 
+class Tables:
+    """All tables in one transaction; see :class:`session_buddy.store.protocol.Tables`."""
+
+    def __init__(self, connection: Postgres) -> None:
+        self._connection = connection
+
+    def count(self, table: Table) -> int:
+        """How many rows there are."""
+        query = SQL("SELECT count(*) FROM {}").format(Identifier(table))
+        ((number,),) = self._connection.execute(query).fetchall()
+        return int(number)
+
+    def read(self, table: Table) -> Iterator[Sequence[Values]]:
+        """All rows, in groups."""
+        names = SQL(", ").join(map(Identifier, TABLES[table]))
+        with self._connection.cursor(name="all_rows") as cursor:
+            cursor.execute(SQL("SELECT {} FROM {}").format(names, Identifier(table)))
+            while rows := cursor.fetchmany(GROUP):
+                yield rows
+
+    def write(self, table: Table, rows: Sequence[Values]) -> None:
+        """Add rows."""
+        names = SQL(", ").join(map(Identifier, TABLES[table]))
+        into = SQL("COPY {} ({}) FROM STDIN").format(Identifier(table), names)
+        with self._connection.cursor() as cursor, cursor.copy(into) as copy:
+            for row in rows:
+                copy.write_row(row)
+
+
 def _insert(
-    connection: Postgres, table: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]
+    connection: Postgres, table: Table, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]
 ) -> None:
     names = SQL(", ").join(map(Identifier, columns))
     values = [[row[name] for name in columns] for row in rows]
@@ -122,9 +150,7 @@ def _insert(
             insert = SQL("INSERT INTO {} ({}) VALUES ({})").format(Identifier(table), names, marks)
             cursor.executemany(insert, values)
             return
-        with cursor.copy(SQL("COPY {} ({}) FROM STDIN").format(Identifier(table), names)) as copy:
-            for row in values:
-                copy.write_row(row)
+    Tables(connection).write(table, values)
 
 
 def _change(connection: Postgres, rows: Sequence[SessionRow]) -> None:

@@ -1,29 +1,26 @@
 """The store on a PostgreSQL server: any number of servers may write to one database."""
 
-import re
-from collections.abc import Sequence
-from typing import Final, Self
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, Self
 
 from psycopg.errors import DeadlockDetected, SerializationFailure, UniqueViolation
 
-from oneiric.contract import Status
 from session_buddy.errors import StoreUnavailable
 from session_buddy.history.fold import Folded, fold_all
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
-from session_buddy.history.query import Query
 from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.store import sql as common
 from session_buddy.store.postgres import statements as sql
 from session_buddy.store.postgres.connection import Connections
 from session_buddy.store.postgres.opening import bring_up_to_date
-from session_buddy.store.rows import the_one
+from session_buddy.store.reading import Reading
 
-_READ_SECONDS: Final = 30.0
+_READ_SECONDS: Final = 20.0
 _TRIES: Final = 10
-_DIGITS: Final = re.compile("[0-9a-f]{8}")
 
 
-class PostgresStore:
+class PostgresStore(Reading):
     """A history on a database server; see :class:`session_buddy.store.protocol.Store`."""
 
     # A server may become another's copy, which takes nothing in, and still answers.
@@ -32,9 +29,7 @@ class PostgresStore:
     def __init__(self, url: DatabaseUrl, connections: Connections) -> None:
         self.url = url
         self._connections = connections
-        with connections.reading() as reader:
-            ((self.instance,),) = sql.rows_of(reader, common.META, ["instance"])
-            ((self.secret,),) = sql.rows_of(reader, common.META, ["secret"])
+        self.instance, self.secret = self.meta("instance"), self.meta("secret")
 
     @classmethod
     def open(cls, url: DatabaseUrl, *, may_change: bool = True, read_seconds: float = _READ_SECONDS) -> Self:
@@ -50,7 +45,7 @@ class PostgresStore:
         """
         connections = Connections(url, read_seconds)
         try:
-            with connections.alone() as connection:
+            with connections.single() as connection:
                 bring_up_to_date(connection, url, may_change=may_change)
             connections.open()
             return cls(url, connections)
@@ -97,40 +92,24 @@ class PostgresStore:
 
     # reading: any thread
 
-    def select(self, query: Query) -> list[SessionRow]:
-        """The sessions that fit, newest first."""
+    def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """What a query finds."""
         with self._connections.reading() as reader:
-            return sql.fetch(reader, *common.of_query(query))
+            return sql.rows_of(reader, statement, parameters)
 
     def find(self, ref: str) -> SessionRow:
         """The one session that ``ref`` means."""
-        digits = ref.lower()
-        exact = (sql.BY_DIGITS, digits) if _DIGITS.fullmatch(digits) else (sql.BY_ID, ref)
-        with self._connections.reading() as reader:
-            rows = [row for row in sql.fetch(reader, exact[0], [exact[1]]) if row.started]
-            rows = rows or sql.fetch(reader, common.BY_BEGINNING, [ref, digits])
-            return the_one(ref, rows, lambda: (found for (found,) in sql.rows_of(reader, common.RECENT)))
+        is_digits = common.DIGITS.fullmatch(ref) is not None
+        found = self.sessions(sql.BY_DIGITS, [ref.lower()]) if is_digits else self.sessions(sql.BY_ID, [ref])
+        return self.the_one(ref, found)
 
-    def statuses(self) -> dict[str, Status]:
-        """The status of each session, by id."""
-        with self._connections.reading() as reader:
-            return dict(sql.rows_of(reader, common.STATUSES))
-
-    def missing(self, sessions: Sequence[str]) -> list[str]:
-        """Those of the ids of which nothing is known."""
-        with self._connections.reading() as reader:
-            return [found for (found,) in sql.rows_of(reader, sql.MISSING, [list(sessions)])]
-
-    def live(self) -> list[SessionRow]:
-        """All active sessions."""
-        with self._connections.reading() as reader:
-            return sql.fetch(reader, common.LIVE)
-
-    def count_live(self) -> int:
-        """How many sessions are active."""
-        with self._connections.reading() as reader:
-            ((count,),) = sql.rows_of(reader, common.COUNT_LIVE)
-            return int(count)
+    @contextmanager
+    def tables(self, *, to_write: bool = False) -> Iterator[sql.Tables]:
+        """All that there is, as it was at one moment."""
+        connection = self._connections.writing() if to_write else self._connections.reading()
+        with connection as session, session.transaction():
+            session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            yield sql.Tables(session)
 
     def close(self) -> None:
         """Let go of the database."""

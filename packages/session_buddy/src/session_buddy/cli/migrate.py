@@ -1,0 +1,72 @@
+"""``migrate``: a whole history, from one database to another."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from time import monotonic
+from typing import Annotated, Final
+
+import typer
+
+from oneiric.paths import user_paths
+from session_buddy.cli import edge
+from session_buddy.errors import MigrationRefused
+from session_buddy.host import process
+from session_buddy.host.database_url import DatabaseUrl
+from session_buddy.host.histories import same
+
+EXAMPLES: Final = """\b
+Examples:
+  session-buddy mcp stop
+  session-buddy migrate --from sessions.duckdb --to postgresql://buddy@db.example/history
+  session-buddy mcp start --db postgresql://buddy@db.example/history"""
+
+
+def migrate(
+    source: Annotated[str, typer.Option("--from", metavar="DATABASE", help="A path, or a URL.")],
+    target: Annotated[str, typer.Option("--to", metavar="DATABASE", help="The same; made if need be.")],
+    *,
+    merge: Annotated[bool, typer.Option("--merge", help="Add to the sessions that are there.")] = False,
+) -> None:
+    """Take a history from one database to another, whole or not at all.
+
+    What it comes from stays as it is. What is written is read again and compared.
+    """
+    from session_buddy.client.offline import looked_at  # the databases' libraries
+    from session_buddy.keep import migrate as keep
+    from session_buddy.keep.losses import counted
+    from session_buddy.store import open_store
+
+    old, new = _url(source), _url(target)
+    if same(old, new):
+        raise MigrationRefused(f"--from and --to name one database, {old.name}")
+    info = process.running(user_paths())
+    if info is not None and any(same(DatabaseUrl.parse(info.database), url) for url in (old, new)):
+        raise MigrationRefused(f"the server keeps {info.database}; stop it first: session-buddy mcp stop")
+    began = monotonic()
+    with looked_at(old) as there, closing(open_store(new)) as here, _progress(keep.steps(there)) as advance:
+        moved = (keep.merge if merge else keep.migrate)(there, here, advance)
+    edge.say(
+        f"{counted(moved.sessions.rows)} and {moved.events.rows:,} events of {old.name}"
+        f" are in {new.name}, in {monotonic() - began:.1f} s; checksum {moved.sessions} {moved.events}"
+    )
+
+
+def _url(named: str) -> DatabaseUrl:
+    from session_buddy.host.settings import load_settings  # 0.3 s
+
+    return load_settings(db=named).database_url()
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar for who watches; what is done is told to it."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("Sessions and events", total=total)
+        yield lambda rows: bar.advance(task, rows)
