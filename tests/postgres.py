@@ -141,9 +141,10 @@ def shared(folder: Path) -> Postgres:
 
 
 def new_folder() -> Path:
-    """Where another account can look; not below a test's own folder. What runs left that were killed, goes."""
+    """Where another account can look; what runs left that were killed goes."""
     for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        if not psutil.pid_exists(int(left.name.removeprefix(_PREFIX).partition("-")[0])):
+        maker = left.name.removeprefix(_PREFIX).partition("-")[0]
+        if maker.isdigit() and not psutil.pid_exists(int(maker)):
             end_shared(left)
     folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
     folder.chmod(0o755)

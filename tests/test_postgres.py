@@ -161,6 +161,57 @@ def test_without_a_server_it_is_read_as_it_is(world: World, other: World) -> Non
     assert [one["session_id"] for one in json.loads(looked.stdout)] == [waits, session]
 
 
+def test_what_was_wiped_comes_back_from_the_journals(world: World, postgres: Postgres) -> None:
+    world.start_server()
+    session = world.run(sys.executable, "-c", SHELL).stdout.strip()
+    eventually(lambda: ended(world) == {session})
+    world.stop_server()
+    postgres.run("DROP TABLE sessions, events, meta", database="history")
+    world.start_server()
+    eventually(lambda: ended(world) == {session})
+
+
+def test_a_write_that_does_not_return_is_no_health(world: World, postgres: Postgres) -> None:
+    world.start_server()
+    with psycopg.connect(postgres.url("history")) as other:
+        other.execute("LOCK TABLE meta, sessions IN EXCLUSIVE MODE")
+        eventually(lambda: not healthy(world))
+    eventually(lambda: healthy(world))
+
+
+def test_a_database_that_hangs_does_not_keep_a_server(world: World, postgres: Postgres) -> None:
+    pid = world.start_server()["pid"]
+    postgres.send(SIGSTOP)
+    eventually(lambda: not healthy(world))
+    stopped = world.run("session-buddy", "mcp", "stop")
+    assert stopped.stdout == f"Session-Buddy (pid {pid}) is stopped.\n"
+    postgres.send(SIGCONT)
+
+
+@pytest.fixture
+def locked(world: World, postgres: Postgres) -> str:
+    """The history's URL for a role that needs its password; the world has none."""
+    postgres.run("CREATE ROLE locked LOGIN SUPERUSER PASSWORD 'geheim'")
+    return world.environ.pop("SESSION_BUDDY_STORAGE_URL").replace("buddy:", "locked:")
+
+
+def test_a_password_is_in_no_argument_and_no_message(world: World, locked: str) -> None:
+    first = world.run("session-buddy", "mcp", "start", "--background", "--db", locked)
+    pid = json.loads(world.server_file.read_text())["pid"]
+    arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode()
+    again = world.run("session-buddy", "mcp", "start", "--db", locked, "--log-level", "debug", code=1)
+    assert "to apply what is set now: session-buddy mcp restart --db=postgresql://locked@" in again.stderr
+    assert "geheim" not in first.stdout + first.stderr + arguments + again.stdout + again.stderr
+
+
+def test_a_restart_that_fails_leaves_the_server_as_it_was(world: World, locked: str) -> None:
+    world.environ["SESSION_BUDDY_STORAGE_URL"] = locked
+    world.run("session-buddy", "mcp", "start", "--background")
+    failed = world.run("session-buddy", "mcp", "restart", "--db", f"{locked}-nowhere", code=1)
+    assert "does not exist; the server runs again as it did" in failed.stderr
+    assert healthy(world)
+
+
 def healthy(world: World) -> bool:
     """Whether the server says that it is."""
     return world.run("session-buddy", "mcp", "status", code=None).returncode == 0

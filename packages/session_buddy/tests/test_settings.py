@@ -335,7 +335,7 @@ def test_a_database_is_named_by_its_absolute_path_however_it_was_written(
     assert load_settings(storage_url=str(named)).database_url() == named
 
 
-@pytest.mark.parametrize("url", ["duckdb:///", "x.duckdb", "mysql://db/x", "postgresql:db"])
+@pytest.mark.parametrize("url", ["duckdb:///", "x.duckdb", "mysql://db/x"])
 def test_what_is_no_database_is_named(home: Path, url: str) -> None:
     with pytest.raises(ConfigurationError, match=f"storage_url: '{url}' is not valid: duckdb:///path or"):
         load_settings(storage_url=url).database_url()
@@ -348,6 +348,13 @@ def test_a_home_of_nobody_is_named(home: Path, key: str) -> None:
     settings = load_settings(**flags)
     with pytest.raises(ConfigurationError, match=f"database {path}: "):
         settings.database_url()
+
+
+def test_a_path_on_the_command_line_is_stronger_than_a_url_in_the_environment(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SESSION_BUDDY_STORAGE_URL", "duckdb:////a.duckdb")
+    assert load_settings(db="/b.duckdb").database_url().file == Path("/b.duckdb")
 
 
 def test_an_unknown_flag_is_refused(home: Path) -> None:

@@ -171,6 +171,42 @@ def test_who_is_stopped_in_a_transaction_keeps_nobody_waiting(database: Postgres
             assert store.ingest([arrival(end_event(session_id_of(raw)))])[0].verdict == "stored"
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE events ADD COLUMN colour text NOT NULL",
+        "ALTER TABLE sessions ADD CHECK (pid < 0)",
+        "DROP TABLE events",
+    ],
+)
+def test_what_others_did_to_the_tables_is_no_events_fault(
+    postgres: Postgres, database: PostgresDatabase, change: str
+) -> None:
+    with closing(open_store(database.url)) as store:
+        postgres.run(change, database=database.name)
+        with pytest.raises(StoreUnavailable, match="cannot be written"):
+            store.ingest([arrival(start_event())])
+
+
+@pytest.mark.parametrize(
+    "setting", ["datestyle = 'German'", "client_encoding = 'LATIN1'", "timezone = 'Asia/Tokyo'"]
+)
+def test_how_the_database_would_write_to_others_is_not_asked(
+    postgres: Postgres, database: PostgresDatabase, setting: str
+) -> None:
+    postgres.run(f"ALTER DATABASE {database.name} SET {setting}")
+    raw = start_event(user={"username": "Ünï漢😀", "home": "/"})
+    with closing(open_store(database.url)) as store:
+        (taken,) = store.ingest([arrival(raw)])
+        assert store.find(session_id_of(raw)) == taken.row
+
+
+def test_what_is_acknowledged_is_on_disk_whatever_is_set(database: PostgresDatabase) -> None:
+    with closing(PostgresStore.open(database.url)) as store, store._connections.writing() as writer:
+        found = writer.execute("SELECT source FROM pg_settings WHERE name = 'synchronous_commit'").fetchone()
+    assert found == ("session",)
+
+
 def test_it_is_no_file(database: PostgresDatabase, paths: Paths) -> None:
     with closing(open_known(database.url, paths)) as store:
         assert repr(store) == f"<PostgresStore({database.url})>"

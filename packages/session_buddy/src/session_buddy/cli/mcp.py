@@ -122,7 +122,10 @@ def restart(host: Host = None, port: Port = None, db: Database = None, log_level
         stopping.clear_stop_marker(paths)
         if ran is None:
             raise
-        process.start_background(paths, {"db": unless_set(ran.database)}, settings)
+        try:
+            process.start_background(paths, {"db": unless_set(ran.database)}, settings)
+        except SessionBuddyError as second:
+            raise ServerFailed(f"{error}; nor can the one that ran be started again: {second}") from None
         raise ServerFailed(f"{error}; the server runs again as it did") from None
 
 
@@ -279,7 +282,10 @@ def _tell_already(info: ServerInfo, flags: dict[str, Any]) -> None:
     process.require_answer(info)
     edge.say(f"Session-Buddy is already running at {info.url} (pid {info.pid}, database {info.database}).")
     if differing := _differing(info, flags):
-        apply = shlex.join(["session-buddy", "mcp", "restart", *process.options_of(flags)])
+        from session_buddy.host.settings import load_settings  # loaded by now
+
+        shown = flags["db"] and load_settings(**flags).database_url().name
+        apply = shlex.join(["session-buddy", "mcp", "restart", *process.options_of({**flags, "db": shown})])
         edge.fail(f"{'; '.join(differing)}; to apply what is set now: {apply}")
 
 

@@ -28,9 +28,9 @@ def migrate(
     *,
     merge: Annotated[bool, typer.Option("--merge", help="Add to the sessions that are there.")] = False,
 ) -> None:
-    """Take a history from one database to another, whole or not at all.
+    """Copy the history to another database.
 
-    What it comes from stays as it is. What is written is read again and compared.
+    All of it, or nothing; what is written is read again and compared.
     """
     from session_buddy.client.offline import looked_at  # the databases' libraries
     from session_buddy.keep import migrate as keep

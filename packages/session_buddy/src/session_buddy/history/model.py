@@ -131,8 +131,9 @@ class End(NamedTuple):
 
     @property
     def as_first_written(self) -> "End":
-        """As the first release has it, which wrote 0 where nothing was counted."""
-        return self._replace(commands=self.commands or 0, errors=self.errors or 0)
+        """As the first release has it, which wrote 0 where nothing was counted, and named no host."""
+        subject = without_host(self.subject)
+        return self._replace(commands=self.commands or 0, errors=self.errors or 0, subject=subject)
 
 
 class SessionRow(NamedTuple):

@@ -9,13 +9,11 @@ from urllib.parse import unquote
 from session_buddy.errors import ConfigurationError
 
 # Of what may stand behind the question mark of a server's URL.
-_SECRETS: Final = frozenset(
-    {"password", "sslpassword", "oauth_client_secret", "scram_client_key", "scram_server_key"}
-)
+_SECRET: Final = re.compile("password|secret|_key=|:")
 _HOST: Final = r"(?:\[[^\]]*\]|[^:/?#,@\[\]]*)(?::\d*)?"
 # As the driver reads it: who stands before the first @, unless a / comes earlier.
 _SERVER: Final = re.compile(
-    rf"(?:([^:@/]*)(:[^@/]*)?(@))?({_HOST}(?:,{_HOST})*(?:/[^?@]*)?)(?:\?(.*))?", re.DOTALL
+    rf"(?:([^:@/]*)(:[^@/]*)?(@))?({_HOST}(?:,{_HOST})*(?:/[^?@&;=]*)?)(?:\?(.*))?", re.DOTALL
 )
 
 
@@ -74,10 +72,10 @@ def _without_secrets(rest: str) -> str:
             "storage_url: it cannot be read; postgresql://user@host:port/name is allowed"
         )
     who, _, at, where, query = found.groups(default="")
-    said = [part for part in query.split("&") if part and unquote(part.partition("=")[0]) not in _SECRETS]
+    said = [part for part in query.split("&") if part and not _SECRET.search(unquote(part))]
     return f"postgresql://{who}{at}{where}{'?' + '&'.join(said) if said else ''}"
 
 
 def _harmless(url: str) -> str:
     """What was given, where it can hold no secret; else what sort of URL it is."""
-    return repr(url) if not re.search("[@=?]", url) else f"a URL of {url.partition(':')[0][:20]!r}"
+    return repr(url) if not re.search("[@=?]|:(?!//)", url) else f"a URL of {url.partition(':')[0][:20]!r}"

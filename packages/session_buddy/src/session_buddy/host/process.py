@@ -19,6 +19,7 @@ from oneiric.paths import Paths
 from oneiric.transport import require_own
 from session_buddy.errors import AlreadyRunning, ConfigurationError, ServerFailed
 from session_buddy.host.server_file import ServerInfo, read_server_file
+from session_buddy.host.variables import DATABASE, PREFIX
 
 START_SECONDS: Final = 60.0
 HANG_SECONDS: Final = 5.0
@@ -201,6 +202,11 @@ def listener(path: Path) -> int | None:
 def _spawn(
     flags: Mapping[str, object], environ: Mapping[str, str], said: IO[bytes]
 ) -> subprocess.Popen[bytes]:
+    # Everybody sees arguments, and a URL may have a password.
+    if "://" in str(flags.get("db")):
+        unnamed = {name: value for name, value in environ.items() if name not in DATABASE}
+        environ = unnamed | {f"{PREFIX}STORAGE_URL": str(flags["db"])}
+        flags = {**flags, "db": None}
     # -P: a folder named session_buddy where the user stands must not be taken for the package.
     command = [sys.executable, "-P", "-m", "session_buddy", "mcp", "start", *options_of(flags)]
     return subprocess.Popen(

@@ -138,6 +138,11 @@ class Settings(BaseSettings):
     heartbeat_seconds: Annotated[float, Field(ge=1, le=3600), _NUMBER] = DEFAULT_HEARTBEAT_SECONDS
     lease_seconds: Annotated[float, Field(ge=1, le=86_400 * 7), _NUMBER] = DEFAULT_LEASE_SECONDS
 
+    @classmethod
+    def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[Any, ...]:  # noqa: ANN401 - the library's
+        """The layers are put together here, the environment's among them: see :func:`load_settings`."""
+        return (sources["init_settings"],)
+
     @property
     def host_names(self) -> list[str]:
         """Names that a request may carry as its host, beside the address that it came to."""

@@ -48,8 +48,8 @@ class Writer:
     why, and the next group is tried as if nothing had been.
 
     Attributes:
-        trouble: why the latest write failed, ``None`` if it did not. Something is written every ``store.probe_seconds``
-            at the least, on this thread's own account: who asks for it causes no write.
+        trouble: why the latest write failed, ``None`` if it did not. Every ``store.probe_seconds`` at the
+            least something is written, on this thread's own account: who asks for it causes no write.
     """
 
     def __init__(
@@ -66,6 +66,7 @@ class Writer:
         self._flush_seconds = flush_seconds
         self._flushed_at = clock()
         self.trouble: str | None = None
+        self._began: float | None = None
         self._queue: SimpleQueue[_Job | _Action | None] = SimpleQueue()
         self._closing = Lock()
         self._closed = False
@@ -74,6 +75,11 @@ class Writer:
 
     def __repr__(self) -> str:
         return f"<Writer(waiting={self._queue.qsize()})>"
+
+    def waits(self) -> float:
+        """How many seconds ago a write began that is not over, 0 if there is none."""
+        began = self._began
+        return 0.0 if began is None else self._clock() - began
 
     def submit(self, arrivals: Sequence[Arrival]) -> Future[list[Taken]]:
         """Hand in events; the future is done once they are on disk.
@@ -108,7 +114,12 @@ class Writer:
             if not self._closed:
                 self._closed = True
                 self._queue.put(None)
-        self._thread.join()
+        # A database server that is there and does not answer would keep us for ever.
+        self._thread.join(self._store.patience)
+        if self._thread.is_alive():
+            log.warning("the database does not answer; what was not acknowledged is not written")
+            self._store.abort()
+            self._thread.join()
 
     def __enter__(self) -> Self:
         return self
@@ -216,11 +227,14 @@ class Writer:
     @contextmanager
     def _noting_trouble(self) -> Iterator[None]:
         """What becomes of a write, as far as it is not the fault of what is written."""
+        self._began = self._clock()
         try:
             yield
         except (StoreUnavailable, MemoryError, OSError) as error:
             self.trouble = str(error) or repr(error)
             raise
+        finally:
+            self._began = None
         self.trouble = None
 
     def _inform_presence(self, taken: Sequence[Taken]) -> None:

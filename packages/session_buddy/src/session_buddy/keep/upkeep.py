@@ -8,6 +8,7 @@ from oneiric.paths import Paths
 from oneiric.sweep import Deliver
 from session_buddy.errors import BackupsElsewhere
 from session_buddy.host.settings import BackupSettings
+from session_buddy.intake.outbox import replay
 from session_buddy.intake.writer import Writer
 from session_buddy.keep.backups import Backup, Backups
 from session_buddy.keep.keeper import Keeper
@@ -24,13 +25,18 @@ def upkeep_of(store: Store, writer: Writer, settings: BackupSettings) -> "Upkeep
 
 
 class Upkeep:
-    """Of a history on a database server: its administrators back it up, and it loses nothing committed."""
+    """Of a history on a database server: its administrators back it up."""
 
     def __init__(self, store: Store) -> None:
         self._url = store.url
+        self._wiped = store.wiped
 
     def heal(self, deliver: Deliver, paths: Paths, now: datetime) -> None:
         """Make up for what the history lacks, if it does; arguments as of :func:`heal`."""
+        del now
+        if self._wiped:
+            replay(paths.outbox, deliver)
+            self._wiped = False
 
     def begin(self) -> None:
         """Make backups from now on."""

@@ -176,6 +176,8 @@ class Register:
         """
         if self._writer.trouble is not None:
             raise StoreUnavailable(self._writer.trouble)
+        if self._writer.waits() > HEALTH_SECONDS:
+            raise StoreUnavailable(f"database {self._store.url} has taken no write for {HEALTH_SECONDS:g} s")
         live = await self._read(self._store.count_live, self._health_checks, HEALTH_SECONDS)
         return HealthAnswer(
             status="ok",
@@ -189,7 +191,7 @@ class Register:
 
     async def _read(self, ask: Callable[[], T], limiter: CapacityLimiter, seconds: float = READ_SECONDS) -> T:
         """What the database answers, on a thread that keeps its place until it is done."""
-        asking = asyncio.ensure_future(to_thread.run_sync(ask, limiter=limiter))
+        asking = asyncio.ensure_future(to_thread.run_sync(ask, limiter=limiter, abandon_on_cancel=True))
         asking.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             return await asyncio.wait_for(asyncio.shield(asking), seconds)

@@ -23,7 +23,7 @@ def open_store(
     Args:
         url: ``duckdb:///path`` (three slashes and an absolute path make four) or ``postgresql://host/name``.
         wait_seconds: of a file: how long to wait for another process to let go of it.
-        known: of a file: whether it was there before, so that it has a gap if it is not there now.
+        known: whether it was there before: what is not there now was lost.
         only_look: of a database server: nothing is changed.
 
     Raises:
@@ -43,7 +43,7 @@ def open_store(
         raise ConfigurationError(
             f"database {url}: its driver is missing ({error}): pip install 'session-buddy[postgres]'"
         ) from None
-    return PostgresStore.open(url, may_change=not only_look)
+    return PostgresStore.open(url, known=known, may_change=not only_look)
 
 
 def open_file(path: Path, *, wait_seconds: float = 5.0, known: bool = False) -> "DuckDBStore":

@@ -57,6 +57,17 @@ class Store(Protocol):
         """How long nothing may have been written before it is tried whether it can be."""
 
     @property
+    def patience(self) -> float | None:
+        """How many seconds a write is waited for at the end, before :meth:`abort`; ``None``: for good."""
+
+    def abort(self) -> None:
+        """Have whoever waits for the database fail at once."""
+
+    @property
+    def wiped(self) -> bool:
+        """Whether a database server had it and has nothing of it any more; a file's ``gap`` tells that."""
+
+    @property
     def instance(self) -> str:
         """Which history this is: made with the database, so a wiped one has another."""
 

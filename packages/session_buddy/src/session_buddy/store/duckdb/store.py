@@ -26,6 +26,8 @@ class DuckDBStore(Reading):
 
     probe_seconds = 30.0
     secret = None
+    patience = None
+    wiped = False
 
     def __init__(self, path: Path, database: sql.Cursor, gap: Gap | None = None) -> None:
         self.gap = gap
@@ -133,6 +135,9 @@ class DuckDBStore(Reading):
                 yield sql.Tables(cursor)
             if to_write:
                 self._learn_newest(cursor)
+
+    def abort(self) -> None:
+        """Nobody waits for a file."""
 
     def close(self) -> None:
         """Write the log into the file and let go of it."""

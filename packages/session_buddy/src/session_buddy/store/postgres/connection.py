@@ -1,9 +1,15 @@
 """Connections to a PostgreSQL server: one to write with, some to read with, trouble told as errors."""
 
+import gc
 import logging
+import os
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import Lock
+from time import monotonic
 from typing import Any, Final
+from weakref import WeakSet
 
 import psycopg
 from psycopg import Connection
@@ -28,14 +34,17 @@ _DEFAULTS: Final[dict[str, Any]] = {
     "keepalives_count": 2,
     "tcp_user_timeout": 10_000,
 }
+_AS_WE_READ: Final = "SET timezone = 'UTC'; SET datestyle = 'ISO'"
 # What is acknowledged is on disk; and who is stopped within a transaction does not keep others waiting.
 _TO_WRITE: Final = """
-    SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
+    SELECT set_config('synchronous_commit', CASE said WHEN 'off' THEN 'on' ELSE said END, false)
+    FROM current_setting('synchronous_commit') AS said;
     SET lock_timeout = 10000;
     SET idle_in_transaction_session_timeout = 10000
 """
-# Of a value, or of a row that is there already: with others it would have worked.
-_OF_THE_VALUES: Final = ("22", "23")
+# A number, a time, or a text that cannot be had: with others it would have worked. All else is the database's
+# fault, also a column that a newer server made: an event that is refused is never sent again.
+_OF_THE_VALUES: Final = {"22003", "22007", "22008", "22021", "22P02", "22P05"}
 
 
 class Connections:
@@ -49,6 +58,8 @@ class Connections:
     def __init__(self, url: DatabaseUrl, read_seconds: float) -> None:
         self.url = url
         self._conninfo = _conninfo(url)
+        self._asking, self._asked, self._reason = Lock(), -_PATIENCE_SECONDS, ""
+        self._open: WeakSet[Connection] = WeakSet()
         self._writers = self._pool("writing", 1, _TO_WRITE)
         self._readers = self._pool(
             "reading",
@@ -73,7 +84,7 @@ class Connections:
         """A connection that is made for this and closed behind it."""
         with self._trouble("opened"), psycopg.connect(self._conninfo) as connection:
             _adapt(connection)
-            connection.execute(_TO_WRITE)
+            connection.execute(f"{_AS_WE_READ}; {_TO_WRITE}")
             yield connection
 
     def open(self) -> None:
@@ -81,16 +92,24 @@ class Connections:
         for pool in (self._writers, self._readers):
             pool.open()
 
+    def abort(self) -> None:
+        """Have whoever waits for the database fail at once, and all that ask from now on."""
+        self.close()
+        for connection in list(self._open):
+            with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as wire:
+                wire.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Let go of the database; closing twice is allowed."""
         for pool in (self._writers, self._readers):
-            pool.close()
+            pool.close(timeout=0)
 
     def _pool(self, name: str, most: int, settings: str) -> ConnectionPool:
         def configure(connection: Connection) -> None:
             _adapt(connection)
-            connection.execute(f"SET timezone = 'UTC'; {settings}")
+            connection.execute(f"{_AS_WE_READ}; {settings}")
             connection.commit()
+            self._open.add(connection)
 
         return ConnectionPool(
             self._conninfo,
@@ -115,16 +134,21 @@ class Connections:
             raise StoreUnavailable(f"database {self.url} cannot be {what}: {self._why()}") from error
         except psycopg.Error as error:
             line = f"database {self.url} cannot be {what}: {line_of(error)}"
-            of_the_values = (error.sqlstate or "").startswith(_OF_THE_VALUES)
-            raise (StoreError if of_the_values else StoreUnavailable)(line) from error
+            raise (StoreError if error.sqlstate in _OF_THE_VALUES else StoreUnavailable)(line) from error
 
     def _why(self) -> str:
-        """Why a pool has no connection to give: it does not say."""
-        try:
-            psycopg.connect(self._conninfo).close()
-        except psycopg.Error as reason:
-            return line_of(reason)
-        return "all connections are busy, or it comes back just now; try again"
+        """Why a pool has no connection to give: it does not say. One at a time asks."""
+        with self._asking:
+            if monotonic() > self._asked + _PATIENCE_SECONDS:
+                try:
+                    psycopg.connect(self._conninfo).close()
+                    self._reason = "all connections are busy, or it comes back just now; try again"
+                except psycopg.Error as error:
+                    self._reason = line_of(error)
+                # What an attempt that failed leaves, sockets among it, would wait for a collection.
+                gc.collect()
+                self._asked = monotonic()
+            return self._reason
 
 
 def line_of(error: Exception) -> str:
@@ -141,7 +165,8 @@ def _conninfo(url: DatabaseUrl) -> str:
         raise ConfigurationError(
             "storage_url: the driver cannot read it; postgresql://user@host:port/name is allowed"
         ) from None
-    return make_conninfo(url.whole, **{name: value for name, value in _DEFAULTS.items() if name not in said})
+    ours = {name: value for name, value in _DEFAULTS.items() if name not in said}
+    return make_conninfo(url.whole, **ours, client_encoding="UTF8")
 
 
 def _adapt(connection: Connection) -> None:

@@ -19,8 +19,11 @@ log = logging.getLogger("session_buddy.store")
 _LOCK: Final = int.from_bytes(b"sessionb")
 
 
-def bring_up_to_date(connection: Connection, url: DatabaseUrl, *, may_change: bool) -> None:
+def bring_up_to_date(connection: Connection, url: DatabaseUrl, *, may_change: bool) -> bool:
     """Make the tables, or change them as later versions want; in one transaction, one server at a time.
+
+    Returns:
+        Whether they were made.
 
     Raises:
         NotADatabase: it holds something else, or cannot hold every text.
@@ -30,11 +33,12 @@ def bring_up_to_date(connection: Connection, url: DatabaseUrl, *, may_change: bo
     (encoding,) = connection.execute("SHOW server_encoding").fetchone() or ("",)
     if encoding != "UTF8":
         raise NotADatabase(f"{url} has the encoding {encoding}; UTF8 is needed")
-    if may_change:
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
     seen = _schema_of(connection, url)
     if seen < LATEST and not may_change:
         raise OlderDatabase(str(url), seen, LATEST)
+    if seen < LATEST:
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+        seen = _schema_of(connection, url)
     if 0 < seen < LATEST:
         log.warning("database %s: its tables are brought from version %d to %d", url, seen, LATEST)
     for number, statements in enumerate(MIGRATIONS[seen:], start=seen + 1):
@@ -43,6 +47,7 @@ def bring_up_to_date(connection: Connection, url: DatabaseUrl, *, may_change: bo
             insert = "INSERT INTO meta VALUES ('instance', %s), ('secret', %s), ('schema_version', '1')"
             connection.execute(insert, [str(uuid.uuid4()), secrets.token_urlsafe(48)])
         connection.execute("UPDATE meta SET value = %s WHERE key = 'schema_version'", [str(number)])
+    return seen == 0
 
 
 def _schema_of(connection: Connection, url: DatabaseUrl) -> int:
@@ -51,12 +56,13 @@ def _schema_of(connection: Connection, url: DatabaseUrl) -> int:
     meta, *others = (there for (there,) in connection.execute(tables, [["meta", "sessions", "events"]]))
     if not meta and not any(others):
         return 0
-    version = "SELECT value FROM meta WHERE key = 'schema_version'"
-    found = None
+    said: dict[str, str] = {}
     with suppress(UndefinedColumn):
-        found = connection.execute(version).fetchone() if meta and all(others) else None
-    if found is None or not str(found[0]).isdigit():
+        keys = "SELECT key::text, value::text FROM meta WHERE key = 'schema_version'"
+        said = dict(connection.execute(keys).fetchall()) if meta and all(others) else {}
+    version = said.get("schema_version", "")
+    if not version.isdigit() or int(version) < 1:
         raise NotADatabase(f"{url} has tables of something else")
-    if int(found[0]) > LATEST:
-        raise NewerDatabase(str(url), int(found[0]), LATEST)
-    return int(found[0])
+    if int(version) > LATEST:
+        raise NewerDatabase(str(url), int(version), LATEST)
+    return int(version)

@@ -25,18 +25,28 @@ class PostgresStore(Reading):
 
     # A server may become another's copy, which takes nothing in, and still answers.
     probe_seconds = 3.0
+    patience = 3.0
 
-    def __init__(self, url: DatabaseUrl, connections: Connections) -> None:
+    def __init__(self, url: DatabaseUrl, connections: Connections, *, wiped: bool) -> None:
         self.url = url
+        self.wiped = wiped
         self._connections = connections
         self.instance, self.secret = self.meta("instance"), self.meta("secret")
 
     @classmethod
-    def open(cls, url: DatabaseUrl, *, may_change: bool = True, read_seconds: float = _READ_SECONDS) -> Self:
+    def open(
+        cls,
+        url: DatabaseUrl,
+        *,
+        known: bool = False,
+        may_change: bool = True,
+        read_seconds: float = _READ_SECONDS,
+    ) -> Self:
         """Open the database, making its tables, or changing them to those of this version.
 
         Args:
             url: where it is.
+            known: whether it was there before.
             may_change: not for a look at it: that changes nothing.
             read_seconds: how long a query may take.
 
@@ -46,9 +56,9 @@ class PostgresStore(Reading):
         connections = Connections(url, read_seconds)
         try:
             with connections.single() as connection:
-                bring_up_to_date(connection, url, may_change=may_change)
+                made = bring_up_to_date(connection, url, may_change=may_change)
             connections.open()
-            return cls(url, connections)
+            return cls(url, connections, wiped=known and made)
         except BaseException:
             connections.close()
             raise
@@ -110,6 +120,10 @@ class PostgresStore(Reading):
         with connection as session, session.transaction():
             session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             yield sql.Tables(session)
+
+    def abort(self) -> None:
+        """Have whoever waits for the database fail at once."""
+        self._connections.abort()
 
     def close(self) -> None:
         """Let go of the database."""
