@@ -284,7 +284,8 @@ def _tell_already(info: ServerInfo, flags: dict[str, Any]) -> None:
     if differing := _differing(info, flags):
         from session_buddy.host.settings import load_settings  # loaded by now
 
-        shown = flags["db"] and load_settings(**flags).database_url().name
+        # As it was typed, but for a password.
+        shown = load_settings(**flags).database_url().name if "://" in str(flags["db"]) else flags["db"]
         apply = shlex.join(["session-buddy", "mcp", "restart", *process.options_of({**flags, "db": shown})])
         edge.fail(f"{'; '.join(differing)}; to apply what is set now: {apply}")
 

@@ -145,7 +145,7 @@ def parse_ref(text: str) -> str:
     Raises:
         InvalidQuery: nothing is named.
     """
-    if not text.strip() or not text.isprintable():
+    if not text.strip():
         raise InvalidQuery("session_id", text, "an id, its last 8 digits, or a beginning of either")
     return text.strip()
 
