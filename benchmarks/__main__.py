@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import emitter, evidence, kills, memory, million, soak, starts, store
+from benchmarks import emitter, evidence, kills, memory, million, postgres, soak, starts, store
 from benchmarks.measure import FULL, QUICK, Effort, Row, table
 from tests.world import World
 
@@ -16,6 +16,7 @@ PARTS: dict[str, Callable[[World, Effort], Iterator[Row]]] = {
     "evidence": evidence.rows,
     "store": store.rows,
     "million": million.rows,
+    "postgres": postgres.rows,
     "memory": memory.rows,
     "soak": soak.rows,
     "kills": kills.rows,
