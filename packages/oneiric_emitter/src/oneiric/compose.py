@@ -40,14 +40,9 @@ def timestamp(when: datetime) -> str:
     return when.astimezone(UTC).isoformat()
 
 
-def session_start(
-    *,
-    shell_type: object,
-    reason: object = None,
-    metadata: Metadata = None,
-    **facts: Any,  # noqa: ANN401 - of a start
-) -> dict[str, Any]:
+def session_start(*, shell_type: object, reason: object = None, **facts: Any) -> dict[str, Any]:  # noqa: ANN401 - of a start
     """A start event; ``facts`` are the contract's other fields, left out where ``None``."""
+    metadata = metadata_object(facts.pop("metadata", None))
     kind = facts.get("session_type")
     known = isinstance(kind, str) and re.fullmatch(contract.SESSION_TYPE_PATTERN, kind)
     event = {
@@ -57,7 +52,7 @@ def session_start(
         "shell_type": text(shell_type or contract.UNKNOWN, contract.MAX_SHELL_TYPE),
         "session_type": kind if known else contract.DEFAULT_SESSION_TYPE,
         "reason": text(reason, contract.MAX_REASON) if reason else None,
-        "metadata": metadata_object(metadata),
+        "metadata": metadata,
     }
     return _present(event)
 
@@ -91,10 +86,8 @@ def heartbeat(
     session_id: str, when: str, elapsed_seconds: float | None, activity: Mapping[str, Any]
 ) -> dict[str, Any]:
     """A heartbeat."""
-    moment = {"timestamp": when, "elapsed_seconds": elapsed_seconds}
-    return _present(
-        {"event_type": "session_heartbeat", "session_id": session_id, **moment, "activity": dict(activity)}
-    )
+    event = {"event_type": "session_heartbeat", "session_id": session_id, "timestamp": when}
+    return _present(event | {"elapsed_seconds": elapsed_seconds, "activity": dict(activity)})
 
 
 def encode(event: Mapping[str, Any]) -> bytes:

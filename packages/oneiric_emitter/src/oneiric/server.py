@@ -17,9 +17,7 @@ class Server:
 
     Args:
         locate: where the server is now, ``None`` where there is none.
-        located: where it was found to be.
         longest_retry: seconds between two tries at most; short where a try costs a look at one local file.
-        jitter: a number from 0 to 1 that spreads retries.
 
     Attributes:
         connected: the latest call was answered.
