@@ -219,4 +219,4 @@ def healthy(world: World) -> bool:
 
 def ended(world: World) -> set[str]:
     """The sessions that the history has, with their ends."""
-    return {one["session_id"] for one in world.sessions("--status", "ended", "--limit", "10000")}
+    return {one["session_id"] for one in world.sessions("--status", "ended", "--limit", "1000000")}
