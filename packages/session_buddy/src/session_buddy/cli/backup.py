@@ -47,7 +47,7 @@ Examples:
 def create(db: Database = None) -> None:
     """Make a backup now, with a server running or not."""
     facts.tell_named(_LOCAL_ONLY)
-    named = None if db is None else _url(db)
+    named = None if db is None else url_of(db)
     path = ask.ask_or_open(
         lambda server: ask.post(server, "/api/backup")["path"], lambda: _make(db).path, named
     )
@@ -97,7 +97,7 @@ def restore(
     from session_buddy.keep.restore import restore as put_back  # the database's library
 
     facts.tell_named(_LOCAL_ONLY)
-    edge.say(_in_words(put_back(_url(db), name, user_paths(), datetime.now(UTC))))
+    edge.say(_in_words(put_back(url_of(db), name, user_paths(), datetime.now(UTC))))
 
 
 def _in_words(done: "Restored") -> str:
@@ -125,14 +125,15 @@ def _row(backup: Backup) -> dict[str, Any]:
     }
 
 
-def _url(db: str | None) -> DatabaseUrl:
+def url_of(db: str | None) -> DatabaseUrl:
+    """The database that an option names, else that of the settings."""
     from session_buddy.host.settings import load_settings  # 0.3 s
 
     return load_settings(db=db).database_url()
 
 
 def _backups(db: str | None) -> Backups:
-    return Backups.of(_url(db))
+    return Backups.of(url_of(db))
 
 
 def _make(db: str | None) -> Backup:

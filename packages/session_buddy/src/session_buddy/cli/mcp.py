@@ -107,14 +107,13 @@ def restart(host: Host = None, port: Port = None, db: Database = None, log_level
     It starts with the settings as they are now, also if none ran. If it cannot, the one that ran runs on,
     or again.
     """
+    from session_buddy.client.local import unless_set
     from session_buddy.host.settings import load_settings  # 0.3 s
 
     flags: dict[str, Any] = {"host": host, "port": port, "db": db, "log_level": log_level}
     load_settings(**flags).database_url()  # wrong settings stop no server
     paths = user_paths()
     ran, settings = process.running(paths), process.last_settings(paths)
-    from session_buddy.client.local import unless_set
-
     _stop(restarting=True)
     try:
         _start_background(flags)

@@ -10,6 +10,7 @@ import typer
 
 from oneiric.paths import user_paths
 from session_buddy.cli import edge
+from session_buddy.cli.backup import url_of
 from session_buddy.errors import MigrationRefused
 from session_buddy.host import process
 from session_buddy.host.database_url import DatabaseUrl
@@ -37,7 +38,7 @@ def migrate(
     from session_buddy.keep.losses import counted
     from session_buddy.store import open_store
 
-    old, new = _url(source), _url(target)
+    old, new = url_of(source), url_of(target)
     if same(old, new):
         raise MigrationRefused(f"--from and --to name one database, {old.name}")
     info = process.running(user_paths())
@@ -50,12 +51,6 @@ def migrate(
         f"{counted(moved.sessions.rows)} and {moved.events.rows:,} events of {old.name}"
         f" are in {new.name}, in {monotonic() - began:.1f} s; checksum {moved.sessions} {moved.events}"
     )
-
-
-def _url(named: str) -> DatabaseUrl:
-    from session_buddy.host.settings import load_settings  # 0.3 s
-
-    return load_settings(db=named).database_url()
 
 
 @contextmanager

@@ -69,7 +69,8 @@ def _without_secrets(rest: str) -> str:
     found = _SERVER.fullmatch(rest)
     if found is None:
         raise ConfigurationError(
-            "storage_url: it cannot be read; postgresql://user@host:port/name is allowed"
+            "storage_url: it cannot be read; postgresql://user:password@host:port/name is allowed, with"
+            " @ / ? and # of a password written %40 %2F %3F and %23"
         )
     who, _, at, where, query = found.groups(default="")
     said = [part for part in query.split("&") if part and not _SECRET.search(unquote(part))]

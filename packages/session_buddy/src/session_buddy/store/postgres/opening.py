@@ -56,11 +56,11 @@ def _schema_of(connection: Connection, url: DatabaseUrl) -> int:
     meta, *others = (there for (there,) in connection.execute(tables, [["meta", "sessions", "events"]]))
     if not meta and not any(others):
         return 0
-    said: dict[str, str] = {}
+    found = None
     with suppress(UndefinedColumn):
-        keys = "SELECT key::text, value::text FROM meta WHERE key = 'schema_version'"
-        said = dict(connection.execute(keys).fetchall()) if meta and all(others) else {}
-    version = said.get("schema_version", "")
+        query = "SELECT value::text FROM meta WHERE key = 'schema_version'"
+        found = connection.execute(query).fetchone() if meta and all(others) else None
+    version = found[0] if found else ""
     if not version.isdigit() or int(version) < 1:
         raise NotADatabase(f"{url} has tables of something else")
     if int(version) > LATEST:

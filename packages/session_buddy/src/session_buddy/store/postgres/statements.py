@@ -7,14 +7,12 @@ from typing import Any, Final
 
 from psycopg import Connection
 from psycopg.rows import TupleRow
-from psycopg.sql import SQL, Composed, Identifier, Placeholder
 
 from oneiric import contract
 from session_buddy.history.model import HEARTBEAT_STATE, Arrival, Beat, SessionRow
 from session_buddy.store.rows import (
     BEAT_COLUMNS,
     COLUMNS,
-    EVENT_COLUMNS,
     GROUP,
     TABLES,
     Table,
@@ -35,6 +33,8 @@ _CLAIM: Final = """
     SELECT id, start, start FROM unnest(?::text[], ?::timestamptz[]) AS new (id, start) ORDER BY id
     ON CONFLICT DO NOTHING
 """
+_CHANGED: Final = [name for name in COLUMNS if name != "session_id"]
+_CHANGE: Final = f"UPDATE sessions SET {', '.join(f'{name} = %s' for name in _CHANGED)} WHERE session_id = %s"  # noqa: S608 - names of columns
 _REMOVE: Final = "DELETE FROM sessions WHERE session_id = ANY(?)"
 _TYPES: Final = {"session_id": "text", "commands": "bigint", "errors": "bigint", "elapsed_seconds": "float8"}
 _RAISED: Final = ", ".join(f"{name} = greatest(sessions.{name}, new.{name})" for name in HEARTBEAT_STATE)
@@ -68,11 +68,6 @@ def rows_of(connection: Postgres, sql: str, parameters: Sequence[Any] = ()) -> l
     return connection.execute(_marked(sql), parameters).fetchall()
 
 
-def fetch(connection: Postgres, sql: str, parameters: Sequence[Any] = ()) -> list[SessionRow]:
-    """The sessions that a query finds."""
-    return [row_from(values) for values in rows_of(connection, sql, parameters)]
-
-
 def claim(connection: Postgres, session_ids: Sequence[str]) -> None:
     """Make a row of each session that has none, so that each can be locked; ids in their order."""
     starts = [contract.start_time_of(session_id) for session_id in session_ids]
@@ -81,7 +76,7 @@ def claim(connection: Postgres, session_ids: Sequence[str]) -> None:
 
 def lock(connection: Postgres, session_ids: Sequence[str]) -> dict[str, SessionRow]:
     """Keep other writers from these sessions until the commit; those that are known, by id."""
-    found = fetch(connection, _LOCK, [list(session_ids)])
+    found = map(row_from, rows_of(connection, _LOCK, [list(session_ids)]))
     return {row.session_id: row for row in found if row.started or row.ends}
 
 
@@ -90,10 +85,9 @@ def write(
 ) -> None:
     """Write events, and the rows that they changed: of those sessions that have a row, in its place."""
     by_id = sorted(changed, key=attrgetter("session_id"))
-    fresh = [row_values(row) for row in by_id if row.session_id not in has_row]
-    _insert(connection, "sessions", COLUMNS, fresh)
+    _insert(connection, "sessions", [row_values(row) for row in by_id if row.session_id not in has_row])
     _change(connection, [row for row in by_id if row.session_id in has_row])
-    _insert(connection, "events", EVENT_COLUMNS, [event_values(arrival) for arrival in kept])
+    _insert(connection, "events", [event_values(arrival) for arrival in kept])
 
 
 def remove(connection: Postgres, session_ids: Sequence[str]) -> None:
@@ -118,52 +112,43 @@ class Tables:
 
     def count(self, table: Table) -> int:
         """How many rows there are."""
-        query = SQL("SELECT count(*) FROM {}").format(Identifier(table))
-        ((number,),) = self._connection.execute(query).fetchall()
+        ((number,),) = rows_of(self._connection, f"SELECT count(*) FROM {table}")  # noqa: S608 - a name of ours
         return int(number)
 
     def read(self, table: Table) -> Iterator[Sequence[Values]]:
         """All rows, in groups."""
-        names = SQL(", ").join(map(Identifier, TABLES[table]))
+        select = f"SELECT {', '.join(TABLES[table])} FROM {table}"  # noqa: S608 - names of ours
         with self._connection.cursor(name="all_rows") as cursor:
-            cursor.execute(SQL("SELECT {} FROM {}").format(names, Identifier(table)))
+            cursor.execute(select.encode())
             while rows := cursor.fetchmany(GROUP):
                 yield rows
 
     def write(self, table: Table, rows: Sequence[Values]) -> None:
         """Add rows."""
-        names = SQL(", ").join(map(Identifier, TABLES[table]))
-        into = SQL("COPY {} ({}) FROM STDIN").format(Identifier(table), names)
-        with self._connection.cursor() as cursor, cursor.copy(into) as copy:
+        into = f"COPY {table} ({', '.join(TABLES[table])}) FROM STDIN"
+        with self._connection.cursor() as cursor, cursor.copy(into.encode()) as copy:
             for row in rows:
                 copy.write_row(row)
 
 
-def _insert(
-    connection: Postgres, table: Table, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]
-) -> None:
-    names = SQL(", ").join(map(Identifier, columns))
+def _insert(connection: Postgres, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    columns = TABLES[table]
     values = [[row[name] for name in columns] for row in rows]
-    with connection.cursor() as cursor:
-        if len(rows) < _BULK_ROWS:
-            marks = SQL(", ").join([Placeholder()] * len(columns))
-            insert = SQL("INSERT INTO {} ({}) VALUES ({})").format(Identifier(table), names, marks)
-            cursor.executemany(insert, values)
-            return
-    Tables(connection).write(table, values)
+    if len(rows) >= _BULK_ROWS:
+        Tables(connection).write(table, values)
+    elif rows:
+        marks = ", ".join(["%s"] * len(columns))
+        insert = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 - names of columns
+        with connection.cursor() as cursor:
+            cursor.executemany(insert.encode(), values)
 
 
 def _change(connection: Postgres, rows: Sequence[SessionRow]) -> None:
     """Write rows in the place of those that there are."""
-    columns = [name for name in COLUMNS if name != "session_id"]
-    values = [[*row_values(row, columns).values(), row.session_id] for row in rows]
-    with connection.cursor() as cursor:
-        cursor.executemany(_update(columns), values)
-
-
-def _update(columns: Iterable[str]) -> Composed:
-    changes = SQL(", ").join(SQL("{} = %s").format(Identifier(name)) for name in columns)
-    return SQL("UPDATE sessions SET {} WHERE session_id = %s").format(changes)
+    if rows:
+        values = [[*row_values(row, _CHANGED).values(), row.session_id] for row in rows]
+        with connection.cursor() as cursor:
+            cursor.executemany(_CHANGE.encode(), values)
 
 
 def _marked(sql: str) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any, Final, Self
 from psycopg.errors import DeadlockDetected, SerializationFailure, UniqueViolation
 
 from session_buddy.errors import StoreUnavailable
-from session_buddy.history.fold import Folded, fold_all
+from session_buddy.history.fold import fold_all
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
 from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.store import sql as common
@@ -94,7 +94,7 @@ class PostgresStore(Reading):
         if claims:
             sql.claim(writer, asked)
         before = sql.lock(writer, asked)
-        folded: Folded = fold_all(before, arrivals)
+        folded = fold_all(before, arrivals)
         sql.write(writer, folded.kept, folded.changed, has_row=set(asked) if claims else before)
         if claims:
             sql.remove(writer, [one for one in asked if one not in folded.known])
