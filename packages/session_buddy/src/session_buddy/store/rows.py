@@ -43,7 +43,7 @@ _EMPTY_END: Final[dict[str, Any]] = {
 
 
 def row_values(row: SessionRow, columns: Sequence[str] = COLUMNS) -> dict[str, Any]:
-    """The row as column values: JSON is text."""
+    """The row as the values of these columns: JSON is text."""
     values = row._asdict()
     for name, form in _TO_VALUE.items():
         if values[name] is not None:
@@ -62,19 +62,19 @@ def digits_of(session_id: str) -> int:
 
 def row_from(fetched: Sequence[Any]) -> SessionRow:
     """The row whose column values, in the order of :data:`COLUMNS`, were fetched."""
-    values = dict(zip(COLUMNS, fetched, strict=True))
-    for name, form in _FROM_VALUE.items():
-        if values[name] is not None:
-            values[name] = form(values[name])
-    return SessionRow(**values)
+    values = list(fetched)
+    for place, form in _FROM_VALUE.items():
+        if values[place] is not None:
+            values[place] = form(values[place])
+    return SessionRow._make(values)
 
 
 def event_values(arrival: Arrival) -> dict[str, Any]:
-    """An event as the column values of the history; heartbeats are not part of it."""
+    """An event as the values of :data:`EVENT_COLUMNS`; heartbeats are not part of it."""
     event = arrival.event
     return {
-        "event_id": arrival.event_id,
         "session_id": arrival.session_id,
+        "event_id": arrival.event_id,
         "event_type": event.event_type,
         "timestamp": event.timestamp,
         "received_at": arrival.received_at,
@@ -117,10 +117,9 @@ _TO_VALUE: Final[dict[str, Callable[[Any], Any]]] = {
     "person_also": _text,
     "ends": _ends_text,
 }
-_FROM_VALUE: Final[dict[str, Callable[[Any], Any]]] = {
-    **dict.fromkeys(TIMES, _aware),
-    "origin": json.loads,
-    "metadata": json.loads,
-    "person_also": json.loads,
-    "ends": _ends_from,
+# By their places among the columns.
+_FROM_VALUE: Final[dict[int, Callable[[Any], Any]]] = {
+    **{COLUMNS.index(name): _aware for name in TIMES},
+    **{COLUMNS.index(name): json.loads for name in ("origin", "metadata", "person_also")},
+    COLUMNS.index("ends"): _ends_from,
 }

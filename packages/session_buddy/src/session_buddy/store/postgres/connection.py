@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import select
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -75,7 +76,7 @@ class Connections:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """The one to write with: committed behind this, or rolled back."""
+        """The one to write with; each statement is committed, unless a transaction was begun."""
         with self._trouble("written"), self._writers.connection() as connection:
             yield connection
 
@@ -108,7 +109,6 @@ class Connections:
         def configure(connection: Connection) -> None:
             _adapt(connection)
             connection.execute(f"{_AS_WE_READ}; {settings}")
-            connection.commit()
             self._open.add(connection)
 
         return ConnectionPool(
@@ -117,7 +117,8 @@ class Connections:
             max_size=most,
             open=False,
             configure=configure,
-            check=ConnectionPool.check_connection,
+            check=_check,
+            kwargs={"autocommit": True},
             name=f"session-buddy-{name}",
             timeout=_PATIENCE_SECONDS,
             # Each call tries anew: no back-off that outlasts the trouble.
@@ -155,6 +156,14 @@ def line_of(error: Exception) -> str:
     """What the server, or its library, says, on one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
+
+
+def _check(connection: Connection) -> None:
+    """Ask the server only where something has come that nobody asked for: that is the connection's end."""
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    if waiting.poll(0):
+        ConnectionPool.check_connection(connection)
 
 
 def _conninfo(url: DatabaseUrl) -> str:

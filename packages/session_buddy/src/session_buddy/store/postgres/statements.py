@@ -1,9 +1,9 @@
 """All SQL over sessions and events on PostgreSQL, and the forms in which rows go in."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from psycopg import Connection
 from psycopg.rows import TupleRow
@@ -15,6 +15,7 @@ from session_buddy.store.rows import (
     COLUMNS,
     GROUP,
     TABLES,
+    TIMES,
     Table,
     Values,
     event_values,
@@ -24,8 +25,9 @@ from session_buddy.store.rows import (
 from session_buddy.store.sql import CANDIDATES, NEWEST_FIRST, SELECT
 
 Postgres = Connection[TupleRow]
+T = TypeVar("T")
 
-_BULK_ROWS: Final = 20
+BULK_ROWS: Final = 20
 # In the order of their ids, by whoever takes several: else two would wait for each other.
 _LOCK: Final = f"{SELECT} WHERE session_id = ANY(?) ORDER BY session_id FOR UPDATE"
 _CLAIM: Final = """
@@ -36,11 +38,17 @@ _CLAIM: Final = """
 _CHANGED: Final = [name for name in COLUMNS if name != "session_id"]
 _CHANGE: Final = f"UPDATE sessions SET {', '.join(f'{name} = %s' for name in _CHANGED)} WHERE session_id = %s"  # noqa: S608 - names of columns
 _REMOVE: Final = "DELETE FROM sessions WHERE session_id = ANY(?)"
-_TYPES: Final = {"session_id": "text", "commands": "bigint", "errors": "bigint", "elapsed_seconds": "float8"}
+# Of JSON, too, the binary form is the text.
+_TYPES: Final = {
+    **dict.fromkeys(("timestamp", *TIMES), "timestamptz"),
+    **dict.fromkeys(("uid", "pid", "process_started_at", "commands", "errors"), "bigint"),
+    "elapsed_seconds": "float8",
+    "by_admin": "boolean",
+}
 _RAISED: Final = ", ".join(f"{name} = greatest(sessions.{name}, new.{name})" for name in HEARTBEAT_STATE)
 _TOUCH: Final = f"""
     WITH new AS (
-        SELECT * FROM unnest({", ".join(f"?::{_TYPES.get(name, 'timestamptz')}[]" for name in BEAT_COLUMNS)})
+        SELECT * FROM unnest({", ".join(f"?::{_TYPES.get(name, 'text')}[]" for name in BEAT_COLUMNS)})
         AS new ({", ".join(BEAT_COLUMNS)})
     ), locked AS (
         SELECT session_id FROM sessions
@@ -53,6 +61,7 @@ _TOUCH: Final = f"""
 _PROBE: Final = """
     INSERT INTO meta VALUES ('probe', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value
 """
+ANALYZE: Final = "ANALYZE sessions, events"
 _STARTED: Final = f"{SELECT} WHERE status IS NOT NULL AND"
 BY_ID: Final = f"{_STARTED} session_id = ?"
 BY_DIGITS: Final = f"{_STARTED} right(session_id, 8) = ? {NEWEST_FIRST} LIMIT {CANDIDATES + 1}"
@@ -85,9 +94,9 @@ def write(
 ) -> None:
     """Write events, and the rows that they changed: of those sessions that have a row, in its place."""
     by_id = sorted(changed, key=attrgetter("session_id"))
-    _insert(connection, "sessions", [row_values(row) for row in by_id if row.session_id not in has_row])
+    _insert(connection, "sessions", [row for row in by_id if row.session_id not in has_row], row_values)
     _change(connection, [row for row in by_id if row.session_id in has_row])
-    _insert(connection, "events", [event_values(arrival) for arrival in kept])
+    _insert(connection, "events", kept, event_values)
 
 
 def remove(connection: Postgres, session_ids: Sequence[str]) -> None:
@@ -123,20 +132,26 @@ class Tables:
             while rows := cursor.fetchmany(GROUP):
                 yield rows
 
-    def write(self, table: Table, rows: Sequence[Values]) -> None:
+    def write(self, table: Table, rows: Iterable[Values]) -> None:
         """Add rows."""
-        into = f"COPY {table} ({', '.join(TABLES[table])}) FROM STDIN"
+        columns = TABLES[table]
+        # Times as numbers: to write and to read them as text takes as long as all the rest.
+        into = f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)"
         with self._connection.cursor() as cursor, cursor.copy(into.encode()) as copy:
+            copy.set_types([_TYPES.get(name, "text") for name in columns])
             for row in rows:
                 copy.write_row(row)
 
 
-def _insert(connection: Postgres, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    columns = TABLES[table]
-    values = [[row[name] for name in columns] for row in rows]
-    if len(rows) >= _BULK_ROWS:
+def _insert(
+    connection: Postgres, table: Table, rows: Sequence[T], values_of: Callable[[T], dict[str, Any]]
+) -> None:
+    # Each is made when it is sent: the server reads what came before meanwhile.
+    values = (tuple(values_of(row).values()) for row in rows)
+    if len(rows) >= BULK_ROWS:
         Tables(connection).write(table, values)
     elif rows:
+        columns = TABLES[table]
         marks = ", ".join(["%s"] * len(columns))
         insert = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 - names of columns
         with connection.cursor() as cursor:

@@ -1,11 +1,12 @@
 """The store on a PostgreSQL server: any number of servers may write to one database."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final, Self
 
 from psycopg.errors import DeadlockDetected, SerializationFailure, UniqueViolation
 
+from oneiric.events import SessionStart
 from session_buddy.errors import StoreUnavailable
 from session_buddy.history.fold import fold_all
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
@@ -74,10 +75,12 @@ class PostgresStore(Reading):
         for _ in range(_TRIES):
             with self._connections.writing() as writer:
                 try:
-                    with writer.transaction():
+                    # One answer for many statements; COPY has none of that.
+                    few = len(arrivals) < sql.BULK_ROWS
+                    with writer.pipeline() if few else nullcontext(), writer.transaction():
                         return self._take_in(writer, arrivals, claims=claims)
                 except UniqueViolation:
-                    # Another server has begun one of these sessions just now.
+                    # One of the sessions that start here is known, or another server begins it just now.
                     claims = True
                 except (SerializationFailure, DeadlockDetected):
                     pass
@@ -89,11 +92,15 @@ class PostgresStore(Reading):
             sql.touch(writer, beats)
 
     def _take_in(self, writer: sql.Postgres, arrivals: Sequence[Arrival], *, claims: bool) -> list[Taken]:
-        """One try; with ``claims`` every session gets a row first: what is not there cannot be locked."""
-        asked = sorted({arrival.session_id for arrival in arrivals})
+        """One try; with ``claims`` every session gets a row first: what is not there cannot be locked.
+
+        Without, a session that starts here is taken for a new one: if it is none, its row cannot be inserted.
+        """
+        new = () if claims else {one.session_id for one in arrivals if isinstance(one.event, SessionStart)}
+        asked = sorted({arrival.session_id for arrival in arrivals}.difference(new))
         if claims:
             sql.claim(writer, asked)
-        before = sql.lock(writer, asked)
+        before = sql.lock(writer, asked) if asked else {}
         folded = fold_all(before, arrivals)
         sql.write(writer, folded.kept, folded.changed, has_row=set(asked) if claims else before)
         if claims:
@@ -120,6 +127,9 @@ class PostgresStore(Reading):
         with connection as session, session.transaction():
             session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             yield sql.Tables(session)
+            if to_write:
+                # Many rows may be new: without their statistics, look-ups would read the whole table.
+                sql.run(session, sql.ANALYZE)
 
     def abort(self) -> None:
         """Have whoever waits for the database fail at once."""
