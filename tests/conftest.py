@@ -1,10 +1,16 @@
 """Each test has a machine of its own."""
 
+import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from oneiric.paths import user_paths
+from session_buddy.store import open_known
+from tests.engines import PostgresDatabase
+from tests.postgres import POSTGRES, shared
 from tests.world import World
 
 
@@ -14,3 +20,22 @@ def world(tmp_path: Path) -> Iterator[World]:
     world = World(tmp_path, forks=True)
     yield world
     world.stop_server()
+
+
+@pytest.fixture(params=["duckdb", "postgresql"])
+def engine(request: pytest.FixtureRequest, world: World) -> Iterator[None]:
+    """Where the world's history lies: in a file, or on the PostgreSQL server of this run."""
+    if request.param == "duckdb":
+        yield
+        return
+    with closing(new_database(request.config)) as database:
+        world.move_to(database)
+        # A server does that, and only a server; not each test begins with one.
+        open_known(database.url, user_paths(world.environ)).close()
+        yield
+        world.stop_server()
+
+
+def new_database(config: pytest.Config) -> PostgresDatabase:
+    """An empty database on the PostgreSQL server of this run."""
+    return PostgresDatabase(shared(config.stash[POSTGRES]), f"t{uuid.uuid4().hex}")

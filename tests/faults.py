@@ -14,8 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, Self
 
-import duckdb
-
 from oneiric import facts, outbox
 from oneiric.paths import user_paths
 from oneiric.testing import start_event
@@ -39,10 +37,9 @@ class History(NamedTuple):
 
 def history(world: World) -> History:
     """Read the database of a server that is stopped."""
-    with duckdb.connect(str(world.database), read_only=True) as database:
-        kinds = dict(database.execute("SELECT event_type, count(*) FROM events GROUP BY 1").fetchall())
-        ids = [row[0] for row in database.execute("SELECT event_id FROM events").fetchall()]
-        (sessions,) = database.execute("SELECT count(*) FROM sessions WHERE status IS NOT NULL").fetchall()[0]
+    kinds = dict(world.engine.ask("SELECT event_type, count(*) FROM events GROUP BY 1"))
+    ids = [event_id for (event_id,) in world.engine.ask("SELECT event_id FROM events")]
+    ((sessions,),) = world.engine.ask("SELECT count(*) FROM sessions WHERE status IS NOT NULL")
     starts, ends = kinds.get("session_start", 0), kinds.get("session_end", 0)
     return History(starts, ends, len(set(ids)), sessions, frozenset(ids))
 

@@ -156,7 +156,7 @@ class Plan:
             phase,
             "Tools are registered, the database answers",
             "session-buddy mcp status",
-            has("running", "track_session_start", "track_session_end", "sessions.duckdb"),
+            has("running", "track_session_start", "track_session_end", str(self.world.engine.url)),
         )
 
     def shell(self, user: Terminal) -> str:

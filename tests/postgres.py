@@ -1,15 +1,18 @@
 """A real PostgreSQL server for tests: one for the whole run, a database for each test."""
 
 import os
+import select
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Thread
 from typing import Final, Literal
 
 import psutil
@@ -20,6 +23,8 @@ POSTGRES: Final = pytest.StashKey[Path]()
 # PostgreSQL refuses to run as root; this account is on every system.
 _NOBODY: Final = 65534
 _VERSION: Final = "pginstall18"
+# The first message of a connection that is to be encrypted.
+_SSL_REQUEST_BYTES: Final = 8
 _PREFIX: Final = "session-buddy-postgres-"
 _SETTINGS: Final = {
     "fsync": "off",
@@ -122,6 +127,47 @@ class Postgres:
         ids = [f"--reuid={_NOBODY}", f"--regid={_NOBODY}", "--clear-groups"]
         as_whom = ["setpriv", *ids] if self._as_nobody else []
         return [*as_whom, str(self._package / _VERSION / "bin" / program), *arguments]
+
+
+class EncryptedFront:
+    """A port at which a server can be reached by TLS alone, as poolers offer it; this build of it cannot.
+
+    Args:
+        server: what is behind it.
+        certificate: a file with the certificate and its key.
+    """
+
+    def __init__(self, server: Postgres, certificate: Path) -> None:
+        self._behind = ("127.0.0.1", server.port)
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificate)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                plain, _ = self._listener.accept()
+                Thread(target=self._serve, args=(plain,), daemon=True).start()
+
+    def _serve(self, plain: socket.socket) -> None:
+        with plain, socket.create_connection(self._behind) as behind, suppress(OSError):
+            plain.recv(_SSL_REQUEST_BYTES, socket.MSG_WAITALL)
+            plain.sendall(b"S")
+            with self._context.wrap_socket(plain, server_side=True) as front:
+                while ready := select.select([front, behind], [], [])[0]:
+                    for one in ready:
+                        data = one.recv(1 << 16)
+                        while one is front and front.pending():
+                            data += front.recv(1 << 16)
+                        (behind if one is front else front).sendall(data)
+                        if not data:
+                            return
 
 
 def shared(folder: Path) -> Postgres:

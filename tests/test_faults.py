@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.faults import kill_rounds, storm, waiting
 from tests.world import World
 
+pytestmark = [pytest.mark.usefixtures("engine"), pytest.mark.sampled]
 Size = Callable[[int, int], int]
 
 

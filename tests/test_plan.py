@@ -1,7 +1,11 @@
 """The user's test plan, run literally; see docs/test-plan.md."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+
 import pytest
 
+from tests.conftest import new_database
 from tests.plan import Findings, Plan
 from tests.world import World
 
@@ -14,13 +18,14 @@ PHASES = {
 }
 
 
-@pytest.fixture(scope="module")
-def findings(tmp_path_factory: pytest.TempPathFactory) -> Findings:
+@pytest.fixture(scope="module", params=["duckdb", "postgresql"])
+def findings(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Findings]:
     world = World(tmp_path_factory.mktemp("plan"))
-    try:
-        return Plan(world).run()
-    finally:
-        world.stop_server()
+    with ExitStack() as stack:
+        if request.param == "postgresql":
+            world.move_to(stack.enter_context(closing(new_database(request.config))))
+        stack.callback(world.stop_server)
+        yield Plan(world).run()
 
 
 @pytest.mark.xdist_group("plan")

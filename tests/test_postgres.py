@@ -4,14 +4,21 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP
 from time import monotonic
 
 import psycopg
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey as PrivateKey
+from cryptography.x509.oid import NameOID
 
-from tests.postgres import Postgres, new_folder
+from tests.postgres import EncryptedFront, Postgres, new_folder
 from tests.world import PATIENCE, World, eventually
 
 Size = Callable[[int, int], int]
@@ -169,6 +176,69 @@ def test_what_was_wiped_comes_back_from_the_journals(world: World, postgres: Pos
     postgres.run("DROP TABLE sessions, events, meta", database="history")
     world.start_server()
     eventually(lambda: ended(world) == {session})
+
+
+def test_a_restored_database_gets_back_what_came_after_its_backup(world: World, postgres: Postgres) -> None:
+    world.start_server()
+    session = world.run(sys.executable, "-c", SHELL).stdout.strip()
+    eventually(lambda: ended(world) == {session})
+    as_backed_up = ("DELETE FROM events", "DELETE FROM sessions")
+    postgres.run(*as_backed_up, database="history")
+    assert ended(world) == set()
+    said = "Of 2 events that journals of this machine still hold, 2 were missing and are back\n"
+    assert world.said("session-buddy replay") == said
+    assert ended(world) == {session}
+    world.stop_server()
+    postgres.run(*as_backed_up, database="history")
+    assert world.said("session-buddy replay") == said
+    assert world.said("session-buddy replay") == said.replace("2 were", "0 were")
+    assert ended(world) == {session}
+
+
+def test_an_authority_of_ones_own_a_service_and_a_password_file(world: World, postgres: Postgres) -> None:
+    root, certificate, services, passwords = (
+        world.home / name for name in ("authority", "certificate", "services", "passwords")
+    )
+    for path, content in zip((root, certificate), issued(), strict=True):
+        path.write_bytes(content)
+    postgres.run("CREATE ROLE locked LOGIN SUPERUSER PASSWORD 'geheim'")
+    passwords.touch(mode=0o600)
+    passwords.write_text("localhost:*:history:locked:geheim\n")
+    with closing(EncryptedFront(postgres, certificate)) as front:
+        services.write_text(
+            f"[sessions]\nhost=localhost\nport={front.port}\ndbname=history\nuser=locked\n"
+            f"sslmode=verify-full\nsslrootcert={root}\n"
+        )
+        world.environ |= {"PGSERVICEFILE": str(services), "PGPASSFILE": str(passwords)}
+        world.environ["SESSION_BUDDY_STORAGE_URL"] = "postgresql:///?service=sessions"
+        world.start_server()
+        session = world.run(sys.executable, "-c", SHELL).stdout.strip()
+        eventually(lambda: ended(world) == {session})
+        world.stop_server()
+        root.write_bytes(issued()[0])
+        refused = world.run("session-buddy", "mcp", "start", code=1).stderr
+    assert refused.count("\n") == 1
+    assert "SSL error" in refused
+
+
+def issued() -> tuple[bytes, bytes]:
+    """An authority's certificate, and one that it gave ``localhost``, with the key of that; PEM."""
+    now = datetime.now(UTC)
+    pem = serialization.Encoding.PEM
+
+    def signed(name: str, of: PrivateKey, by: PrivateKey, *, authority: bool) -> bytes:
+        names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, one)]) for one in (name, "authority")]
+        builder = x509.CertificateBuilder(names[1], names[0], of.public_key(), x509.random_serial_number())
+        builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+        builder = builder.add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        return builder.sign(by, hashes.SHA256()).public_bytes(pem)
+
+    theirs, ours = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    form = serialization.PrivateFormat.PKCS8
+    key = ours.private_bytes(pem, form, serialization.NoEncryption())
+    root = signed("authority", theirs, theirs, authority=True)
+    return root, signed("localhost", ours, theirs, authority=False) + key
 
 
 def test_a_write_that_does_not_return_is_no_health(world: World, postgres: Postgres) -> None:

@@ -18,6 +18,8 @@ from jupyter_client.manager import KernelManager
 
 from tests.world import PATIENCE, World, eventually
 
+pytestmark = [pytest.mark.usefixtures("engine"), pytest.mark.sampled]
+
 INSTALL = "import os, sys, oneiric; e = oneiric.install('shop'); e.record(2, 1); print('re' + 'ady')"
 # What an embedded prompt returns to: a program that goes on, and may fail.
 GOES_ON = "\nif os.path.exists('fail'): 1/0\n"
@@ -157,7 +159,6 @@ CELLS = [
 ]
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize(("name", "end"), CELLS)
 def test_a_session_in_a_program_of_others_ends_as_the_program_does(
     world: World, tmp_path: Path, name: str, end: str
@@ -186,7 +187,6 @@ KERNEL_ENDS: dict[str, tuple[Callable[[KernelManager, KernelClient], object], En
 }
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("end", KERNEL_ENDS)
 def test_a_session_in_a_kernel_ends_as_the_kernel_does(world: World, end: str) -> None:
     act, expected = KERNEL_ENDS[end]

@@ -16,6 +16,8 @@ from oneiric.transport import call_tool
 from session_buddy.intake.liveness import SWEEP_SECONDS
 from tests.world import PATIENCE, World, eventually
 
+pytestmark = [pytest.mark.usefixtures("engine"), pytest.mark.sampled]
+
 REPL = ["-q", "-i", "-c", "import oneiric; e = oneiric.install('shop')"]
 START = "import os, signal, sys, oneiric; e = oneiric.install('shop'); e.wait_connected(5); "
 
@@ -161,13 +163,12 @@ ROWS = (
 
 
 @pytest.fixture(params=["server", "no server"])
-def place(request: pytest.FixtureRequest, world: World) -> World:
+def place(request: pytest.FixtureRequest, world: World, engine: None) -> World:
     if request.param == "server":
         world.start_server()
     return world
 
 
-@pytest.mark.sampled
 @pytest.mark.parametrize("row", ROWS, ids=[row.what for row in ROWS])
 def test_an_end_is_told_as_it_was(place: World, row: Row) -> None:
     row.end(place)

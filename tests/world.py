@@ -22,6 +22,7 @@ from oneiric.paths import user_paths
 from oneiric.transport import Endpoint
 from session_buddy.host.server_file import read_server_file
 from tests import forkserver
+from tests.engines import DuckDBFile, Engine
 from tests.terminal import Terminal
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,6 +53,12 @@ class World:
         weakref.finalize(self, held.close)
         self.port: int = held.getsockname()[1]
         self.environ = self._environ(folder / "ipython")
+        self.engine: Engine = DuckDBFile(self.database)
+
+    def move_to(self, engine: Engine) -> None:
+        """Have the history lie elsewhere from now on."""
+        self.engine = engine
+        self.environ["SESSION_BUDDY_STORAGE_URL"] = engine.url.whole
 
     def _environ(self, ipython: Path) -> dict[str, str]:
         # Without what measures coverage: what runs here is measured in the tests of each package.
@@ -96,7 +103,7 @@ class World:
 
     @property
     def database(self) -> Path:
-        """The database file."""
+        """The database file, where :attr:`engine` is one."""
         return self.home / ".local" / "share" / "session-buddy" / "sessions.duckdb"
 
     def run(self, *command: str, code: int | None = 0, **options: Any) -> subprocess.CompletedProcess[str]:

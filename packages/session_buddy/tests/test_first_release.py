@@ -18,7 +18,9 @@ from session_buddy.access.callers import local_caller
 from session_buddy.history.query import Query
 from session_buddy.history.record import to_record
 from session_buddy.intake.admission import admit
+from session_buddy.keep.migrate import migrate
 from session_buddy.store import Store, open_store
+from tests.engines import Engine
 
 FOLDER = Path(__file__).parent / "first_release"
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
@@ -72,6 +74,25 @@ def test_its_database_lists_newest_first_and_by_receipt_whose_clock_was_set(migr
     assert rows[0].session_id == SET_BACK
     starts = [row.start_time for row in rows[1:]]
     assert starts == sorted(starts, reverse=True)
+
+
+def test_its_database_moves_to_postgresql_and_back_and_answers_alike(
+    migrated: Store, database: Engine, tmp_path: Path
+) -> None:
+    with (
+        closing(open_store(database.url)) as there,
+        closing(open_store(f"duckdb:///{tmp_path}/back.duckdb")) as back,
+    ):
+        sums = [migrate(one, other, lambda _: None) for one, other in ((migrated, there), (there, back))]
+        expected = {name: told(record) for name, record in then().items()}
+        assert [asked(store) for store in (there, back)] == [expected, expected]
+        assert sums[0] == sums[1]
+        assert there.find("a0000010").session_id == TWICE
+        # A start, an end and a heartbeat of then, sent once more, are known there too.
+        for line in (FOLDER / "events.jsonl").read_text().splitlines():
+            (taken,) = there.ingest([admit(json.loads(line), local_caller(), NOW)])
+            assert not taken.kept
+        assert asked(there) == expected
 
 
 def test_its_database_is_looked_up_by_digits(migrated: Store) -> None:

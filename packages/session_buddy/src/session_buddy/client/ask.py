@@ -39,7 +39,7 @@ from session_buddy.host.places import APP
 from session_buddy.host.server_file import ServerInfo
 from session_buddy.host.turn import turn
 from session_buddy.host.variables import DATABASE
-from session_buddy.intake.outbox import hand_over
+from session_buddy.intake import outbox
 
 IF_REFUSED: Final = "put one that `session-buddy token create` made there into SESSION_BUDDY_TOKEN"
 _CALL_SECONDS: Final = 30.0
@@ -157,9 +157,29 @@ def ask_or_open(
             raise
 
 
+def replay() -> list[str]:
+    """Have your own history take in again what your shells' journals still hold; what each event became.
+
+    Raises:
+        SessionBuddyError: it cannot be done, and why.
+    """
+
+    def open_file() -> list[dict[str, Any]]:
+        from session_buddy.client import offline
+        from session_buddy.host.settings import load_settings
+
+        return offline.replayed(load_settings().database_url(), datetime.now(UTC))
+
+    def at_server(server: ServerInfo) -> list[dict[str, Any]]:
+        process.require_answer(server)
+        return outbox.replay(user_paths().outbox, partial(_deliver, server.endpoint))
+
+    return [result["status"] for result in ask_or_open(at_server, open_file)]
+
+
 def _asking(server: ServerInfo) -> Ask:
     process.require_answer(server)
-    hand_over(user_paths().outbox, partial(_deliver, server.endpoint), datetime.now(UTC))
+    outbox.hand_over(user_paths().outbox, partial(_deliver, server.endpoint), datetime.now(UTC))
     return partial(call, server.endpoint)
 
 

@@ -22,7 +22,7 @@ from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.host.histories import is_own, own, same
 from session_buddy.intake.accounts import Accounts
 from session_buddy.intake.admission import locally
-from session_buddy.intake.outbox import hand_over
+from session_buddy.intake.outbox import hand_over, replay
 from session_buddy.keep.losses import heal
 from session_buddy.store import Store, as_file, open_file, open_known, open_store
 from session_buddy.store.duckdb.copies import copied
@@ -49,6 +49,22 @@ def answering(url: DatabaseUrl) -> Iterator[Callable[[str, Mapping[str, Any]], M
             return page(Query.parse(now=now, **arguments), store.select, told)
 
         yield answer
+
+
+def replayed(url: DatabaseUrl, now: datetime) -> list[dict[str, Any]]:
+    """Take in again what this user's journals hold, also what was delivered; what became of each event.
+
+    Raises:
+        SessionBuddyError: the database cannot be used, or is another than this user's own.
+    """
+    paths = user_paths()
+    if not is_own(url, paths):
+        raise StoreUnavailable(
+            f"{url.name} is only looked at: your own history is {own(paths).name};"
+            f" to exchange them: session-buddy mcp restart --db {url.name}"
+        )
+    with opened(url, now) as store:
+        return replay(paths.outbox, locally(store.ingest, Accounts()))
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from session_buddy.host.database_url import DatabaseUrl
 
 READERS: Final = 8
 # Its warnings repeat the error that the caller gets.
-logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+logging.getLogger("psycopg").setLevel(logging.ERROR)
 # Between "it is restarted just now" and "whoever asks has waited long enough".
 _PATIENCE_SECONDS: Final = 2.0
 # A server that is there and does not answer is noticed in seconds; what the URL says counts before it.

@@ -1,0 +1,24 @@
+"""``replay``: what this user's shells still have of their sessions, into the history once more."""
+
+from typing import Final
+
+from session_buddy.cli import edge
+from session_buddy.client import ask
+
+EXAMPLES: Final = """\b
+Journals are kept for a week after they were delivered; what the history knows stays as it is.
+
+\b
+Examples:
+  pg_restore --clean --dbname postgresql://buddy@db.example/history monday.dump
+  session-buddy replay                            on each machine, as each user"""
+
+
+def replay() -> None:
+    """Bring back what a restored database lacks, from journals."""
+    answers = ask.replay()
+    back, refused = answers.count("stored"), answers.count("forbidden") + answers.count("invalid")
+    edge.say(
+        f"Of {len(answers):,} events that journals of this machine still hold,"
+        f" {back:,} were missing and are back{f'; {refused:,} were refused' if refused else ''}"
+    )
