@@ -19,7 +19,7 @@ from oneiric.contract import Detector, ExitReason, Status
 from oneiric.events import parse_event
 from session_buddy.errors import AmbiguousSession, StoreClosed, UnknownSession
 from session_buddy.history.model import Arrival, Beat, Taken
-from session_buddy.history.query import Query
+from session_buddy.history.query import Query, parse_ref
 from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.store import Store, open_store
 from tests.engines import DuckDBFile, Engine, PostgresDatabase
@@ -52,6 +52,14 @@ def test_what_was_taken_is_there_after_opening_again(engine: Engine) -> None:
     first.close()
     with closing(open_store(engine.url)) as again:
         assert (again.find(session).status, again.instance) == ("active", instance)
+
+
+@pytest.mark.parametrize("odd", ["a\0b", "a\ud800"])
+def test_a_text_that_no_database_holds_finds_nothing(store: Store, odd: str) -> None:
+    queries = [Query.parse(now=MOMENT, username=odd), Query.parse(now=MOMENT, session_type=odd)]
+    assert [store.select(query) for query in (*queries, Query.parse(now=MOMENT, component=odd))] == [[]] * 3
+    with pytest.raises(UnknownSession):
+        store.find(parse_ref(odd))
 
 
 def test_a_wiped_database_is_another_instance(store: Store, engine: Engine) -> None:

@@ -47,6 +47,7 @@ class Cursor(NamedTuple):
         raise InvalidQuery("cursor", text, "the next_cursor of an answer")
 
 
+_NOT_HELD: Final = re.compile("[\0\ud800-\udfff]")
 _CURSOR: Final = re.compile(r"([0-9]{1,20})\.(.+)")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -96,9 +97,9 @@ class Query:
         if not 1 <= limit <= MAX_LIMIT:
             raise InvalidQuery("limit", limit, f"a number from 1 to {MAX_LIMIT}")
         return cls(
-            session_type=session_type or None,
+            session_type=_askable(session_type) if session_type else None,
             component=contract.component_for(component) if component else None,
-            username=username or None,
+            username=_askable(username) if username else None,
             status=_parse_status(status) if status else None,
             since=parse_since(since, now) if since else None,
             limit=limit,
@@ -147,7 +148,12 @@ def parse_ref(text: str) -> str:
     """
     if not text.strip():
         raise InvalidQuery("session_id", text, "an id, its last 8 digits, or a beginning of either")
-    return text.strip()
+    return _askable(text.strip())
+
+
+def _askable(text: str) -> str:
+    """A text that every database can be asked for: what it cannot hold is in no event, and finds nothing."""
+    return _NOT_HELD.sub("\ufffd", text)
 
 
 def nearest(ref: str, session_ids: Iterable[str], limit: int = 3) -> list[str]:
