@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-USE_ANOTHER: Final = "use another database: session-buddy mcp restart --db PATH"
+USE_ANOTHER: Final = "use another database: session-buddy mcp restart --db DATABASE"
 
 
 class SessionBuddyError(Exception):
