@@ -178,8 +178,12 @@ def test_what_was_wiped_comes_back_from_the_journals(world: World, postgres: Pos
     eventually(lambda: ended(world) == {session})
 
 
+ELSEWHERE = "postgresql://db.invalid/history"
+
+
 def test_a_restored_database_gets_back_what_came_after_its_backup(world: World, postgres: Postgres) -> None:
     world.start_server()
+    assert world.said("session-buddy replay") == "No journal of this machine holds anything more\n"
     session = world.run(sys.executable, "-c", SHELL).stdout.strip()
     eventually(lambda: ended(world) == {session})
     as_backed_up = ("DELETE FROM events", "DELETE FROM sessions")
@@ -193,6 +197,10 @@ def test_a_restored_database_gets_back_what_came_after_its_backup(world: World, 
     assert world.said("session-buddy replay") == said
     assert world.said("session-buddy replay") == said.replace("2 were", "0 were")
     assert ended(world) == {session}
+    refused = world.run(
+        "session-buddy", "replay", env=world.environ | {"SESSION_BUDDY_STORAGE_URL": ELSEWHERE}, code=1
+    )
+    assert refused.stderr.startswith(f"Error: {ELSEWHERE} is only looked at: your own history is ")
 
 
 def test_an_authority_of_ones_own_a_service_and_a_password_file(world: World, postgres: Postgres) -> None:

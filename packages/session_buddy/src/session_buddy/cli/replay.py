@@ -2,21 +2,28 @@
 
 from typing import Final
 
-from session_buddy.cli import edge
+from session_buddy.cli import edge, facts
 from session_buddy.client import ask
 
 EXAMPLES: Final = """\b
-Journals are kept for a week after they were delivered; what the history knows stays as it is.
+Journals are kept for a week after they were delivered. What the history knows
+stays as it is.
 
 \b
 Examples:
   pg_restore --clean --dbname postgresql://buddy@db.example/history monday.dump
   session-buddy replay                            on each machine, as each user"""
 
+_LOCAL_ONLY: Final = "this command knows your own history only"
+
 
 def replay() -> None:
     """Bring back what a restored database lacks, from journals."""
+    facts.tell_named(_LOCAL_ONLY)
     answers = ask.replay()
+    if not answers:
+        edge.say("No journal of this machine holds anything more")
+        return
     back, refused = answers.count("stored"), answers.count("forbidden") + answers.count("invalid")
     edge.say(
         f"Of {len(answers):,} events that journals of this machine still hold,"

@@ -59,10 +59,7 @@ def replayed(url: DatabaseUrl, now: datetime) -> list[dict[str, Any]]:
     """
     paths = user_paths()
     if not is_own(url, paths):
-        raise StoreUnavailable(
-            f"{url.name} is only looked at: your own history is {own(paths).name};"
-            f" to exchange them: session-buddy mcp restart --db {url.name}"
-        )
+        raise StoreUnavailable(_only_looked_at(url, own(paths)))
     with opened(url, now) as store:
         return replay(paths.outbox, locally(store.ingest, Accounts()))
 
@@ -86,12 +83,13 @@ def opened(url: DatabaseUrl, now: datetime) -> Iterator[Store]:
             yield store
         return
     with looked_at(url) as store:
-        log.warning(
-            "%s is only looked at: your own history is %s;"
-            " to exchange them: session-buddy mcp restart --db %s",
-            *(url.name, mine.name, url.name),
-        )
+        log.warning(_only_looked_at(url, mine))
         yield store
+
+
+def _only_looked_at(url: DatabaseUrl, mine: DatabaseUrl) -> str:
+    exchange = f"to exchange them: session-buddy mcp restart --db {url.name}"
+    return f"{url.name} is only looked at: your own history is {mine.name}; {exchange}"
 
 
 @contextmanager
