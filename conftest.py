@@ -19,7 +19,7 @@ from tests.postgres import POSTGRES, end_shared, new_folder
 _LONGEST: Final = "test_faults.py"
 _TEARDOWN_SECONDS: Final = 150
 # The one parameter of a test that is no table: it says nothing new in an ordinary run.
-_ANOTHER_ENGINE: Final = {"engine": "postgresql"}
+_ANOTHER_ENGINE: Final = {("engine", repr("postgresql"))}
 
 # Under nohup, or in the background of a script, children would inherit that they ignore these two: a closed
 # terminal would end nobody, and Ctrl-C interrupt nobody.
@@ -106,7 +106,7 @@ def _left_out(sampled: list[pytest.Item]) -> list[pytest.Item]:
     for item in sampled:
         if not isinstance(item, pytest.Function):
             continue
-        if item.callspec.params == _ANOTHER_ENGINE:
+        if _values(item) == _ANOTHER_ENGINE:
             left_out.append(item)
         else:
             tables.setdefault(item.function, []).append(item)
@@ -124,8 +124,14 @@ def _news(uses: Counter[tuple[str, str]], item: pytest.Function) -> tuple[int, i
     return sum(not uses[one] for one in _values(item)), -sum(uses[one] for one in _values(item))
 
 
+class _Plain:
+    """A test without parameters."""
+
+    params: Final[dict[str, object]] = {}
+
+
 def _values(item: pytest.Function) -> set[tuple[str, str]]:
-    return {(name, repr(value)) for name, value in item.callspec.params.items()}
+    return {(name, repr(value)) for name, value in getattr(item, "callspec", _Plain).params.items()}
 
 
 @pytest.fixture

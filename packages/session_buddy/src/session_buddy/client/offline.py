@@ -57,19 +57,16 @@ def replayed(url: DatabaseUrl, now: datetime) -> list[dict[str, Any]]:
     Raises:
         SessionBuddyError: the database cannot be used, or is another than this user's own.
     """
-    paths = user_paths()
-    if not is_own(url, paths):
-        raise StoreUnavailable(_only_looked_at(url, own(paths)))
-    with opened(url, now) as store:
-        return replay(paths.outbox, locally(store.ingest, Accounts()))
+    with opened(url, now, to_write=True) as store:
+        return replay(user_paths().outbox, locally(store.ingest, Accounts()))
 
 
 @contextmanager
-def opened(url: DatabaseUrl, now: datetime) -> Iterator[Store]:
+def opened(url: DatabaseUrl, now: datetime, *, to_write: bool = False) -> Iterator[Store]:
     """A database: this user's own with all that waits taken in, another as it is, which a warning says.
 
     Raises:
-        SessionBuddyError: it cannot be used.
+        SessionBuddyError: it cannot be used; it is another, and is to be written.
     """
     paths = user_paths()
     mine = own(paths)
@@ -82,14 +79,13 @@ def opened(url: DatabaseUrl, now: datetime) -> Iterator[Store]:
                 hand_over(paths.outbox, deliver, now)
             yield store
         return
-    with looked_at(url) as store:
-        log.warning(_only_looked_at(url, mine))
-        yield store
-
-
-def _only_looked_at(url: DatabaseUrl, mine: DatabaseUrl) -> str:
     exchange = f"to exchange them: session-buddy mcp restart --db {url.name}"
-    return f"{url.name} is only looked at: your own history is {mine.name}; {exchange}"
+    line = f"{url.name} is only looked at: your own history is {mine.name}; {exchange}"
+    if to_write:
+        raise StoreUnavailable(line)
+    with looked_at(url) as store:
+        log.warning(line)
+        yield store
 
 
 @contextmanager

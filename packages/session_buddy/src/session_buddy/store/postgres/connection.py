@@ -133,9 +133,13 @@ class Connections:
             raise StoreClosed(f"database {self.url} was closed") from None
         except PoolTimeout as error:
             raise StoreUnavailable(f"database {self.url} cannot be {what}: {self._why()}") from error
+        except (UnicodeEncodeError, OverflowError) as error:
+            raise StoreError(f"database {self.url} cannot be {what}: {line_of(error)}") from error
         except psycopg.Error as error:
             line = f"database {self.url} cannot be {what}: {line_of(error)}"
-            raise (StoreError if error.sqlstate in _OF_THE_VALUES else StoreUnavailable)(line) from error
+            # The driver's own has no state.
+            values = error.sqlstate in _OF_THE_VALUES or type(error) is psycopg.DataError
+            raise (StoreError if values else StoreUnavailable)(line) from error
 
     def _why(self) -> str:
         """Why a pool has no connection to give: it does not say. One at a time asks."""

@@ -72,11 +72,11 @@ class PostgresStore(Reading):
     def ingest(self, arrivals: Sequence[Arrival]) -> list[Taken]:
         """Fold the events into their sessions' rows and write both, in one transaction."""
         claims = False
+        # One answer for many statements; COPY has none of that.
+        few = len(arrivals) < sql.BULK_ROWS
         for _ in range(_TRIES):
             with self._connections.writing() as writer:
                 try:
-                    # One answer for many statements; COPY has none of that.
-                    few = len(arrivals) < sql.BULK_ROWS
                     with writer.pipeline() if few else nullcontext(), writer.transaction():
                         return self._take_in(writer, arrivals, claims=claims)
                 except UniqueViolation:
@@ -94,10 +94,11 @@ class PostgresStore(Reading):
     def _take_in(self, writer: sql.Postgres, arrivals: Sequence[Arrival], *, claims: bool) -> list[Taken]:
         """One try; with ``claims`` every session gets a row first: what is not there cannot be locked.
 
-        Without, a session that starts here is taken for a new one: if it is none, its row cannot be inserted.
+        Without, a session of which there is a start alone is taken for a new one: if it is none, its row
+        cannot be inserted. With an end a start is sent again, mostly.
         """
-        new = () if claims else {one.session_id for one in arrivals if isinstance(one.event, SessionStart)}
-        asked = sorted({arrival.session_id for arrival in arrivals}.difference(new))
+        other = {one.session_id for one in arrivals if claims or not isinstance(one.event, SessionStart)}
+        asked = sorted(other)
         if claims:
             sql.claim(writer, asked)
         before = sql.lock(writer, asked) if asked else {}
