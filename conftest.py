@@ -64,7 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
         from oneiric import threads
 
         start = threads.start
-        threads.start = lambda run: start(lambda: (sys.settrace(trace), run()))
+        threads.start = lambda run, *given: start(lambda: (sys.settrace(trace), run(*given)))
 
 
 class Workers:

@@ -267,7 +267,7 @@ gc.collect()
     assert (done.stdout, done.stderr) == ("True\n", "")
 
 
-def test_a_call_takes_the_number_of_no_standard_stream() -> None:
+def test_a_call_takes_the_number_of_no_standard_stream(unmeasured: Mapping[str, str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         code = f"""
 import os, sys, oneiric
@@ -282,7 +282,11 @@ os._exit(0)
 """
         reader, writer = os.pipe()
         shell = subprocess.Popen(
-            [sys.executable, "-c", code, str(reader)], pass_fds=[reader], stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", code, str(reader)],
+            env=unmeasured,
+            pass_fds=[reader],
+            stderr=subprocess.PIPE,
+            text=True,
         )
         connection, _ = server.accept()
         with connection:

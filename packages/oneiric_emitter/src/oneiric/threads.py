@@ -49,7 +49,7 @@ def on_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-def start(run: Callable[[], object]) -> None:
+def start(run: Callable[..., object], *arguments: object) -> None:
     """Run something on a thread of its own.
 
     Raises:
@@ -59,7 +59,7 @@ def start(run: Callable[[], object]) -> None:
     if not _real.get("daemon_threads_allowed", lambda: True)():
         raise RuntimeError("this interpreter allows no daemon threads")
     with blocked():
-        _real["start_new_thread"](run, ())
+        _real["start_new_thread"](run, arguments)
 
 
 def locked() -> LockType:

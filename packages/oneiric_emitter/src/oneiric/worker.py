@@ -6,7 +6,7 @@ any moment.
 
 import sys
 from _thread import LockType
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import suppress
 
 from oneiric import threads
@@ -72,11 +72,14 @@ class Worker(threads.Owned):
 
     def _start(self) -> None:
         try:
-            threads.start(self._run)
-        except RuntimeError as error:
-            self.thread_error = f"no thread can be started ({error}): what is recorded waits in the outbox"
-        else:
             self._running, self.thread_error = True, None
+            next(run := self._run())
+            threads.start(next, run, None)
+        except BaseException as error:  # what the host sends to this thread, too
+            self._running = False
+            if not isinstance(error, RuntimeError):
+                raise
+            self.thread_error = f"no thread can be started ({error}): what is recorded waits in the outbox"
 
     def _may_end(self) -> bool:
         """Whether the thread, which has nothing more to do, may end: nobody has asked meanwhile."""
@@ -85,8 +88,9 @@ class Worker(threads.Owned):
                 self._running = False
             return not self._running
 
-    def _run(self) -> None:
+    def _run(self) -> Generator[None, None, None]:
         try:
+            yield  # The thread begins here, since what the host sends may come before its first line.
             self._work()
         except BaseException:  # what the host sends to all threads
             self._running = False
