@@ -124,14 +124,9 @@ def _news(uses: Counter[tuple[str, str]], item: pytest.Function) -> tuple[int, i
     return sum(not uses[one] for one in _values(item)), -sum(uses[one] for one in _values(item))
 
 
-class _Plain:
-    """A test without parameters."""
-
-    params: Final[dict[str, object]] = {}
-
-
 def _values(item: pytest.Function) -> set[tuple[str, str]]:
-    return {(name, repr(value)) for name, value in getattr(item, "callspec", _Plain).params.items()}
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    return {(name, repr(value)) for name, value in params.items()}
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
@@ -36,7 +35,6 @@ def rows(world: World, effort: Effort) -> Iterator[Row]:
         yield from _million(server, world, effort)
     finally:
         server.end()
-        shutil.rmtree(server.folder, ignore_errors=True)
 
 
 def _events(server: Postgres, effort: Effort) -> Iterator[Row]:

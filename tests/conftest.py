@@ -1,6 +1,5 @@
 """Each test has a machine of its own."""
 
-import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -9,8 +8,7 @@ import pytest
 
 from oneiric.paths import user_paths
 from session_buddy.store import open_known
-from tests.engines import PostgresDatabase
-from tests.postgres import POSTGRES, shared
+from tests.engines import new_database
 from tests.world import World
 
 
@@ -34,8 +32,3 @@ def engine(request: pytest.FixtureRequest, world: World) -> Iterator[None]:
         open_known(database.url, user_paths(world.environ)).close()
         yield
         world.stop_server()
-
-
-def new_database(config: pytest.Config) -> PostgresDatabase:
-    """An empty database on the PostgreSQL server of this run."""
-    return PostgresDatabase(shared(config.stash[POSTGRES]), f"t{uuid.uuid4().hex}")

@@ -1,10 +1,13 @@
 """The databases that a history may lie in, each for tests."""
 
+import uuid
 from pathlib import Path
 from typing import Any, Protocol
 
+import pytest
+
 from session_buddy.host.database_url import DatabaseUrl
-from tests.postgres import Postgres
+from tests.postgres import POSTGRES, Postgres, shared
 
 
 class Engine(Protocol):
@@ -63,3 +66,8 @@ class PostgresDatabase:
     def close(self) -> None:
         """Remove it, whoever is connected."""
         self._server.run(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)")
+
+
+def new_database(config: pytest.Config) -> PostgresDatabase:
+    """An empty database on the PostgreSQL server of this run."""
+    return PostgresDatabase(shared(config.stash[POSTGRES]), f"t{uuid.uuid4().hex}")

@@ -5,7 +5,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from tests.conftest import new_database
+from tests.engines import new_database
 from tests.plan import Findings, Plan
 from tests.world import World
 

@@ -203,13 +203,13 @@ def test_a_restored_database_gets_back_what_came_after_its_backup(world: World, 
     assert refused.stderr.startswith(f"Error: {ELSEWHERE} is only looked at: your own history is ")
 
 
+@pytest.mark.usefixtures("locked")
 def test_an_authority_of_ones_own_a_service_and_a_password_file(world: World, postgres: Postgres) -> None:
     root, certificate, services, passwords = (
         world.home / name for name in ("authority", "certificate", "services", "passwords")
     )
     for path, content in zip((root, certificate), issued(), strict=True):
         path.write_bytes(content)
-    postgres.run("CREATE ROLE locked LOGIN SUPERUSER PASSWORD 'geheim'")
     passwords.touch(mode=0o600)
     passwords.write_text("localhost:*:history:locked:geheim\n")
     with closing(EncryptedFront(postgres, certificate)) as front:

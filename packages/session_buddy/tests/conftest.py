@@ -6,7 +6,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
@@ -20,7 +19,7 @@ from oneiric.paths import Paths, user_paths
 from session_buddy.host import process, stopping
 from session_buddy.host.server_file import ServerInfo
 from tests import forkserver
-from tests.engines import DuckDBFile, Engine, PostgresDatabase
+from tests.engines import DuckDBFile, Engine, PostgresDatabase, new_database
 from tests.postgres import POSTGRES, Postgres, shared
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -62,16 +61,16 @@ def postgres(pytestconfig: pytest.Config) -> Postgres:
 
 
 @pytest.fixture
-def database(postgres: Postgres) -> Iterator[PostgresDatabase]:
+def database(pytestconfig: pytest.Config) -> Iterator[PostgresDatabase]:
     """An empty PostgreSQL database."""
-    with closing(PostgresDatabase(postgres, f"t{uuid.uuid4().hex}")) as database:
+    with closing(new_database(pytestconfig)) as database:
         yield database
 
 
 @pytest.fixture
-def second(postgres: Postgres) -> Iterator[PostgresDatabase]:
+def second(pytestconfig: pytest.Config) -> Iterator[PostgresDatabase]:
     """Another one."""
-    with closing(PostgresDatabase(postgres, f"t{uuid.uuid4().hex}")) as database:
+    with closing(new_database(pytestconfig)) as database:
         yield database
 
 

@@ -13,6 +13,7 @@ from session_buddy.errors import (
     NewerDatabase,
     NotADatabase,
     OlderDatabase,
+    StoreError,
     StoreUnavailable,
 )
 from session_buddy.history.query import Query
@@ -150,6 +151,19 @@ def test_a_step_is_taken_once_by_whoever_comes_first(
             store.close()
     assert caplog.text.count(f"are brought from version {len(steps) - 1} to {len(steps)}") == 1
     assert database.ask("SELECT value FROM meta WHERE key = 'schema_version'") == [(str(len(steps)),)]
+
+
+@pytest.mark.parametrize("many", [1, 30])
+@pytest.mark.parametrize("subject", ["a\0b", "\ud800"])
+def test_what_the_driver_cannot_send_is_no_fault_of_the_database(
+    database: PostgresDatabase, subject: str, many: int
+) -> None:
+    with closing(open_store(database.url)) as store:
+        with pytest.raises(StoreError) as caught:
+            store.ingest([arrival(start_event(after))._replace(subject=subject) for after in range(many)])
+        assert type(caught.value) is StoreError
+        (taken,) = store.ingest([arrival(start_event())])
+        assert taken.verdict == "stored"
 
 
 @pytest.mark.parametrize("key", ["instance", "secret"])

@@ -14,12 +14,10 @@ Examples:
   pg_restore --clean --dbname postgresql://buddy@db.example/history monday.dump
   session-buddy replay                            on each machine, as each user"""
 
-_LOCAL_ONLY: Final = "this command knows your own history only"
-
 
 def replay() -> None:
     """Bring back what a restored database lacks, from journals."""
-    facts.tell_named(_LOCAL_ONLY)
+    facts.tell_named("this command knows your own history only")
     answers = ask.replay()
     if not answers:
         edge.say("No journal of this machine holds anything more")

@@ -46,6 +46,8 @@ _TO_WRITE: Final = """
 # A number, a time, or a text that cannot be had: with others it would have worked. All else is the database's
 # fault, also a column that a newer server made: an event that is refused is never sent again.
 _OF_THE_VALUES: Final = {"22003", "22007", "22008", "22021", "22P02", "22P05"}
+# Of the values, too: the driver has not even sent them.
+_OF_THE_DRIVER: Final = (psycopg.DataError, UnicodeEncodeError, OverflowError)
 
 
 class Connections:
@@ -133,13 +135,10 @@ class Connections:
             raise StoreClosed(f"database {self.url} was closed") from None
         except PoolTimeout as error:
             raise StoreUnavailable(f"database {self.url} cannot be {what}: {self._why()}") from error
-        except (UnicodeEncodeError, OverflowError) as error:
-            raise StoreError(f"database {self.url} cannot be {what}: {line_of(error)}") from error
-        except psycopg.Error as error:
+        except (psycopg.Error, *_OF_THE_DRIVER) as error:
             line = f"database {self.url} cannot be {what}: {line_of(error)}"
-            # The driver's own has no state.
-            values = error.sqlstate in _OF_THE_VALUES or type(error) is psycopg.DataError
-            raise (StoreError if values else StoreUnavailable)(line) from error
+            of_the_values = type(error) in _OF_THE_DRIVER or getattr(error, "sqlstate", "") in _OF_THE_VALUES
+            raise (StoreError if of_the_values else StoreUnavailable)(line) from error
 
     def _why(self) -> str:
         """Why a pool has no connection to give: it does not say. One at a time asks."""

@@ -85,7 +85,7 @@ def claim(connection: Postgres, session_ids: Sequence[str]) -> None:
 
 def lock(connection: Postgres, session_ids: Sequence[str]) -> dict[str, SessionRow]:
     """Keep other writers from these sessions until the commit; those that are known, by id."""
-    found = map(row_from, rows_of(connection, _LOCK, [list(session_ids)]))
+    found = map(row_from, rows_of(connection, _LOCK, [list(session_ids)]) if session_ids else ())
     return {row.session_id: row for row in found if row.started or row.ends}
 
 

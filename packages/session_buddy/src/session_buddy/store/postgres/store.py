@@ -72,7 +72,7 @@ class PostgresStore(Reading):
     def ingest(self, arrivals: Sequence[Arrival]) -> list[Taken]:
         """Fold the events into their sessions' rows and write both, in one transaction."""
         claims = False
-        # One answer for many statements; COPY has none of that.
+        # In a pipeline many statements have one answer; COPY works in none.
         few = len(arrivals) < sql.BULK_ROWS
         for _ in range(_TRIES):
             with self._connections.writing() as writer:
@@ -97,11 +97,12 @@ class PostgresStore(Reading):
         Without, a session of which there is a start alone is taken for a new one: if it is none, its row
         cannot be inserted. With an end a start is sent again, mostly.
         """
-        other = {one.session_id for one in arrivals if claims or not isinstance(one.event, SessionStart)}
-        asked = sorted(other)
+        asked = sorted(
+            {one.session_id for one in arrivals if claims or not isinstance(one.event, SessionStart)}
+        )
         if claims:
             sql.claim(writer, asked)
-        before = sql.lock(writer, asked) if asked else {}
+        before = sql.lock(writer, asked)
         folded = fold_all(before, arrivals)
         sql.write(writer, folded.kept, folded.changed, has_row=set(asked) if claims else before)
         if claims:
