@@ -9,12 +9,13 @@ from functools import partial
 import psycopg
 
 from benchmarks.measure import Effort, Row, duration, median, pairs
-from benchmarks.million import COMMAND_SECONDS, MOST, SESSIONS
+from benchmarks.million import COMMAND_SECONDS, MOST, SESSIONS, query_of
 from benchmarks.population import populate
 from benchmarks.starts import command
 from benchmarks.store import Made, batched, fresh, single
 from session_buddy.history.query import Query
 from session_buddy.store import Store, open_store
+from session_buddy.store.postgres import PostgresStore
 from session_buddy.store.rows import COLUMNS, EVENT_COLUMNS
 from session_buddy.store.sql import of_query
 from tests.postgres import Postgres, new_folder
@@ -89,9 +90,9 @@ def _million(server: Postgres, world: World, effort: Effort) -> Iterator[Row]:
         bare.prepare_threshold = None
         for name, query in (
             ("the newest 50", Query()),
-            ("the active", Query(status="active")),
-            ("a component", Query(component="shop")),
-            ("a user", Query(username="user7")),
+            ("the active", query_of("status:active")),
+            ("a component", query_of("component:shop")),
+            ("a user", query_of("user:user7")),
         ):
             ours, theirs = pairs(partial(store.select, query), _asked(bare, query), effort.rounds * 4)
             figure = f"{ours / theirs:.2f} times ({ours * 1000:.1f} ms, by hand {theirs * 1000:.1f} ms)"
@@ -101,7 +102,7 @@ def _million(server: Postgres, world: World, effort: Effort) -> Iterator[Row]:
 
 
 def _asked(bare: psycopg.Connection, query: Query) -> Callable[[], object]:
-    statement, parameters = of_query(query)
+    statement, parameters = of_query(query, PostgresStore.json_at)
     text = statement.replace("?", "%s").encode()
     return lambda: bare.execute(text, parameters).fetchall()
 

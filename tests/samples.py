@@ -1,11 +1,13 @@
 """Valid events, made with one call and changed where needed, and as they reach the rules."""
 
+import random
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from oneiric.events import SessionStart, parse_event
 from session_buddy.history.model import Arrival
+from session_buddy.history.query import Clock, Query
 
 MOMENT: Final = datetime(2026, 1, 2, 3, 4, 5, 123456, tzinfo=UTC)
 OWNER: Final = "local:1000"
@@ -54,6 +56,16 @@ def heartbeat_event(session_id: str, after: float = 30.0, **activity: Any) -> di
 def arrival(raw: dict[str, Any], subject: str = OWNER, *, by_admin: bool = False) -> Arrival:
     """A raw event as it reaches the rules."""
     return Arrival.of(parse_event(raw), subject, MOMENT + timedelta(hours=1), by_admin=by_admin)
+
+
+def seeded(number: int) -> random.Random:
+    """Chance that repeats itself."""
+    return random.Random(number)  # noqa: S311 - no secret
+
+
+def asked(text: str = "", **options: Any) -> Query:
+    """A query, asked a day after :data:`MOMENT`, its times meant in UTC."""
+    return Query.parse(text, clock=Clock(MOMENT + timedelta(days=1), UTC), **options)
 
 
 def session_id_of(raw: dict[str, Any]) -> str:

@@ -9,6 +9,8 @@ from oneiric import contract, identity
 from oneiric.events import Origin
 from oneiric.shell.commands import discover
 from session_buddy.cli.table import EVIDENCE_TEXTS
+from session_buddy.history.query import Clock, Query
+from tests import query_page
 from tests.world import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("packages/*/README.md")])
@@ -63,6 +65,13 @@ def test_no_page_invents_a_variable() -> None:
     own = [page for page in PAGES if page.name not in {"test-plan.md", "e2e-report.md"}]
     unknown = {name for name in names(own) - known if not name.startswith("MAHAVISHNU_")}
     assert unknown == set()
+
+
+def test_the_page_on_queries_is_what_the_parser_s_tables_make() -> None:
+    made = query_page.page()
+    assert (ROOT / "docs" / "query.md").read_text() == made, "./dev report makes it anew"
+    for query in (*query_page.examples(), *re.findall(r"^user:.*$", made, flags=re.MULTILINE)):
+        assert Query.parse(query, clock=Clock(query_page.NOW, query_page.NOW.tzinfo)).terms
 
 
 def section(title: str) -> str:

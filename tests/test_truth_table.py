@@ -251,7 +251,7 @@ class Stopped:
 
         The server itself is asked: what a command takes to start is much of a lease.
         """
-        listed = call_tool(self._world.endpoint, "list_sessions", {}, PATIENCE)["sessions"]
+        listed = call_tool(self._world.endpoint, "list_sessions", {"fields": ["*"]}, PATIENCE)["sessions"]
         return next(iter(listed), {})
 
     @property

@@ -19,7 +19,7 @@ from session_buddy.history.query import Query
 from session_buddy.intake.accounts import Accounts
 from session_buddy.intake.admission import MAX_EVENT_BYTES, admit, locally, validate
 from session_buddy.store import Store, open_store
-from tests.samples import MOMENT, end_event, heartbeat_event, session_id_of, start_event
+from tests.samples import MOMENT, asked, end_event, heartbeat_event, session_id_of, start_event
 
 ANN = Caller("ann", frozenset({"track"}))
 
@@ -115,7 +115,7 @@ def test_a_journal_that_is_too_large_is_set_aside_and_holds_up_no_other(paths: P
         (paths.outbox / f"{session}.jsonl").write_bytes(lines)
     store = open_store(f"duckdb:///{home}/x.duckdb")
     assert swept(store, paths)
-    assert {row.component for row in store.select(Query(status="ended"))} == {"b", "c"}
+    assert {row.component for row in store.select(asked("status:ended"))} == {"b", "c"}
     assert [path.stem for path in (paths.outbox / "rejected").iterdir()] == [session_id_of(starts[0])]
     store.close()
 

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, get_args
 
 import pytest
@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oneiric import contract
-from session_buddy.errors import InvalidQuery
 from session_buddy.history.fold import ENDS_ALIKE, fold, refreshed, with_outcome
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken, raised
-from session_buddy.history.query import Query, nearest, parse_since
 from session_buddy.history.record import to_record
+from session_buddy.history.reference import nearest
 from tests.samples import MOMENT, OWNER, arrival, end_event, heartbeat_event, session_id_of, start_event
 
 START = start_event()
@@ -431,46 +430,6 @@ def test_only_an_active_session_is_unreachable() -> None:
     assert to_record(folded(arrival(START)), NOW, silent=True)["unreachable"]
     assert not to_record(folded(arrival(START)), NOW)["unreachable"]
     assert not to_record(folded(arrival(START), ended()), NOW, silent=True)["unreachable"]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("90s", NOW - timedelta(seconds=90)),
-        ("30m", NOW - timedelta(minutes=30)),
-        ("2h", NOW - timedelta(hours=2)),
-        (" 7 d ", NOW - timedelta(days=7)),
-        ("2w", NOW - timedelta(weeks=2)),
-        ("2026-01-01T10:00:00+02:00", datetime(2026, 1, 1, 8, tzinfo=UTC)),
-        ("2026-01-01", datetime(2026, 1, 1).astimezone(UTC)),
-    ],
-)
-def test_since_takes_a_time_ago_or_iso(text: str, expected: datetime) -> None:
-    assert parse_since(text, NOW) == expected
-
-
-@pytest.mark.parametrize("text", ["", "yesterday", "2 fortnights", "-3h", "999999w", "2026-13-01"])
-def test_since_refuses_the_rest(text: str) -> None:
-    with pytest.raises(InvalidQuery, match=r"since: .* is not valid: a time like 30m"):
-        parse_since(text, NOW)
-
-
-def test_a_query_takes_filters_as_users_write_them() -> None:
-    query = Query.parse(now=NOW, component="shop", status="unreachable", since="1h", limit=3)
-    assert query == Query(component="shop", status="unreachable", since=NOW - timedelta(hours=1), limit=3)
-
-
-@pytest.mark.parametrize(
-    ("filters", "complaint"),
-    [
-        ({"status": "dead"}, "status: 'dead' is not valid: one of active, ended, crashed, lost, unreachable"),
-        ({"limit": 0}, "limit: 0 is not valid: a number from 1 to 10000"),
-        ({"limit": 10_001}, "limit: 10001"),
-    ],
-)
-def test_a_query_names_what_is_wrong(filters: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(InvalidQuery, match=complaint):
-        Query.parse(now=NOW, **filters)
 
 
 def test_the_nearest_ids_are_named_once_each() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic_core import to_json
@@ -11,10 +12,10 @@ from pydantic_core import to_json
 from session_buddy.errors import InvalidQuery
 from session_buddy.history.model import SessionRow
 from session_buddy.history.page import MAX_PAGE_BYTES, SessionsAnswer, page
-from session_buddy.history.query import Query
-from session_buddy.history.record import SessionRecord, to_record
+from session_buddy.history.record import to_record
 from session_buddy.store import Store, open_store
 from tests.samples import arrival, session_id_of, start_event
+from tests.samples import asked as sample_query
 
 ID = "shop-20260102-030405-1b9d6bcd"
 NOW = datetime(2026, 1, 3, tzinfo=UTC)
@@ -26,8 +27,8 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
-def told(rows: Sequence[SessionRow]) -> list[SessionRecord]:
-    return [to_record(row, NOW) for row in rows]
+def told(rows: Sequence[SessionRow]) -> list[dict[str, Any]]:
+    return [dict(to_record(row, NOW)) for row in rows]
 
 
 def started(store: Store, numbers: range, seconds: float, **fields: object) -> set[str]:
@@ -37,8 +38,8 @@ def started(store: Store, numbers: range, seconds: float, **fields: object) -> s
     return {session_id_of(raw) for raw in raws}
 
 
-def asked(store: Store, cursor: str | None = None, **filters: object) -> SessionsAnswer:
-    return page(Query.parse(now=NOW, cursor=cursor, **filters), store.select, told)  # type: ignore[arg-type]  # as agents
+def asked(store: Store, cursor: str | None = None, **filters: Any) -> SessionsAnswer:
+    return page(sample_query(cursor=cursor, **filters), store.select, told)
 
 
 # All at once, in the same second, some in the same microsecond, one after the other.
@@ -88,4 +89,4 @@ def test_filters_hold_behind_a_cursor(store: Store) -> None:
 )
 def test_what_no_answer_gave_is_no_cursor(cursor: str) -> None:
     with pytest.raises(InvalidQuery, match=r"^cursor: .* is not valid: the next_cursor of an answer$"):
-        Query.parse(now=NOW, cursor=cursor)
+        sample_query(cursor=cursor)

@@ -8,7 +8,7 @@ from oneiric.contract import ExitReason
 from session_buddy.cli import app
 from session_buddy.cli.render import ROW_FIELDS
 from session_buddy.cli.table import _REASONS
-from session_buddy.history.query import STATUS_FILTERS
+from session_buddy.history.keys import STATUS_FILTERS
 from session_buddy.host.settings import FOLDER_KEYS, BackupSettings, Settings
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")

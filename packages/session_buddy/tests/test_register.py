@@ -16,7 +16,7 @@ from session_buddy.intake.presence import Presence
 from session_buddy.intake.writer import Writer
 from session_buddy.server.register import Register
 from session_buddy.store import open_store
-from tests.samples import MOMENT, heartbeat_event, session_id_of, start_event
+from tests.samples import MOMENT, asked, heartbeat_event, session_id_of, start_event
 
 ANN = Caller("ann", frozenset({"track", "read"}))
 
@@ -45,10 +45,10 @@ class Bench:
 
     def unreachable(self) -> list[str]:
         """Which sessions are so, by the filter as by what each record says of itself."""
-        asked = anyio.run(self._register.sessions, Query(status="unreachable"))["sessions"]
-        everyone = anyio.run(self._register.sessions, Query())["sessions"]
-        assert asked == [record for record in everyone if record["unreachable"]]
-        return [record["session_id"] for record in asked]
+        silent = anyio.run(self._register.sessions, asked("status:unreachable"), ["*"])["sessions"]
+        everyone = anyio.run(self._register.sessions, Query(), ["*"])["sessions"]
+        assert silent == [record for record in everyone if record["unreachable"]]
+        return [record["session_id"] for record in silent]
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def _one(form: Format | None, record: dict[str, Any]) -> str:
 def test_piped_rows_are_tab_separated_with_the_id_first_and_no_header() -> None:
     row = (
         "shop-20260102-030405-1b9d6bcd\tshop\tadmin_shell\tended\texit\t2026-01-02T03:04:05+00:00"
-        "\t2026-01-02T03:05:17.500000+00:00\t72.5\tada\tdb1\t-\t-\n"
+        "\t2026-01-02T03:05:17.500000+00:00\t72.5\tada\tdb1\t-\t-\t-\t-\t-\n"
     )
     assert _rows(None, _record(), _record()) == row * 2
 

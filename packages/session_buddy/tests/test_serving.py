@@ -122,7 +122,7 @@ def test_who_reads_slowly_gets_the_whole_answer(info: ServerInfo) -> None:
             "jsonrpc": "2.0",
             "id": 1,
             "method": "tools/call",
-            "params": {"name": "list_sessions", "arguments": {}},
+            "params": {"name": "list_sessions", "arguments": {"fields": ["*"]}},
         }
     ).encode()
     request = HEAD + b"Accept: application/json, text/event-stream\r\nMcp-Protocol-Version: 2025-06-18\r\n"

@@ -6,16 +6,18 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Final, NoReturn, TextIO
 
 import typer
 
 from oneiric.transport import TransportError
 from oneiric.visible import visible
-from session_buddy.errors import SessionBuddyError
+from session_buddy.errors import InvalidQuery, SessionBuddyError
 
 DEBUG_VARIABLE: Final = "SESSION_BUDDY_DEBUG"
 INTERRUPTED: Final = 130
+MISTYPED: Final = 2
 
 
 class Unprintable(SessionBuddyError):  # noqa: N818 - reads as the fact it states
@@ -30,6 +32,8 @@ def run(app: Callable[..., Any]) -> None:
         app(prog_name="session-buddy")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except InvalidQuery as error:
+        fail(str(error), MISTYPED)
     except (SessionBuddyError, TransportError) as error:
         fail(str(error))
     except Exception as error:
@@ -84,12 +88,18 @@ def on_terminal() -> bool:
 
 
 @contextmanager
-def output() -> Iterator[TextIO]:
-    """Standard output for what was asked for; a reader that has had enough (``| head``) is no error.
+def output(file: Path | None = None) -> Iterator[TextIO]:
+    """Standard output for what was asked for, or a file, which has its name once it is whole.
+
+    A reader that has had enough (``| head``) is no error.
 
     Raises:
         Unprintable: it is closed, or it is full; what is printed after that goes nowhere.
     """
+    if file is not None:
+        with _written(file) as stream:
+            yield stream
+        return
     if sys.stdout is None:
         raise Unprintable("standard output is closed: there is nowhere to print to")
     try:
@@ -100,6 +110,20 @@ def output() -> Iterator[TextIO]:
     except OSError as error:
         _print_nowhere()
         raise Unprintable(f"standard output cannot be written: {error.strerror or error}") from None
+
+
+@contextmanager
+def _written(file: Path) -> Iterator[TextIO]:
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        try:
+            with draft.open("x", encoding="utf-8") as stream:
+                yield stream
+            draft.replace(file)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise Unprintable(f"{file} cannot be written: {error.strerror or error}") from None
 
 
 def _print_nowhere() -> None:

@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from textwrap import indent
 from typing import Final, Literal, TextIO
 
 from oneiric.visible import visible
@@ -24,6 +25,9 @@ ROW_FIELDS: Final = (
     "hostname",
     "person",
     "person_evidence",
+    "reason",
+    "actor",
+    "agent",
 )
 """The fields of a plain row, in order; what ``cut -f`` and ``awk`` count on."""
 
@@ -38,26 +42,35 @@ def _speak_utf_8(form: Format | None, stream: TextIO) -> None:
 
 
 def write_rows(
-    records: Sequence[Record], form: Format | None, stream: TextIO, fields: Sequence[str] = ()
-) -> None:
-    """Write a list of records to ``stream``.
+    records: Iterable[Record], form: Format | None, stream: TextIO, fields: Sequence[str] = ()
+) -> int:
+    """Write a list of records to ``stream``, as they come; how many there were.
 
     Args:
-        records: newest first.
+        records: in their order.
         form: how; ``None`` means a table on a terminal and plain tab-separated rows elsewhere.
         stream: where; asked whether it is a terminal and how wide.
-        fields: the columns, in order, where the records are no sessions.
+        fields: the columns, in order, where they are not those of all sessions.
     """
     _speak_utf_8(form, stream)
-    as_table = form == "table" or (form is None and stream.isatty())
-    if as_table and fields:
-        stream.writelines(_table(records, fields))
-    elif as_table:
-        from session_buddy.cli import table  # Rich costs 50 ms that pipes need not pay
+    if form == "table" or (form is None and stream.isatty()):
+        records = list(records)
+        if fields:
+            stream.writelines(_table(records, fields))
+        elif records:
+            from session_buddy.cli import table  # Rich costs 50 ms that pipes need not pay
 
-        table.write_rows(records, stream)
-    else:
-        stream.write("".join(_lines(records, form, stream, fields)))
+            table.write_rows(records, stream)
+        return len(records)
+    number = 0
+
+    def counted() -> Iterator[Record]:
+        nonlocal number
+        for number, record in enumerate(records, start=1):  # noqa: B007 - read behind it
+            yield record
+
+    stream.writelines(_lines(counted(), form, stream, fields))
+    return number
 
 
 def write_record(record: Record, form: Format | None, stream: TextIO) -> None:
@@ -84,26 +97,35 @@ def _table(records: Sequence[Record], fields: Sequence[str]) -> Iterator[str]:
 
 
 def _lines(
-    records: Sequence[Record], form: Format | None, stream: TextIO, fields: Sequence[str] = ()
+    records: Iterable[Record], form: Format | None, stream: TextIO, fields: Sequence[str] = ()
 ) -> Iterator[str]:
     if form == "json":
-        yield as_json(records, indent=2) + "\n"
+        yield from _json(records)
     elif form == "ndjson":
         yield from (f"{as_json(record)}\n" for record in records)
     elif form == "csv":
         # A program is given values as they are, a terminal what can be seen.
         cell = (lambda value: visible(_csv_cell(value))) if stream.isatty() else _csv_cell
-        yield _csv(records, fields or list(SessionRecord.__annotations__), cell)
+        columns = fields or list(SessionRecord.__annotations__)
+        yield _csv_line(columns)
+        yield from (_csv_line([cell(record.get(name)) for name in columns]) for record in records)
     else:
         columns = fields or ROW_FIELDS
         yield from ("\t".join(shown(record.get(name)) for name in columns) + "\n" for record in records)
 
 
-def _csv(records: Sequence[Record], fields: Sequence[str], cell: Callable[[object], str]) -> str:
+def _json(records: Iterable[Record]) -> Iterator[str]:
+    """A list, one record after the other."""
+    before = "["
+    for record in records:
+        yield before + "\n" + indent(as_json(record, indent=2), "  ")
+        before = ","
+    yield "[]\n" if before == "[" else "\n]\n"
+
+
+def _csv_line(cells: Sequence[str]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(fields)
-    writer.writerows([cell(record.get(name)) for name in fields] for record in records)
+    csv.writer(text, lineterminator="\n").writerow(cells)
     return text.getvalue()
 
 

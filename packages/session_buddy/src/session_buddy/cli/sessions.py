@@ -1,34 +1,37 @@
 """``list-sessions`` and ``show-session``."""
 
-from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from session_buddy.cli import edge, render
+from session_buddy.cli import edge, filters, render
 from session_buddy.cli.render import Format
 from session_buddy.client import ask
 from session_buddy.errors import InvalidQuery, UnknownSession
-from session_buddy.history.query import DEFAULT_LIMIT, StatusFilter, parse_since
-
-_MOST: Final = 1_000_000
+from session_buddy.history.fields import ALL, FIELDS, require_known
+from session_buddy.history.keys import one_of
+from session_buddy.history.query import DEFAULT_LIMIT, MOST_COUNTED, SORTS
 
 LIST_EXAMPLES: Final = """\b
 To a terminal: a table. Piped: tab-separated rows, newest first, without a header; the fields are
 session id, component, type, status, exit reason, start, end, seconds, account, host, person, how we
-know (docs/identity.md); "-" where unknown.
+know (docs/identity.md), reason, actor, agent; "-" where unknown.
 
 \b
 Examples:
-  session-buddy list-sessions --type admin_shell --since 2h
-  session-buddy list-sessions --status active --user alice
-  session-buddy list-sessions | head -1 | awk '{print $1}'     the newest session's id
-  session-buddy list-sessions --format json --limit 1000"""
+  session-buddy list-sessions user:ada -status:active host:web*
+  session-buddy list-sessions at:"monday 14:00..16:00"          who was in then
+  session-buddy list-sessions --incomplete --since yesterday    killed or lost
+  session-buddy list-sessions | head -1 | awk '{print $1}'      the newest session's id
+  session-buddy list-sessions --limit 0 --format csv --output all.csv"""
 
 SHOW_EXAMPLES: Final = """\b
 Examples:
   session-buddy show-session mahavishnu-20260102-030405-1b9d6bcd
   session-buddy show-session 1b9d6bcd --format json"""
+
+_FORMS: Final[dict[str, Format]] = {".csv": "csv", ".json": "json", ".ndjson": "ndjson"}
 
 FormatOption = Annotated[
     Format | None,
@@ -36,52 +39,85 @@ FormatOption = Annotated[
 ]
 
 
-def _absolute(since: str | None) -> str | None:
-    """A time as it was typed, made one that means the same on a server in another time zone."""
-    if since is None:
-        return None
-    try:
-        return parse_since(since, datetime.now(UTC)).isoformat()
-    except InvalidQuery as error:
-        raise typer.BadParameter(f"{since!r} is not {error.allowed}") from None
-
-
 def list_sessions(
+    words: filters.Words = None,
     *,
-    session_type: Annotated[
-        str | None, typer.Option("--type", metavar="NAME", help="Sessions of one type, e.g. admin_shell.")
+    session_type: filters.Type = None,
+    component: filters.Component = None,
+    user: filters.User = None,
+    host: filters.Host = None,
+    status: filters.Status = None,
+    since: filters.Since = None,
+    until: filters.Until = None,
+    at: filters.At = None,
+    last: filters.Last = None,
+    reason: filters.Reason = None,
+    actor: filters.Actor = None,
+    active: filters.Active = False,
+    incomplete: filters.Incomplete = False,
+    search: filters.Search = None,
+    sort: Annotated[str, typer.Option(metavar="FIELD", help=f"{', '.join(SORTS[:4])} …")] = "started",
+    reverse: Annotated[bool, typer.Option("--reverse", help="The other way round.")] = False,
+    limit: Annotated[int, typer.Option(min=0, metavar="N", help="At most so many; 0: all.")] = DEFAULT_LIMIT,
+    columns: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Which columns; help lists them.")
     ] = None,
-    component: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Sessions of one component, e.g. mahavishnu.")
-    ] = None,
-    user: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Sessions of one person, account, or user of sudo.")
-    ] = None,
-    status: Annotated[StatusFilter | None, typer.Option(help="Sessions in one state.")] = None,
-    since: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            callback=_absolute,
-            help="Started at or after: 7d (seven days ago), 2h, 30m, a date, or an ISO 8601 time.",
-        ),
-    ] = None,
-    limit: Annotated[
-        int, typer.Option(min=1, max=_MOST, metavar="N", help="At most so many, the newest.")
-    ] = DEFAULT_LIMIT,
     form: FormatOption = None,
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to a file.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace that file.")] = False,
+    utc: filters.Utc = False,
 ) -> None:
     """List sessions, newest first."""
-    records, more = ask.list_sessions(
-        limit, session_type=session_type, component=component, username=user, status=status, since=since
-    )
-    if not records and form is None and edge.on_terminal():
-        edge.tell("No sessions found.")
+    if columns == "help":
+        edge.say("\n".join(FIELDS))
         return
-    with edge.output() as stream:
-        render.write_rows(records, form, stream)
-    if more and edge.on_terminal():
-        edge.tell(f"The newest {limit}; list-sessions --limit N lists more")
+    query = filters.query_of(
+        words or (),
+        utc=utc,
+        active=active,
+        incomplete=incomplete,
+        last=last,
+        at=at,
+        session_type=session_type,
+        component=component,
+        username=user,
+        host=host,
+        status=status,
+        since=since,
+        until=until,
+        reason=reason,
+        actor=actor,
+        search=search,
+    )
+    fields = _columns(columns)
+    if output is not None and output.exists() and not force:
+        raise InvalidQuery("output", str(output), "a file that is not there yet, or --force to replace it")
+    form = form or (_FORMS.get(output.suffix) if output else None)
+    as_table = form == "table" or (form is None and output is None and edge.on_terminal())
+    by = one_of("sort", sort, SORTS)
+    found = ask.list_sessions(str(query), fields or [ALL], limit, sort=by, reverse=reverse, count=as_table)
+    records = (record for page in found.pages for record in page)
+    with edge.output(output) as stream:
+        shown = render.write_rows(records, form, stream, fields)
+    if found.truncated:
+        edge.tell(f"More do not fit into one answer: {shown} are shown; without --sort all can be listed")
+    elif as_table and edge.on_terminal():
+        edge.tell(_footer(shown, found) if shown else "No sessions found.")
+
+
+def _columns(columns: str | None) -> list[str]:
+    names = [name.strip() for name in (columns or "").split(",") if name.strip()]
+    for name in names:
+        require_known("columns", name, FIELDS)
+    return names
+
+
+def _footer(shown: int, found: ask.Listing) -> str:
+    """How many are shown, of how many, and how many of those are active."""
+    total = found.total or shown
+    many = f"{'more than ' * (total > MOST_COUNTED)}{min(total, MOST_COUNTED):,}"
+    of = f"{shown:,} of {many}" if shown < total else f"{shown:,}"
+    return f"{of} session{'s' * (total != 1)}, {found.active or 0:,} active"
 
 
 def _not_empty(session_id: str) -> str:

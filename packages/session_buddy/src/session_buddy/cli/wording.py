@@ -8,8 +8,15 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from oneiric.contract import SESSION_ID_PATTERN
+from session_buddy.history.keys import NAMES
 
 _SESSION_ID: Final = re.compile(SESSION_ID_PATTERN)
+
+
+def _is_term(word: str) -> bool:
+    """Whether a word is a negated term: ``-status:active``."""
+    key, colon, _ = word[1:].partition(":")
+    return bool(colon) and key.partition(".")[0] in NAMES
 
 
 class Commands(TyperGroup):
@@ -28,19 +35,21 @@ class Command(TyperCommand):
     """A command that takes an option once: of two values the library would pass over the first, silently."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - its class has no public name
-        """Parse what was typed; a session's id may begin as an option does."""
-        ids = [
+        """Parse what was typed; a session's id, and a term of a query, may begin as an option does."""
+        options = [one for one in self.params if isinstance(one, TyperOption)]
+        take_values = {name for one in options if not one.is_flag for name in one.opts}
+        words = [
             word
             for before, word in zip(["", *args], args, strict=False)
-            if word.startswith("-") and _SESSION_ID.fullmatch(word) and not before.startswith("-")
+            if before not in take_values and (_SESSION_ID.fullmatch(word) or _is_term(word))
         ]
-        if ids and "--" not in args:
-            args = [*(word for word in args if word not in ids), "--", *ids]
+        words = [word for word in words if word.startswith("-")]
+        if words and "--" not in args:
+            args = [*(word for word in args if word not in words), "--", *words]
         if not ctx.resilient_parsing:
             *_, given = self.make_parser(ctx).parse_args(args=list(args))
-            options = [one for one in given if isinstance(one, TyperOption)]
             for one in options:
-                if options.count(one) > 1 and not (one.multiple or one.is_flag):
+                if given.count(one) > 1 and not (one.multiple or one.is_flag):
                     raise typer.BadParameter("it is given twice; give it once", ctx, one)
         return super().parse_args(ctx, args)
 
@@ -63,6 +72,7 @@ def in_words(error: typer.BadParameter) -> str:
     if first["type"] == "value_error":
         return str(first["ctx"]["error"]).rstrip(".")
     lowest, highest = (getattr(error.param, name, None) for name in ("min", "max"))
-    if lowest is None or highest is None:
+    if lowest is None:
         return error.message
-    return f"{first['input']!r} is not a whole number from {lowest} to {highest}"
+    up_to = "up" if highest is None else f"to {highest}"
+    return f"{first['input']!r} is not a whole number from {lowest} {up_to}"

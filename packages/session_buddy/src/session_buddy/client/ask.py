@@ -5,12 +5,14 @@ Only what a running server needs is imported here; :mod:`session_buddy.client.of
 
 import json
 import os
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Final, TypeVar
+from tempfile import SpooledTemporaryFile
+from typing import Any, Final, NamedTuple, TypeVar
 
 from oneiric import settings_file
 from oneiric.config import InvalidEndpoint, named_endpoint
@@ -44,6 +46,9 @@ from session_buddy.intake import outbox
 IF_REFUSED: Final = "put one that `session-buddy token create` made there into SESSION_BUDDY_TOKEN"
 _CALL_SECONDS: Final = 30.0
 _POST_SECONDS: Final = 600.0
+_RECENT: Final = 200
+# More of a list than this is kept on disk until it is printed.
+_KEPT_BYTES: Final = 8_000_000
 
 
 T = TypeVar("T")
@@ -54,31 +59,80 @@ class _HungUp(ServerFailed):
     """The server was no longer listening, or closed the connection before it answered."""
 
 
-def list_sessions(limit: int, **filters: str | None) -> tuple[list[dict[str, Any]], bool]:
-    """The sessions that fit, newest first, and whether there are more than ``limit``.
+class Listing(NamedTuple):
+    """Sessions as they come, and what was said of them.
+
+    Attributes:
+        pages: the sessions, in groups.
+        total: how many fit in all, if that was asked.
+        active: how many of those are active, likewise.
+        truncated: whether more fit than one answer holds, in an order in which there is but one.
+    """
+
+    pages: Iterator[Sequence[dict[str, Any]]]
+    total: int | None
+    active: int | None
+    truncated: bool
+
+
+def list_sessions(query: str, fields: Sequence[str], limit: int, **options: str | bool) -> Listing:
+    """The sessions that fit.
 
     Args:
-        limit: at most so many, over as many answers as that takes.
-        filters: those of the ``list_sessions`` tool.
+        query: which, as its text.
+        fields: what is told of each.
+        limit: at most so many, over as many answers as that takes; 0: all.
+        options: others of the ``list_sessions`` tool.
 
     Raises:
-        CallRefused: the server did not accept a filter.
+        CallRefused: the server did not accept something.
         SessionBuddyError: nobody could answer, and why.
     """
-    given = {name: _typed(value) for name, value in filters.items() if value is not None}
+    asked = {"query": _typed(query), "fields": list(fields), **options}
+    most = limit or sys.maxsize
 
-    def collect(ask: Ask) -> tuple[list[dict[str, Any]], bool]:
-        records: list[dict[str, Any]] = []
-        place: dict[str, Any] = {}
-        while len(records) < limit:
-            answer = ask("list_sessions", {**given, **place, "limit": min(limit - len(records), MAX_LIMIT)})
-            records += (found := _part(answer, "sessions", list))
-            place = {"cursor": answer.get("next_cursor")}  # which an older server does not give
-            if not found or not place["cursor"]:
-                return records, False
-        return records, True
+    def collect(ask: Ask) -> Listing:
+        first = ask("list_sessions", {**asked, "limit": min(most, MAX_LIMIT)})
+        pages = _pages(partial(ask, "list_sessions"), first, {**asked, "count": False}, most)
+        cut = bool(first.get("truncated")) and not first.get("next_cursor")
+        shown = len(_part(first, "sessions", list))
+        return Listing(pages, first.get("total"), first.get("total_active"), cut and shown < most)
 
-    return _answered(collect)
+    def kept(listing: Listing) -> Listing:
+        return listing._replace(pages=_kept(listing.pages))
+
+    return _answered(collect, kept)
+
+
+def _pages(
+    ask: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    answer: Mapping[str, Any],
+    asked: Mapping[str, Any],
+    most: int,
+) -> Iterator[list[dict[str, Any]]]:
+    """The sessions of an answer, and of those that follow, up to so many."""
+    while True:
+        found: list[dict[str, Any]] = _part(answer, "sessions", list)
+        yield found
+        most -= len(found)
+        if not found or not answer.get("next_cursor") or not most:
+            return
+        answer = ask({**asked, "cursor": answer["next_cursor"], "limit": min(most, MAX_LIMIT)})
+
+
+def _kept(pages: Iterator[Sequence[dict[str, Any]]]) -> Iterator[Sequence[dict[str, Any]]]:
+    """All pages, read now: the database is let go of before anything of them is printed."""
+    file = SpooledTemporaryFile(_KEPT_BYTES, "w+", encoding="utf-8")  # noqa: SIM115 - closed when it was read
+    for page in pages:
+        file.write(json.dumps(page) + "\n")
+    file.seek(0)
+
+    def again() -> Iterator[Sequence[dict[str, Any]]]:
+        with file:
+            for line in file:
+                yield json.loads(line)
+
+    return again()
 
 
 def get_session(ref: str) -> dict[str, Any]:
@@ -102,19 +156,28 @@ def get_session(ref: str) -> dict[str, Any]:
 
 def recent_ids(prefix: str) -> list[str]:
     """Ids for a shell's completion: quick, so only what a running server gives, and never an error."""
+    return [one for one in recent("session_id") if one.startswith(prefix)]
+
+
+def recent(field: str) -> list[str]:
+    """What recent sessions have in a field, each once; nothing where no server answers at once."""
     try:
         server = named_server()
         if server is None and (info := local_server()):
             process.require_answer(info)
             server = info.endpoint
-        sessions = _part(call(server, "list_sessions", {}), "sessions", list) if server else []
+        answer = call(server, "list_sessions", {"fields": [field], "limit": _RECENT}) if server else {}
+        told = [str(record[field]) for record in answer.get("sessions", ()) if record.get(field)]
     except (SessionBuddyError, TransportError):
         return []
-    return [record["session_id"] for record in sessions if record["session_id"].startswith(prefix)]
+    return list(dict.fromkeys(told))
 
 
-def _answered(work: Callable[[Ask], T]) -> T:
-    """What somebody makes of the answers of a server, where there is one, else of the file."""
+def _answered(work: Callable[[Ask], T], kept: Callable[[T], T] = lambda found: found) -> T:
+    """What somebody makes of the answers of a server, where there is one, else of the file.
+
+    ``kept`` makes of that what needs the file no more.
+    """
     named = named_server()
     if named is not None:
         return work(partial(call, named))
@@ -124,7 +187,7 @@ def _answered(work: Callable[[Ask], T]) -> T:
         from session_buddy.host.settings import load_settings
 
         with offline.answering(load_settings().database_url()) as answer:
-            return work(answer)
+            return kept(work(answer))
 
     return ask_or_open(lambda server: work(_asking(server)), open_file)
 

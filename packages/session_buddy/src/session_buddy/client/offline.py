@@ -5,19 +5,20 @@ that is not this user's own history is looked at in a copy: nothing changes in i
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Final
 
 from oneiric.paths import user_paths
 from session_buddy.errors import StoreUnavailable
-from session_buddy.history.model import SessionRow
+from session_buddy.history.fields import chosen
 from session_buddy.history.page import page
-from session_buddy.history.query import Query, parse_ref
-from session_buddy.history.record import SessionRecord, to_record
+from session_buddy.history.query import Clock, Query
+from session_buddy.history.record import to_record
+from session_buddy.history.reference import parse_ref
 from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.host.histories import is_own, own, same
 from session_buddy.intake.accounts import Accounts
@@ -26,6 +27,8 @@ from session_buddy.intake.outbox import hand_over, replay
 from session_buddy.keep.losses import heal
 from session_buddy.store import Store, as_file, open_file, open_known, open_store
 from session_buddy.store.duckdb.copies import copied
+
+_OF_THE_ANSWER: Final = ("fields", "count")
 
 log = logging.getLogger("session_buddy.client.offline")
 
@@ -40,13 +43,15 @@ def answering(url: DatabaseUrl) -> Iterator[Callable[[str, Mapping[str, Any]], M
     now = datetime.now(UTC)
     with opened(url, now) as store:
 
-        def told(rows: Sequence[SessionRow]) -> list[SessionRecord]:
-            return [to_record(row, now) for row in rows]
-
         def answer(tool: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
             if tool == "get_session":
                 return {"session": to_record(store.find(parse_ref(arguments["session_id"])), now)}
-            return page(Query.parse(now=now, **arguments), store.select, told)
+            about = {name: value for name, value in arguments.items() if name not in _OF_THE_ANSWER}
+            asked, shown = Query.parse(clock=Clock(now), **about), chosen(arguments.get("fields"))
+            found = page(asked, store.select, lambda rows: [shown(to_record(row, now)) for row in rows])
+            if arguments.get("count"):
+                found["total"], found["total_active"] = store.count(asked)
+            return found
 
         yield answer
 

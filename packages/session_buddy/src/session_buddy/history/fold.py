@@ -6,14 +6,38 @@ is merged by taking the larger value.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from datetime import timedelta
+from typing import Any, Final, NamedTuple
 
 from oneiric import contract
 from oneiric.events import Activity, SessionEnd, SessionHeartbeat, SessionStart
-from session_buddy.history.model import Arrival, Beat, End, SessionRow, Taken, Verdict, raised, without_host
+from session_buddy.history.model import (
+    Arrival,
+    Beat,
+    End,
+    SessionRow,
+    Taken,
+    Verdict,
+    greatest,
+    raised,
+    without_host,
+)
+from session_buddy.history.search import search_text
 
 # Of ends alike only the last can be believed; the few before it are kept to be known when they come again.
 ENDS_ALIKE: Final = 8
+_NOT_OVER: Final[dict[str, Any]] = dict.fromkeys(
+    (
+        "exit_reason",
+        "exit_code",
+        "end_time",
+        "listed_until",
+        "duration_seconds",
+        "counted_commands",
+        "counted_errors",
+        "end_metadata",
+    )
+)
 
 
 def fold(row: SessionRow | None, arrival: Arrival) -> Taken:
@@ -93,14 +117,30 @@ def with_outcome(row: SessionRow) -> SessionRow:
         return row
     end = row.believed_end
     listed_at = row.received_at if row.received_at and row.clock_skew else row.start_time
-    if end is None and row.status == "active" and row.listed_at == listed_at:
-        return row  # as nearly every start: to make it again would be a quarter of the work
+    if end is None and row.status == "active" and row.listed_at == listed_at and row.search_text is not None:
+        return row  # as at every heartbeat
+    row = row._replace(listed_at=listed_at, status="active", search_text=search_text(row), **_NOT_OVER)
+    if end is None:
+        return row
+    lasted = _lasted(row, end)
     return row._replace(
-        listed_at=listed_at,
-        status=end.makes if end else "active",
-        exit_reason=end.exit_reason if end else None,
-        end_time=end.timestamp if end else None,
+        status=end.makes,
+        exit_reason=end.exit_reason,
+        exit_code=end.exit_code,
+        end_time=end.timestamp,
+        # By a clock that was wrong it would have ended before it began, or in days to come.
+        listed_until=end.timestamp if listed_at == row.start_time else listed_at + timedelta(seconds=lasted),
+        duration_seconds=lasted,
+        counted_commands=greatest(row.commands, *(one.commands for one in row.ends)),
+        counted_errors=greatest(row.errors, *(one.errors for one in row.ends)),
+        end_metadata=end.metadata or None,
     )
+
+
+def _lasted(row: SessionRow, end: End) -> float:
+    """Seconds from its start to its end, by the clock that nobody sets where that is known."""
+    elapsed = row.elapsed_seconds if end.elapsed_seconds is None and row.clock_skew else end.elapsed_seconds
+    return max(0.0, (end.timestamp - row.start_time).total_seconds()) if elapsed is None else elapsed
 
 
 def _started(event: SessionStart, arrival: Arrival) -> SessionRow:

@@ -146,6 +146,12 @@ class SessionRow(NamedTuple):
         received_at: when the start came in, by the server's clock.
         listed_at: its place in lists: when it started, or came in where its own clock was wrong.
         elapsed_seconds: how long it lasted at its latest heartbeat, by a clock that nobody sets.
+        listed_until: where in lists it ended, as ``listed_at``; with it all below of one that is over.
+        duration_seconds: how long it lasted.
+        counted_commands: the most that heartbeats or ends told.
+        counted_errors: likewise.
+        end_metadata: what the end that counts added to the metadata.
+        search_text: what words are looked for in, see :func:`session_buddy.history.search.search_text`.
     """
 
     session_id: str
@@ -186,6 +192,13 @@ class SessionRow(NamedTuple):
     status: Status | None = None
     exit_reason: str | None = None
     end_time: datetime | None = None
+    exit_code: int | None = None
+    listed_until: datetime | None = None
+    duration_seconds: float | None = None
+    counted_commands: int | None = None
+    counted_errors: int | None = None
+    search_text: str | None = None
+    end_metadata: dict[str, Any] | None = None
 
     @property
     def started(self) -> bool:

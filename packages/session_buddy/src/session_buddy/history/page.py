@@ -2,50 +2,68 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from pydantic_core import to_json
 from typing_extensions import TypedDict
 
+from session_buddy.history.cursor import Cursor
 from session_buddy.history.model import SessionRow
-from session_buddy.history.query import Cursor, Query
-from session_buddy.history.record import SessionRecord
+from session_buddy.history.query import Query
 
 MAX_PAGE_BYTES: Final = 512 * 1024
 _FIRST_ROWS: Final = 25
 
 
 class SessionsAnswer(TypedDict):
-    """Sessions, newest first, and the cursor with which to ask for those behind them, if there are any."""
+    """Sessions, in the order that was asked for.
 
-    sessions: list[SessionRecord]
+    Attributes:
+        sessions: of each the fields that were asked for.
+        next_cursor: with which to ask for those behind, if there are any; of the newest first alone.
+        truncated: whether more fit than are here.
+        total: how many fit, a million and one at most, if that was asked.
+        total_active: how many of those are active, likewise.
+    """
+
+    sessions: list[dict[str, Any]]
     next_cursor: str | None
+    truncated: bool
+    total: int | None
+    total_active: int | None
 
 
 def page(
     query: Query,
     select: Callable[[Query], Sequence[SessionRow]],
-    told: Callable[[Sequence[SessionRow]], Sequence[SessionRecord]],
+    told: Callable[[Sequence[SessionRow]], Sequence[dict[str, Any]]],
 ) -> SessionsAnswer:
     """The sessions that fit, as many as one answer holds; at least one, however large.
 
     Args:
         query: which, and behind which.
         select: gives those of a store.
-        told: makes records of them.
+        told: makes of each what is shown of it.
     """
-    records: list[SessionRecord] = []
-    size, behind = 0, query.behind
-    while True:
+    records: list[dict[str, Any]] = []
+    size, behind, more = 0, query.behind, True
+    while more:
         # As many as will fit, if they are as large as those before; one more tells whether there are more.
         fit = (MAX_PAGE_BYTES - size) * len(records) // size + 1 if records else _FIRST_ROWS
-        asked = min(query.limit - len(records), fit) + 1
+        asked = min(query.limit - len(records), fit if query.newest_first else query.limit) + 1
         rows = select(replace(query, behind=behind, limit=asked))
         for row, record in zip(rows, told(rows), strict=True):
             size += len(to_json(record))
             if len(records) == query.limit or (records and size > MAX_PAGE_BYTES):
-                return SessionsAnswer(sessions=records, next_cursor=str(behind))
+                place = str(behind) if query.newest_first else None
+                return _answer(records, place, truncated=True)
             records.append(record)
             behind = Cursor(row.listed_at, row.session_id)
-        if len(rows) < asked:
-            return SessionsAnswer(sessions=records, next_cursor=None)
+        more = len(rows) == asked
+    return _answer(records, None, truncated=False)
+
+
+def _answer(records: list[dict[str, Any]], place: str | None, *, truncated: bool) -> SessionsAnswer:
+    return SessionsAnswer(
+        sessions=records, next_cursor=place, truncated=truncated, total=None, total_active=None
+    )

@@ -1,77 +1,103 @@
-"""Which sessions somebody asks for, as users write it."""
+"""Which sessions somebody asks for, as users write it.
 
-import difflib
+The text of a query is parsed here, once, for the command line, agents and programs alike.
+"""
+
 import re
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Final, Literal, NamedTuple, Self, get_args
 
-from oneiric import contract
-from oneiric.contract import Status
 from session_buddy.errors import InvalidQuery
+from session_buddy.history.cursor import Cursor
+from session_buddy.history.keys import Clock, Range, Wanted, key_named, one_of, read
+from session_buddy.history.syntax import Token, Value, cut, values_of
+from session_buddy.history.times import Span
 
-StatusFilter = Literal[Status, "unreachable"]
+__all__ = ["DEFAULT_LIMIT", "FILTERS", "MAX_LIMIT", "MOST_COUNTED", "SORTS", "Clock", "Query", "Sort", "Term"]
 
 MAX_LIMIT: Final = 10_000
 DEFAULT_LIMIT: Final = 50
+# To count more takes longer than the list itself.
+MOST_COUNTED: Final = 1_000_000
+
+Sort = Literal[
+    "started", "ended", "duration", "idle", "commands", "errors", "user", "component", "host", "status"
+]
+SORTS: Final[tuple[Sort, ...]] = get_args(Sort)
+
+# Filters that are other spellings of a term: by name its key, and what is set before the value.
+FILTERS: Final[dict[str, tuple[str, str]]] = {
+    "session_type": ("type", ""),
+    "component": ("component", ""),
+    "username": ("user", ""),
+    "host": ("host", ""),
+    "status": ("status", ""),
+    "since": ("started", ">="),
+    "until": ("started", "<="),
+    "at": ("at", ""),
+    "reason": ("reason", ""),
+    "actor": ("actor", ""),
+    "search": ("", ""),
+}
+_TIMES: Final = ("started", "ended", "at")
+_REST_OF_A_TIME: Final = re.compile(r"\d{1,2}:\d\d.*|ago|\d{1,2} ?[ap]m|\.\..*", re.IGNORECASE)
+# What heartbeats tell is on disk only some time later.
+_PULSE: Final = frozenset({"idle", "duration", "commands", "errors"})
 
 
-class Cursor(NamedTuple):
-    """A place in a list: behind the session that stands there, at its ``listed_at``, and has this id."""
+class Term(NamedTuple):
+    """One condition: of what a key looks at, any of these is so, or none of them.
 
-    listed_at: datetime
-    session_id: str
+    Attributes:
+        key: its name, ``""`` for a word alone; of metadata with the path, as it was written.
+        wanted: any of these.
+        negated: it is not so.
+    """
+
+    key: str
+    wanted: tuple[Wanted, ...]
+    negated: bool = False
 
     def __str__(self) -> str:
-        """As answers carry it.
+        """As a query has it; times are absolute."""
+        values = ",".join(self._written(one) for one in self.wanted)
+        return f"{'-' * self.negated}{self.key}{':' * bool(self.key)}{values}"
 
-        >>> str(Cursor(datetime(2026, 1, 2, tzinfo=UTC), "shop-20260102-000000-1b9d6bcd"))
-        '1767312000000000.shop-20260102-000000-1b9d6bcd'
-        """
-        return f"{(self.listed_at - _EPOCH) // timedelta(microseconds=1)}.{self.session_id}"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """The place that an answer named.
-
-        Raises:
-            InvalidQuery: none did.
-        """
-        found = _CURSOR.fullmatch(text)
-        with suppress(ValueError, OverflowError):
-            if found:
-                contract.start_time_of(found[2])
-                return cls(_EPOCH + timedelta(microseconds=int(found[1])), found[2])
-        raise InvalidQuery("cursor", text, "the next_cursor of an answer")
+    def _written(self, wanted: Wanted) -> str:
+        if isinstance(wanted, Range):
+            return wanted.written("s" if self.key in ("duration", "idle") else "")
+        return _span_text(wanted) if isinstance(wanted, Span) else str(wanted)
 
 
-_NOT_HELD: Final = re.compile("[\0\ud800-\udfff]")
-_CURSOR: Final = re.compile(r"([0-9]{1,20})\.(.+)")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+def _span_text(span: Span) -> str:
+    """A span of time as a query has it; its last moment, not the one behind it, where both ends are known."""
+    if span.before is None:
+        return f'"{span.after}.."'
+    last = span.before - timedelta(microseconds=1)
+    return f'"..{last}"' if span.after is None else f'"{span.after}..{last}"'
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which sessions, at most how many.
+    """Which sessions, in which order, at most how many.
 
     Attributes:
-        session_type: e.g. ``admin_shell``.
-        component: e.g. ``mahavishnu``.
-        username: who.
-        status: ``active``, ``ended``, ``crashed``, ``lost``, ``unreachable``.
-        since: started at or after, UTC; came in, where the session's own clock was wrong.
+        terms: all must fit.
+        now: when it is asked: up to when those that are active have lasted.
+        sort: by what; newest first unless said otherwise.
+        reverse: the other way round.
         limit: at most so many, 1 to 10,000.
-        behind: only those behind this place.
+        behind: only those behind this place; of the newest first alone.
         silent: the ids that ``unreachable`` means: live sessions that have missed their heartbeats.
     """
 
-    session_type: str | None = None
-    component: str | None = None
-    username: str | None = None
-    status: StatusFilter | None = None
-    since: datetime | None = None
+    terms: tuple[Term, ...] = ()
+    now: datetime | None = None
+    sort: Sort = "started"
+    reverse: bool = False
     limit: int = DEFAULT_LIMIT
     behind: Cursor | None = None
     silent: frozenset[str] = frozenset()
@@ -79,85 +105,130 @@ class Query:
     @classmethod
     def parse(
         cls,
+        query: str = "",
         *,
-        now: datetime,
-        session_type: str | None = None,
-        component: str | None = None,
-        username: str | None = None,
-        status: str | None = None,
-        since: str | None = None,
+        clock: Clock,
+        sort: str | None = None,
+        reverse: bool = False,
         limit: int = DEFAULT_LIMIT,
         cursor: str | None = None,
+        **filters: str | None,
     ) -> Self:
-        """Filters as users write them; an empty one is none, as agents fill in what they leave open.
+        """A query as users write it, and filters beside it; an empty one is none, as agents leave it.
+
+        Args:
+            query: e.g. ``user:ada -status:active rollback``.
+            clock: when it is asked, and in which zone its times are meant.
+            sort: one of :data:`SORTS`.
+            reverse: the other way round.
+            limit: 1 to 10,000.
+            cursor: the ``next_cursor`` of an answer.
+            filters: of :data:`FILTERS`.
 
         Raises:
-            InvalidQuery: names the filter, its value and what is allowed.
+            InvalidQuery: names the place or the filter, its value and what is allowed.
         """
         if not 1 <= limit <= MAX_LIMIT:
             raise InvalidQuery("limit", limit, f"a number from 1 to {MAX_LIMIT}")
-        return cls(
-            session_type=_askable(session_type) if session_type else None,
-            component=contract.component_for(component) if component else None,
-            username=_askable(username) if username else None,
-            status=_parse_status(status) if status else None,
-            since=parse_since(since, now) if since else None,
-            limit=limit,
-            behind=Cursor.parse(cursor) if cursor else None,
-        )
+        terms = parse_text(query, clock)
+        terms += [
+            filtered(name, [value], clock) for name, value in filters.items() if value and value.strip()
+        ]
+        by = next(one for one in SORTS if one == one_of("sort", sort or "started", SORTS))
+        behind = Cursor.parse(cursor) if cursor else None
+        if behind and (by != "started" or reverse):
+            raise InvalidQuery(
+                "cursor", cursor, "one goes with the newest first alone; ask without sort and reverse"
+            )
+        require_order(terms)
+        return cls(tuple(terms), clock.now, by, reverse, limit, behind)
+
+    def __str__(self) -> str:
+        """The text that means these terms."""
+        return " ".join(map(str, self.terms))
+
+    @property
+    def newest_first(self) -> bool:
+        """Whether it has the order in which a place can be named."""
+        return self.sort == "started" and not self.reverse
+
+    @property
+    def needs_pulse(self) -> bool:
+        """Whether it looks at what heartbeats tell."""
+        keys = {term.key for term in self.terms}
+        unreachable = any(term.key == "status" and Value("unreachable") in term.wanted for term in self.terms)
+        return unreachable or self.sort in _PULSE or not keys.isdisjoint(_PULSE)
 
 
-STATUS_FILTERS: Final[tuple[StatusFilter, ...]] = (*get_args(Status), "unreachable")
-
-
-def _parse_status(text: str) -> StatusFilter:
-    for known in STATUS_FILTERS:
-        if text == known:
-            return known
-    raise InvalidQuery("status", text, f"one of {', '.join(STATUS_FILTERS)}")
-
-
-_AGO = re.compile(r"(\d{1,6})\s*([smhdw])")
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-
-def parse_since(text: str, now: datetime) -> datetime:
-    """A time as users write it: ``90s``, ``30m``, ``2h``, ``7d``, ``4w`` ago, or ISO 8601.
-
-    A time without an offset is local time.
-
-    Raises:
-        InvalidQuery: it is neither.
-
-    >>> parse_since("2h", datetime(2026, 1, 2, 12, tzinfo=UTC)).isoformat()
-    '2026-01-02T10:00:00+00:00'
-    """
-    try:
-        if ago := _AGO.fullmatch(text.strip()):
-            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        return datetime.fromisoformat(text.strip()).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise InvalidQuery("since", text, "a time like 30m, 2h, 7d, 2026-01-31 or 2026-01-31T09:30") from None
-
-
-def parse_ref(text: str) -> str:
-    """How a session is named: its id, the last eight digits, or a beginning of either.
+def parse_text(text: str, clock: Clock) -> list[Term]:
+    """The terms of a query's text.
 
     Raises:
-        InvalidQuery: nothing is named.
+        InvalidQuery: names the place, what stands there, and what is allowed.
     """
-    if not text.strip():
-        raise InvalidQuery("session_id", text, "an id, its last 8 digits, or a beginning of either")
-    return _askable(text.strip())
+    return terms_of(cut(text), clock)
 
 
-def _askable(text: str) -> str:
-    """A text that every database can be asked for: what it cannot hold is in no event, and finds nothing."""
-    return _NOT_HELD.sub("\ufffd", text)
+def terms_of(tokens: Sequence[Token], clock: Clock) -> list[Term]:
+    """What tokens mean.
+
+    Raises:
+        InvalidQuery: as of :func:`parse_text`.
+    """
+    for before, token in pairwise(tokens):
+        (*_, first), rest = before.values, token.values[0].text
+        if before.key in _TIMES and not token.key and _REST_OF_A_TIME.fullmatch(rest):
+            quoted = f'{before.key}:"{first.text} {rest}"'
+            raise InvalidQuery(f"query at {token.place}", rest, f"a time with a blank is quoted: {quoted}")
+    return [_term(token, clock) for token in tokens]
 
 
-def nearest(ref: str, session_ids: Iterable[str], limit: int = 3) -> list[str]:
-    """The ids that look most like ``ref``, the most alike first."""
-    by_text = {text: one for one in session_ids for text in (one.rpartition("-")[2], one)}
-    close: Sequence[str] = difflib.get_close_matches(ref, by_text, n=2 * limit, cutoff=0.6)
-    return list(dict.fromkeys(by_text[text] for text in close))[:limit]
+def filtered(name: str, texts: Sequence[str], clock: Clock) -> Term:
+    """The term that a filter stands for; where it is given several times, any of them.
+
+    Raises:
+        InvalidQuery: names the filter, its value and what is allowed.
+    """
+    key_name, prefix = FILTERS[name]
+    if not key_name:
+        return Term("", tuple(Value(text.strip()) for text in texts))
+    key = key_named(key_name, name)
+    if not all(map(str.strip, texts)):
+        raise InvalidQuery(name, "", f"a value is missing, as in {key.example.partition(':')[2]}")
+    # A time may have commas in it.
+    values = [
+        value
+        for text in texts
+        for value in ([Value(prefix + text.strip())] if key_name in _TIMES else values_of(key_name, text))
+    ]
+    return Term(key_name, tuple(read(key, value, clock, name) for value in values))
+
+
+def require_order(terms: Iterable[Term]) -> None:
+    """Refuse what nothing can be: started since one time, and until an earlier one.
+
+    Raises:
+        InvalidQuery: it is so.
+    """
+    spans = [
+        one
+        for term in terms
+        if term.key == "started" and not term.negated and len(term.wanted) == 1
+        for one in term.wanted
+        if isinstance(one, Span)
+    ]
+    since = max((span.after for span in spans if span.after), default=None)
+    until = min((span.before for span in spans if span.before), default=None)
+    if since and until and since >= until:
+        raise InvalidQuery("since", since.isoformat(), f"it is not before until, {until.isoformat()}")
+
+
+def _term(token: Token, clock: Clock) -> Term:
+    place = f"query at {token.place}"
+    if not token.key:
+        if not token.values[0].text:
+            raise InvalidQuery(place, str(token.values[0]), "a word that is looked for has letters")
+        return Term("", (Value(token.values[0].text),), token.negated)
+    key = key_named(token.key, place)
+    name = token.key if token.key.startswith("metadata.") else key.name
+    return Term(name, tuple(read(key, value, clock) for value in token.values), token.negated)

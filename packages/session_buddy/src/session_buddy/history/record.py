@@ -57,6 +57,7 @@ class SessionRecord(TypedDict):
     errors: int | None
     reported_by: str
     metadata: dict[str, Any]
+    idle_seconds: float | None
 
 
 def to_record(row: "SessionRow", now: datetime, *, silent: bool = False) -> SessionRecord:
@@ -72,11 +73,12 @@ def to_record(row: "SessionRow", now: datetime, *, silent: bool = False) -> Sess
 
     end, skewed = row.believed_end, row.clock_skew
     finished = end.timestamp if end else None
-    lasted = end.elapsed_seconds if end else None
+    lasted = row.duration_seconds
     if lasted is None and skewed:
         lasted = row.elapsed_seconds
     if lasted is None:
-        lasted = max(0.0, ((finished or now) - row.start_time).total_seconds())
+        lasted = max(0.0, (now - row.start_time).total_seconds())
+    last_activity = greatest(row.last_activity, *(one.last_activity for one in row.ends if end))
     return SessionRecord(
         session_id=row.session_id,
         person=row.person,
@@ -98,7 +100,7 @@ def to_record(row: "SessionRow", now: datetime, *, silent: bool = False) -> Sess
         start_time=row.start_time.isoformat(),
         end_time=_iso(finished),
         last_seen=_iso(greatest(row.last_seen, finished if end and not end.inferred else None)),
-        last_activity=_iso(greatest(row.last_activity, *(one.last_activity for one in row.ends))),
+        last_activity=_iso(last_activity),
         duration_seconds=lasted,
         clock_skew=skewed,
         hostname=row.hostname or contract.UNKNOWN,
@@ -109,11 +111,20 @@ def to_record(row: "SessionRow", now: datetime, *, silent: bool = False) -> Sess
         origin=row.origin,
         parent_session_id=row.parent_session_id,
         reason=row.reason,
-        commands=greatest(row.commands, *(one.commands for one in row.ends)),
-        errors=greatest(row.errors, *(one.errors for one in row.ends)),
+        commands=row.counted_commands if end else row.commands,
+        errors=row.counted_errors if end else row.errors,
         reported_by=row.subject or contract.UNKNOWN,
         metadata={**(row.metadata or {}), **(end.metadata if end else {})},
+        idle_seconds=None if end else _idle(row, lasted, now),
     )
+
+
+def _idle(row: "SessionRow", lasted: float, now: datetime) -> float | None:
+    """Seconds since something was done in it; ``None`` where its commands are not counted."""
+    if row.last_activity is None and row.commands is None:
+        return None
+    # Clocks of two machines differ: nobody was idle for longer than the session lasts.
+    return max(0.0, min((now - (row.last_activity or row.start_time)).total_seconds(), lasted))
 
 
 def who(record: Mapping[str, Any]) -> str:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Final, Literal, TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -18,11 +17,13 @@ from oneiric.events import SessionHeartbeat
 from session_buddy import __version__
 from session_buddy.access.callers import RIGHTS, Caller
 from session_buddy.errors import EventRefused, Forbidden, StoreUnavailable
+from session_buddy.history.fields import chosen
 from session_buddy.history.fold import refreshed
 from session_buddy.history.model import Arrival, SessionRow, Taken
 from session_buddy.history.page import SessionsAnswer, page
-from session_buddy.history.query import Query, parse_ref
+from session_buddy.history.query import Query
 from session_buddy.history.record import SessionRecord, to_record
+from session_buddy.history.reference import parse_ref
 from session_buddy.intake.accounts import Accounts
 from session_buddy.intake.admission import Batch, EventResult, validate
 from session_buddy.intake.presence import Presence
@@ -149,13 +150,34 @@ class Register:
         status: Literal["ended", "not_found"] = "not_found" if result["status"] == "not_found" else "ended"
         return EndAnswer(session_id=result["session_id"] or "", status=status, error=None, **self._paced())
 
-    async def sessions(self, query: Query) -> SessionsAnswer:
-        """The sessions that fit, newest first, as many as one answer holds."""
-        if query.status == "unreachable":
-            # Whom the store has not heard of may have been heard of since it was last written.
+    async def sessions(
+        self, query: Query, fields: Sequence[str] | None = None, *, count: bool = False
+    ) -> SessionsAnswer:
+        """The sessions that fit, in their order, as many as one answer holds.
+
+        Args:
+            query: which.
+            fields: what is shown of each, see :func:`session_buddy.history.fields.chosen`.
+            count: whether to say how many fit in all.
+
+        Raises:
+            InvalidQuery: a field is unknown.
+        """
+        shown = chosen(fields)
+        if query.needs_pulse:
+            # What is told by heartbeats is written only now and then.
             await asyncio.wrap_future(self._writer.flush())
         query = replace(query, silent=self._presence.silent(self._clock()))
-        return await self._read(partial(page, query, self._store.select, self._records), self._lists)
+
+        def answer() -> SessionsAnswer:
+            found = page(
+                query, self._store.select, lambda rows: [shown(record) for record in self._records(rows)]
+            )
+            if count:
+                found["total"], found["total_active"] = self._store.count(query)
+            return found
+
+        return await self._read(answer, self._lists)
 
     async def session(self, ref: str) -> SessionAnswer:
         """One session, by id, 8-hex suffix or unique prefix.

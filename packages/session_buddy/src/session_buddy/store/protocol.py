@@ -26,6 +26,13 @@ class Gap(NamedTuple):
     beside: Path | None = None
 
 
+class Counted(NamedTuple):
+    """How many sessions fit a query, and how many of those are active, of a million and one at most."""
+
+    sessions: int
+    active: int
+
+
 class Tables(Protocol):
     """All tables of a history in one transaction: what is written is there whole, or not at all.
 
@@ -95,7 +102,10 @@ class Store(Protocol):
         """
 
     def select(self, query: Query) -> list[SessionRow]:
-        """The sessions that fit, newest first, at most ``query.limit``."""
+        """The sessions that fit, in its order, at most ``query.limit``."""
+
+    def count(self, query: Query) -> Counted:
+        """How many sessions fit, and how many of them are active."""
 
     def find(self, ref: str) -> SessionRow:
         """The one session that a full id, an 8-hex suffix or a unique prefix means.

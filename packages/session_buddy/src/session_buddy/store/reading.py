@@ -7,9 +7,12 @@ from typing import Any
 from oneiric.contract import Status
 from session_buddy.errors import AmbiguousSession, StoreUnavailable, UnknownSession
 from session_buddy.history.model import SessionRow
-from session_buddy.history.query import Query, nearest
+from session_buddy.history.query import Query
+from session_buddy.history.reference import nearest
 from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.store import sql
+from session_buddy.store.conditions import Condition
+from session_buddy.store.protocol import Counted
 from session_buddy.store.rows import row_from
 
 
@@ -26,9 +29,19 @@ class Reading(ABC):
         """The sessions that such a query finds."""
         return [row_from(values) for values in self.rows(statement, parameters)]
 
+    @staticmethod
+    @abstractmethod
+    def json_at(path: Sequence[str]) -> Condition:
+        """What names a value within a column of JSON, and its parameters."""
+
     def select(self, query: Query) -> list[SessionRow]:
-        """The sessions that fit, newest first."""
-        return self.sessions(*sql.of_query(query))
+        """The sessions that fit, in its order."""
+        return self.sessions(*sql.of_query(query, self.json_at))
+
+    def count(self, query: Query) -> Counted:
+        """How many sessions fit, and how many of them are active."""
+        ((fit, active),) = self.rows(*sql.of_count(query, self.json_at))
+        return Counted(int(fit), int(active))
 
     def live(self) -> list[SessionRow]:
         """All active sessions."""

@@ -28,7 +28,7 @@ EVENT_COLUMNS: Final = (
 TABLES: Final[dict[Table, tuple[str, ...]]] = {"events": EVENT_COLUMNS, "sessions": COLUMNS}
 
 # What a later event can change in a row whose start is known.
-MUTABLE: Final = ("listed_at", *HEARTBEAT_STATE, "ends", "status", "exit_reason", "end_time")
+MUTABLE: Final = ("listed_at", *HEARTBEAT_STATE, *COLUMNS[COLUMNS.index("ends") :])
 BEAT_COLUMNS: Final = Beat._fields
 _EMPTY_END: Final[dict[str, Any]] = {
     "exit_reason": None,
@@ -110,16 +110,36 @@ def _end_from(document: dict[str, Any]) -> End:
     return End(**(_EMPTY_END | document | times))
 
 
-TIMES: Final = ("start_time", "listed_at", "received_at", "last_seen", "last_activity", "end_time")
+TIMES: Final = (
+    "start_time",
+    "listed_at",
+    "received_at",
+    "last_seen",
+    "last_activity",
+    "end_time",
+    "listed_until",
+)
+INTEGERS: Final = (
+    "uid",
+    "pid",
+    "process_started_at",
+    "commands",
+    "errors",
+    "exit_code",
+    "counted_commands",
+    "counted_errors",
+)
+DOUBLES: Final = ("elapsed_seconds", "duration_seconds")
 _TO_VALUE: Final[dict[str, Callable[[Any], Any]]] = {
     "origin": _text,
     "metadata": _text,
+    "end_metadata": _text,
     "person_also": _text,
     "ends": _ends_text,
 }
 # By their places among the columns.
 _FROM_VALUE: Final[dict[int, Callable[[Any], Any]]] = {
     **{COLUMNS.index(name): _aware for name in TIMES},
-    **{COLUMNS.index(name): json.loads for name in ("origin", "metadata", "person_also")},
+    **{COLUMNS.index(name): json.loads for name in ("origin", "metadata", "end_metadata", "person_also")},
     COLUMNS.index("ends"): _ends_from,
 }

@@ -1,9 +1,10 @@
 """The statements over sessions that both engines understand; ``?`` stands for a parameter."""
 
 import re
-from typing import Any, Final
+from typing import Final
 
-from session_buddy.history.query import Query
+from session_buddy.history.query import MOST_COUNTED, Query, Sort
+from session_buddy.store.conditions import NUMBERS, Condition, JsonAt, of_terms
 from session_buddy.store.rows import COLUMNS
 
 # So many are named where several fit.
@@ -32,28 +33,40 @@ META: Final = "SELECT value FROM meta WHERE key = ?"
 STATUSES: Final = "SELECT session_id, status FROM sessions WHERE status IS NOT NULL"
 
 
-def of_query(query: Query) -> tuple[str, list[Any]]:
-    """The statement that finds what a query means, newest first, and its parameters."""
-    conditions, parameters = _conditions(query)
-    return f"{SELECT} WHERE {' AND '.join(conditions)} {NEWEST_FIRST} LIMIT ?", [*parameters, query.limit]
+# By what a list may be sorted, and whether the largest comes first.
+_SORTS: Final[dict[Sort, tuple[str, bool]]] = {
+    "started": ("listed_at", True),
+    "ended": ("listed_until", True),
+    "duration": (NUMBERS["duration"][0], True),
+    "idle": (NUMBERS["idle"][0], True),
+    "commands": (NUMBERS["commands"][0], True),
+    "errors": (NUMBERS["errors"][0], True),
+    "user": ('coalesce(person, username) COLLATE "C"', False),
+    "component": ('component COLLATE "C"', False),
+    "host": ('hostname COLLATE "C"', False),
+    "status": ('status COLLATE "C"', False),
+}
 
 
-def _conditions(query: Query) -> tuple[list[str], list[Any]]:
-    wanted: list[tuple[str, Any]] = [
-        ("session_type = ?", query.session_type),
-        ("component = ?", query.component),
-        ("? IN (username, person, sudo_user)", query.username),
-        ("listed_at >= ?", query.since),
-    ]
-    if query.status == "unreachable":
-        wanted += [("status = ?", "active"), ("session_id = ANY(?)", list(query.silent))]
-    else:
-        wanted.append(("status = ?", query.status))
-    named = [(condition, [value]) for condition, value in wanted if value is not None]
-    if query.behind is not None:
-        place, session_id = query.behind.listed_at, query.behind.session_id
-        # The first bound alone lets most of a large table be skipped.
-        named.append(("listed_at <= ? AND (listed_at, session_id) < (?, ?)", [place, place, session_id]))
-    return ["status IS NOT NULL", *(condition for condition, _ in named)], [
-        value for _, values in named for value in values
-    ]
+def of_query(query: Query, json_at: JsonAt) -> Condition:
+    """The statement that finds what a query means, in its order, and its parameters."""
+    conditions, parameters = of_terms(query, json_at)
+    order, asked = _order(query)
+    return f"{SELECT} WHERE {conditions} {order} LIMIT ?", [*parameters, *asked, query.limit]
+
+
+def of_count(query: Query, json_at: JsonAt) -> Condition:
+    """The statement that counts what a query means, and how many of that are active, each up to a bound."""
+    conditions, parameters = of_terms(query, json_at)
+    counted = f"(SELECT status FROM sessions WHERE {conditions} LIMIT {MOST_COUNTED + 1})"  # noqa: S608 - ours
+    return f"SELECT count(*), count(*) FILTER (WHERE status = 'active') FROM {counted} AS found", parameters  # noqa: S608 - ours
+
+
+def _order(query: Query) -> Condition:
+    if query.newest_first:
+        return NEWEST_FIRST, []
+    expression, largest_first = _SORTS[query.sort]
+    way = "DESC" if largest_first != query.reverse else "ASC"
+    newest = "ASC" if query.reverse else "DESC"
+    by = f"ORDER BY {expression} {way} NULLS LAST, listed_at {newest}, session_id {newest}"
+    return by, [query.now] * by.count("?")

@@ -44,8 +44,9 @@ from oneiric.events import (
 from oneiric.visible import visible
 from session_buddy.access.callers import RIGHTS, SCOPES, Caller
 from session_buddy.errors import EventRefused, Forbidden, SessionBuddyError
+from session_buddy.history.keys import KEYS
 from session_buddy.history.page import SessionsAnswer
-from session_buddy.history.query import DEFAULT_LIMIT, MAX_LIMIT, Query
+from session_buddy.history.query import DEFAULT_LIMIT, MAX_LIMIT, SORTS, Clock, Query
 from session_buddy.server.register import (
     EndAnswer,
     EventsAnswer,
@@ -58,6 +59,7 @@ from session_buddy.server.register import (
 log = structlog.stdlib.get_logger("session_buddy.server.mcp.tools")
 
 _MAX_WORDS: Final = 200
+_MAX_QUERY: Final = 4000
 
 
 def _text(words: str) -> str:
@@ -67,6 +69,12 @@ def _text(words: str) -> str:
 
 # What somebody looks for; longer ones would only fill the log.
 Words = Annotated[str, StringConstraints(max_length=_MAX_WORDS), AfterValidator(_text)]
+# A query has many terms.
+QueryText = Annotated[str, StringConstraints(max_length=_MAX_QUERY), AfterValidator(_text)]
+QUERY_IN_SHORT: Final = (
+    'which: user:ada -status:active component:shop,bank host:web* at:"monday 14:00" duration:>1h words;'
+    f" keys: {', '.join(key.name for key in KEYS)}"
+)
 
 Ignored = Annotated[Any, Field(description="not looked at: a caller is known by its Authorization header")]
 
@@ -194,6 +202,7 @@ class Tools:
     async def list_sessions(
         self,
         *,
+        query: Annotated[QueryText, Field(description=QUERY_IN_SHORT)] = "",
         session_type: Words | None = None,
         component: Words | None = None,
         username: Annotated[Words | None, Field(description="a person, an account, or who ran sudo")] = None,
@@ -201,28 +210,44 @@ class Tools:
             Words | None, Field(description="active, ended, crashed, lost or unreachable")
         ] = None,
         since: Annotated[
-            Words | None, Field(description="started since: 30m, 2h, 7d ago, or an ISO 8601 date or time")
+            Words | None, Field(description="started since: 30m, 2h, 7d ago, yesterday, or an ISO 8601 time")
         ] = None,
+        until: Annotated[Words | None, Field(description="started until then")] = None,
+        at: Annotated[Words | None, Field(description="who was in then, e.g. monday 14:00..16:00")] = None,
+        sort: Annotated[
+            Words | None, Field(description=f"by {', '.join(SORTS)}; started if not given")
+        ] = None,
+        reverse: Annotated[bool, Field(description="the other way round")] = False,
         limit: Annotated[int, Field(description=f"at most so many, 1 to {MAX_LIMIT}")] = DEFAULT_LIMIT,
         cursor: Annotated[
             Words | None, Field(description="next_cursor of the answer before, for those behind")
         ] = None,
+        fields: Annotated[
+            list[Words] | None, Field(description="names of a session's fields; * for all; few, if not given")
+        ] = None,
+        count: Annotated[bool, Field(description="say how many fit in all")] = False,
     ) -> SessionsAnswer:
         """List sessions, newest first: who, on which machine, since when, how long, and how it ended.
 
-        An answer holds half a megabyte; next_cursor is null where nothing is left.
+        Times without a zone are UTC. truncated: more fit. next_cursor asks for those behind, of the newest
+        first alone. An answer holds half a megabyte.
         """
-        query = Query.parse(
-            now=datetime.now(UTC),
+        asked = Query.parse(
+            query,
+            clock=Clock(datetime.now(UTC), UTC),
             session_type=session_type,
             component=component,
             username=username,
             status=status,
             since=since,
+            until=until,
+            at=at,
+            sort=sort,
+            reverse=reverse,
             limit=limit,
             cursor=cursor,
         )
-        return await self._register.sessions(query)
+        return await self._register.sessions(asked, fields, count=count)
 
     @_guarded
     async def get_session(

@@ -15,15 +15,12 @@ import duckdb
 
 from oneiric.descriptors import make_folder
 from session_buddy.errors import USE_ANOTHER, NewerDatabase, NotADatabase, StoreLocked, StoreUnavailable
-from session_buddy.history.fold import with_outcome
 from session_buddy.host.holders import program_of
 from session_buddy.store.duckdb.schema import LATEST, MIGRATIONS
 from session_buddy.store.duckdb.statements import (
-    TO_JUDGE_ANEW,
     Cursor,
-    change,
-    fetch,
     gap_of,
+    judge_anew,
     mark,
     one,
     rows_of,
@@ -213,7 +210,7 @@ def _migrate(database: Cursor, path: Path) -> None:
                 insert = "INSERT INTO meta VALUES ('instance', ?), ('schema_version', '1')"
                 cursor.execute(insert, [str(uuid.uuid4())])
             if number == LATEST:
-                change(cursor, [with_outcome(row) for row in fetch(cursor, TO_JUDGE_ANEW)])
+                judge_anew(cursor)
             cursor.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", [str(number)])
 
 

@@ -86,6 +86,22 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     DROP TABLE sessions;
     ALTER TABLE changed RENAME TO sessions;
     """,
+    # What queries look at, as this version has it: written with every row when the last step is done.
+    """
+    CREATE TABLE changed AS
+        SELECT
+            sessions.*,
+            CAST(NULL AS BIGINT) AS exit_code,
+            CAST(NULL AS TIMESTAMP) AS listed_until,
+            CAST(NULL AS DOUBLE) AS duration_seconds,
+            CAST(NULL AS BIGINT) AS counted_commands,
+            CAST(NULL AS BIGINT) AS counted_errors,
+            CAST(NULL AS VARCHAR) AS search_text,
+            CAST(NULL AS JSON) AS end_metadata
+        FROM sessions ORDER BY start_time;
+    DROP TABLE sessions;
+    ALTER TABLE changed RENAME TO sessions;
+    """,
 )
 
 LATEST: Final = len(MIGRATIONS)

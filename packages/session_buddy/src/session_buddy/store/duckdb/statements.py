@@ -11,13 +11,16 @@ import duckdb
 from pydantic_core import to_json
 
 from oneiric import contract
-from session_buddy.history.model import HEARTBEAT_STATE, MAX_SKEW, Beat, SessionRow
+from session_buddy.history.fold import with_outcome
+from session_buddy.history.model import HEARTBEAT_STATE, Beat, SessionRow
 from session_buddy.store.duckdb.newest import second_of
 from session_buddy.store.protocol import Gap
 from session_buddy.store.rows import (
     BEAT_COLUMNS,
     COLUMNS,
+    DOUBLES,
     GROUP,
+    INTEGERS,
     MUTABLE,
     TABLES,
     TIMES,
@@ -48,8 +51,8 @@ EVENT_TYPES: Final = {
 ROW_TYPES: Final = {
     **dict.fromkeys(COLUMNS, "VARCHAR"),
     **dict.fromkeys(TIMES, "TIMESTAMP"),
-    **dict.fromkeys(("uid", "pid", "process_started_at", "commands", "errors"), "BIGINT"),
-    "elapsed_seconds": "DOUBLE",
+    **dict.fromkeys(INTEGERS, "BIGINT"),
+    **dict.fromkeys(DOUBLES, "DOUBLE"),
     "digits": "UINTEGER",
 }
 _BEATS_TYPE: Final = json.dumps({name: [ROW_TYPES[name]] for name in ("digits", *BEAT_COLUMNS)})
@@ -94,11 +97,6 @@ UNLIKELY_ROWS: Final = tuple(
     f"SELECT 1 FROM {table} WHERE hash({table}) = 0"  # noqa: S608 - names of ours
     for table in ("sessions", "events")
 )
-# What an earlier version may have judged otherwise: which of several ends counts, a clock that was wrong.
-TO_JUDGE_ANEW: Final = f"""
-    {SELECT} WHERE json_array_length(ends) > 1 OR end_time < start_time
-        OR start_time - received_at > INTERVAL {MAX_SKEW.seconds} SECONDS
-"""
 
 
 def span_of(session_ids: Iterable[str]) -> tuple[datetime, datetime]:
@@ -260,6 +258,15 @@ class Tables:
         if table == "sessions":
             made = [{**row, "digits": digits_of(row["session_id"])} for row in made]
         insert(self._cursor, table, EVENT_TYPES if table == "events" else ROW_TYPES, made)
+
+
+def judge_anew(cursor: Cursor) -> None:
+    """Have every row say what follows from the rest of it, as this version has it."""
+    # To update so many would take a minute more.
+    cursor.execute("CREATE TABLE judged AS FROM sessions LIMIT 0")
+    for rows in Tables(cursor).read("sessions"):
+        insert(cursor, "judged", ROW_TYPES, [values_of(with_outcome(row_from(values))) for values in rows])
+    cursor.execute("DROP TABLE sessions; ALTER TABLE judged RENAME TO sessions")
 
 
 def change(cursor: Cursor, rows: Sequence[SessionRow]) -> None:

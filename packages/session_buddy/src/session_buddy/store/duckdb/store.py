@@ -10,6 +10,7 @@ from session_buddy.errors import StoreUnavailable
 from session_buddy.history.fold import fold_all
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
 from session_buddy.host.database_url import DatabaseUrl
+from session_buddy.store.conditions import Condition
 from session_buddy.store.duckdb import statements as sql
 from session_buddy.store.duckdb.connection import Connection
 from session_buddy.store.duckdb.copies import copy_whole
@@ -117,6 +118,12 @@ class DuckDBStore(Reading):
         """What a query finds."""
         with self._connection.reading() as reader:
             return sql.rows_of(reader, statement, parameters)
+
+    @staticmethod
+    def json_at(path: Sequence[str]) -> Condition:
+        """A JSON pointer (RFC 6901)."""
+        names = (name.replace("~", "~0").replace("/", "~1") for name in path)
+        return "->?", ["/" + "/".join(names)]
 
     def find(self, ref: str) -> SessionRow:
         """The one session that ``ref`` means."""

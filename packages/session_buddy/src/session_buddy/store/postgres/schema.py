@@ -71,6 +71,18 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     DROP INDEX sessions_open;
     CREATE INDEX sessions_not_ended ON sessions (status, listed_at, session_id) WHERE status <> 'ended';
     """,
+    # What queries look at, as this version has it: written with every row when the last step is done.
+    """
+    ALTER TABLE sessions
+        ADD COLUMN exit_code bigint,
+        ADD COLUMN listed_until timestamptz,
+        ADD COLUMN duration_seconds double precision,
+        ADD COLUMN counted_commands bigint,
+        ADD COLUMN counted_errors bigint,
+        ADD COLUMN search_text text,
+        ADD COLUMN end_metadata json;
+    CREATE INDEX sessions_listed_until ON sessions (listed_until) WHERE listed_until IS NOT NULL;
+    """,
 )
 
 LATEST: Final = len(MIGRATIONS)

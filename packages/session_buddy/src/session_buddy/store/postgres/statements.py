@@ -9,11 +9,14 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from oneiric import contract
+from session_buddy.history.fold import with_outcome
 from session_buddy.history.model import HEARTBEAT_STATE, Arrival, Beat, SessionRow
 from session_buddy.store.rows import (
     BEAT_COLUMNS,
     COLUMNS,
+    DOUBLES,
     GROUP,
+    INTEGERS,
     TABLES,
     TIMES,
     Table,
@@ -41,8 +44,8 @@ _REMOVE: Final = "DELETE FROM sessions WHERE session_id = ANY(?)"
 # Of JSON, too, the binary form is the text.
 _TYPES: Final = {
     **dict.fromkeys(("timestamp", *TIMES), "timestamptz"),
-    **dict.fromkeys(("uid", "pid", "process_started_at", "commands", "errors"), "bigint"),
-    "elapsed_seconds": "float8",
+    **dict.fromkeys(INTEGERS, "bigint"),
+    **dict.fromkeys(DOUBLES, "float8"),
     "by_admin": "boolean",
 }
 _RAISED: Final = ", ".join(f"{name} = greatest(sessions.{name}, new.{name})" for name in HEARTBEAT_STATE)
@@ -156,6 +159,12 @@ def _insert(
         insert = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 - names of columns
         with connection.cursor() as cursor:
             cursor.executemany(insert.encode(), values)
+
+
+def judge_anew(connection: Postgres) -> None:
+    """Have every row say what follows from the rest of it, as this version has it."""
+    for rows in Tables(connection).read("sessions"):
+        _change(connection, [with_outcome(row_from(values)) for values in rows])
 
 
 def _change(connection: Postgres, rows: Sequence[SessionRow]) -> None:

@@ -12,6 +12,7 @@ from session_buddy.history.fold import fold_all
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
 from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.store import sql as common
+from session_buddy.store.conditions import Condition
 from session_buddy.store.postgres import statements as sql
 from session_buddy.store.postgres.connection import Connections
 from session_buddy.store.postgres.opening import bring_up_to_date
@@ -115,6 +116,11 @@ class PostgresStore(Reading):
         """What a query finds."""
         with self._connections.reading() as reader:
             return sql.rows_of(reader, statement, parameters)
+
+    @staticmethod
+    def json_at(path: Sequence[str]) -> Condition:
+        """A path of names."""
+        return " #> CAST(? AS text[])", [list(path)]
 
     def find(self, ref: str) -> SessionRow:
         """The one session that ``ref`` means."""

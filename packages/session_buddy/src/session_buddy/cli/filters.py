@@ -1,0 +1,103 @@
+"""Which sessions: the words of a query, and the options that are other spellings of it."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Final, get_args
+
+import typer
+
+from oneiric import contract
+from session_buddy.client import ask
+from session_buddy.errors import InvalidQuery
+from session_buddy.history.keys import METADATA, NAMES, STATUS_FILTERS
+from session_buddy.history.query import Clock, Query, filtered, require_order, terms_of
+from session_buddy.history.syntax import of_argument
+
+# Who left, or was lost, without a word of their own.
+_INCOMPLETE: Final = "exit:process_gone,outbox_recovered,lease_expired"
+
+# The keys whose values a running server can tell, and the fields that have them.
+_TOLD: Final = {"component": "component", "host": "hostname", "user": "username", "id": "session_id"}
+_SETS: Final = {
+    "status": STATUS_FILTERS,
+    "actor": get_args(contract.Actor),
+    "exit": get_args(contract.ExitReason),
+}
+
+
+def _complete(typed: str) -> list[str]:
+    """What a word of a query may go on as: a key, or a value that a running server knows."""
+    sign = "-" if typed.startswith("-") else ""
+    key, colon, begun = typed[len(sign) :].partition(":")
+    if not colon:
+        return [f"{sign}{name}{'.' if name == METADATA else ':'}" for name in NAMES if name.startswith(key)]
+    before = begun[: begun.rfind(",") + 1]
+    values = _SETS.get(key) or (ask.recent(_TOLD[key]) if key in _TOLD else ())
+    last = begun[len(before) :]
+    return [f"{sign}{key}:{before}{value}" for value in values if value.startswith(last)]
+
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="QUERY",
+        help="E.g. user:ada -status:active host:web* words; docs/query.md has all of it.",
+        autocompletion=_complete,
+    ),
+]
+Type = Annotated[list[str] | None, typer.Option("--type", metavar="NAME", help="Of one type.")]
+Component = Annotated[list[str] | None, typer.Option(metavar="NAME", help="Of one component.")]
+User = Annotated[list[str] | None, typer.Option(metavar="NAME", help="A person, account, or user of sudo.")]
+Host = Annotated[list[str] | None, typer.Option(metavar="NAME", help="On one machine.")]
+Status = Annotated[
+    list[str] | None, typer.Option(metavar="STATE", help="active, ended, crashed, lost or unreachable.")
+]
+Since = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Started since: 2h, 7d, 9:00, monday, 2026-01-31.")
+]
+Until = Annotated[str | None, typer.Option(metavar="TIME", help="Started until then.")]
+At = Annotated[
+    str | None, typer.Option(metavar="TIME", help='In at a time, or in a span: "monday 14:00..16:00".')
+]
+Last = Annotated[str | None, typer.Option(metavar="LENGTH", help="Started in the last 2h, 30m, 7d.")]
+Reason = Annotated[
+    list[str] | None, typer.Option(metavar="WORD", help="A word of the reason, e.g. a ticket.")
+]
+Actor = Annotated[list[str] | None, typer.Option(metavar="WHO", help="human, agent or automation.")]
+Active = Annotated[bool, typer.Option("--active", help="Those that are in now.")]
+Incomplete = Annotated[
+    bool, typer.Option("--incomplete", help="Killed or lost: no word of their own at the end.")
+]
+Search = Annotated[list[str] | None, typer.Option(metavar="WORD", help="Words of who, where and why.")]
+Utc = Annotated[bool, typer.Option("--utc", help="Times are UTC, not this machine's.")]
+
+
+def query_of(
+    words: Sequence[str],
+    *,
+    utc: bool,
+    active: bool = False,
+    incomplete: bool = False,
+    last: str | None = None,
+    at: str | None = None,
+    **options: Sequence[str] | str | None,
+) -> Query:
+    """The query that words and options make together.
+
+    Raises:
+        InvalidQuery: names the word or option, its value and what is allowed.
+    """
+    if active and at:
+        raise InvalidQuery("at", at, "--active is who is in now, --at who was in then; give one of them")
+    clock = Clock(datetime.now(UTC), UTC if utc else None)
+    given = [*words, *["status:active"] * active, *[_INCOMPLETE] * incomplete]
+    terms = [term for word in given for term in terms_of(of_argument(word, NAMES), clock)]
+    filters = {**options, "at": at}
+    for name, value in filters.items():
+        values = [value] if isinstance(value, str) else value or []
+        if values:
+            terms.append(filtered(name, values, clock))
+    if last:
+        terms.append(filtered("since", [last], clock))
+    require_order(terms)
+    return Query(tuple(terms), clock.now)

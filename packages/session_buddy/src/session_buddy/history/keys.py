@@ -1,0 +1,190 @@
+"""The keys of a query: what each looks at, and what its values may be."""
+
+import difflib
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime, tzinfo
+from typing import Final, Literal, NamedTuple, get_args
+
+from oneiric import contract
+from oneiric.contract import Actor, ExitReason, Status
+from session_buddy.errors import InvalidQuery
+from session_buddy.history.syntax import Value
+from session_buddy.history.times import Span, parse_bounds, parse_duration, parse_overlap
+
+Kind = Literal["text", "words", "id", "status", "exit", "choice", "number", "duration", "time", "overlap"]
+StatusFilter = Literal[Status, "unreachable"]
+STATUS_FILTERS: Final[tuple[StatusFilter, ...]] = (*get_args(Status), "unreachable")
+
+
+class Clock(NamedTuple):
+    """When a query is asked, and in which zone its times are meant; ``None``: this machine's."""
+
+    now: datetime
+    zone: tzinfo | None = None
+
+
+class Range(NamedTuple):
+    """Numbers from ``low`` to ``high``, both included unless it is said otherwise; ``None``: no bound."""
+
+    low: float | None = None
+    high: float | None = None
+    above: bool = False
+    below: bool = False
+
+    def written(self, unit: str = "") -> str:
+        """As a query has it.
+
+        >>> [one.written() for one in (Range(1, 5), Range(7, 7), Range(2.5, None, above=True))]
+        ['1..5', '7', '>2.5']
+        """
+        low, high = (None if one is None else f"{one:.17g}{unit}" for one in (self.low, self.high))
+        if low is not None and high is not None:
+            return low if low == high else f"{low}..{high}"
+        return f"<{'=' * (not self.below)}{high}" if low is None else f">{'=' * (not self.above)}{low}"
+
+
+# What a term looks for: a text, a number, a time.
+Wanted = Value | Range | Span
+
+
+class Key(NamedTuple):
+    """One key.
+
+    Attributes:
+        name: as it is typed.
+        kind: how its values are read, and compared.
+        looks_at: what of a session, in words.
+        example: a term.
+    """
+
+    name: str
+    kind: Kind
+    looks_at: str
+    example: str
+
+
+METADATA: Final = "metadata"
+KEYS: Final[tuple[Key, ...]] = (
+    Key("user", "text", "the person, the account, who ran sudo, and whom weaker evidence names", "user:ada"),
+    Key("account", "text", "the account that the process runs as", "account:root"),
+    Key("uid", "number", "the account's number", "uid:0"),
+    Key("host", "text", "the machine's name", "host:web*"),
+    Key("component", "text", "the component", "component:mahavishnu,shop"),
+    Key("type", "text", "the type of session", "type:admin_shell"),
+    Key("shell", "text", "the kind of shell", "shell:*Shell"),
+    Key("status", "status", "how it stands", "-status:active"),
+    Key("exit", "exit", "why it ended, or its exit code", "exit:sigterm,>0"),
+    Key("actor", "choice", "who acts: a person, or a program for them", "actor:agent"),
+    Key("agent", "text", "the agent's name", "agent:claude*"),
+    Key("reason", "words", "words of the reason that was given, e.g. a ticket", "reason:OPS-7"),
+    Key("parent", "id", "the session that it was started from", "parent:1b9d6bcd"),
+    Key("id", "id", "its own id, the last eight digits, or a beginning of either", "id:1b9d6bcd"),
+    Key("tty", "text", "the terminal", "tty:/dev/pts/*"),
+    Key("from", "text", "the address that it was logged in from", "from:10.0.*"),
+    Key("duration", "duration", "how long it lasted, or has lasted so far", "duration:>1h"),
+    Key("idle", "duration", "how long nothing was done in it; of those that are active", "idle:>30m"),
+    Key("commands", "number", "how many commands were counted", "commands:0"),
+    Key("errors", "number", "how many of them failed", "errors:>0"),
+    Key("started", "time", "when it started", "started:yesterday"),
+    Key("ended", "time", "when it ended", "ended:>2h"),
+    Key("at", "overlap", "who was in at a time, or at any time of a span", 'at:"monday 14:00..16:00"'),
+    Key("metadata.KEY", "text", "a value of its metadata, or one in a list there", "metadata.version:1.*"),
+)
+_BY_NAME: Final = {key.name: key for key in KEYS}
+NAMES: Final = tuple(key.name.partition(".")[0] for key in KEYS)
+_CHOICES: Final = {"status": STATUS_FILTERS, "exit": get_args(ExitReason), "actor": get_args(Actor)}
+_METADATA_KEY: Final = _BY_NAME["metadata.KEY"]
+
+
+def key_named(name: str, place: str) -> Key:
+    """The key of this name; of metadata, whichever value of it is named.
+
+    Raises:
+        InvalidQuery: there is none; says where, and which is nearest.
+    """
+    if name.startswith(f"{METADATA}."):
+        return _METADATA_KEY
+    if known := _BY_NAME.get(name.lower()):
+        return known
+    if name == METADATA:
+        raise InvalidQuery(place, f"{name}:", "which value? write metadata.KEY:VALUE")
+    near = difflib.get_close_matches(name.lower(), NAMES, n=1)
+    hint = f"no such key; the nearest is {near[0]}" if near else "no such key"
+    raise InvalidQuery(place, f"{name}:", f"{hint}; there are {', '.join(_BY_NAME)}; quoted it is a word")
+
+
+def read(key: Key, value: Value, clock: Clock, place: str | None = None) -> Wanted:
+    """What a value of a key means.
+
+    Args:
+        key: which.
+        value: as it was written.
+        clock: when it was asked, and where.
+        place: what an error names: the option that stands for the key.
+
+    Raises:
+        InvalidQuery: names the key, the value and what is allowed.
+    """
+    if value.anything and key.kind != "overlap":
+        return value
+    place, text = place or key.name, value.text
+    wanted: Wanted = value
+    match key.kind:
+        case "number":
+            wanted = _compared(place, text, _whole)
+        case "duration":
+            wanted = _unequal(place, text, _compared(place, text, parse_duration))
+        case "time":
+            wanted = parse_bounds(place, text, clock.now, clock.zone)
+        case "overlap":
+            wanted = parse_overlap(place, text, clock.now, clock.zone)
+        case "exit" if text[:1] in "-0123456789<>.":
+            wanted = _compared(place, text, _whole)
+        case "exit" | "status" | "choice":
+            wanted = Value(one_of(place, text, _CHOICES[key.name]))
+        case "text" if key.name == "component" and not (value.any_before or value.any_behind):
+            wanted = Value(contract.component_for(text))
+    return wanted
+
+
+def one_of(place: str, text: str, allowed: Sequence[str]) -> str:
+    """A word of a closed set.
+
+    Raises:
+        InvalidQuery: it is none; the nearest stands first.
+    """
+    word = text.lower()
+    if word in allowed:
+        return word
+    near = difflib.get_close_matches(word, allowed, n=len(allowed), cutoff=0.5)
+    ordered = [*near, *(one for one in allowed if one not in near)]
+    raise InvalidQuery(place, text, f"one of {', '.join(ordered)}")
+
+
+def _whole(place: str, text: str) -> float:
+    if re.fullmatch(r"-?[0-9]{1,15}", text):
+        return int(text)
+    raise InvalidQuery(place, text, "a whole number, or >5, <=5, 1..5")
+
+
+def _unequal(place: str, text: str, found: Range) -> Range:
+    if found.low is not None and found.low == found.high:
+        raise InvalidQuery(place, text, "which side of it? write >1h, <1h or 30m..1h")
+    return found
+
+
+def _compared(place: str, text: str, read_one: Callable[[str, str], float]) -> Range:
+    """A number, a comparison with one, or all from one to another."""
+    for sign in (">=", "<=", ">", "<"):
+        if text.startswith(sign):
+            limit = read_one(place, text[len(sign) :].strip())
+            strict = len(sign) == 1
+            return Range(low=limit, above=strict) if sign[0] == ">" else Range(high=limit, below=strict)
+    if ".." not in text:
+        return Range(one := read_one(place, text), one)
+    low, _, high = (part.strip() for part in text.partition(".."))
+    bounds = Range(read_one(place, low) if low else None, read_one(place, high) if high else None)
+    if bounds == Range() or (bounds.low is not None and bounds.high is not None and bounds.low > bounds.high):
+        raise InvalidQuery(place, text, "LOW..HIGH, the lower one first")
+    return bounds

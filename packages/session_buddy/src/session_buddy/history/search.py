@@ -1,0 +1,63 @@
+"""The one text of a session that words are looked for in, its letter case folded here and by no database."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from session_buddy.history.syntax import held
+
+if TYPE_CHECKING:
+    from session_buddy.history.model import SessionRow
+
+
+def folded(text: str) -> str:
+    """A text without differences of letter case, as it is stored and as it is looked for.
+
+    >>> folded("Straße")
+    'strasse'
+    """
+    return held(text).casefold()
+
+
+def search_text(row: "SessionRow") -> str:
+    """Who, where, why, and all values of the metadata, each on a line."""
+    origin, end = row.origin or {}, row.believed_end
+    told = [
+        row.person,
+        row.username,
+        row.sudo_user,
+        *(one["name"] for one in row.person_also or ()),
+        row.hostname,
+        row.component,
+        row.agent,
+        row.reason,
+        row.cwd,
+        origin.get("tty"),
+        origin.get("ssh_client"),
+        *texts_in({**(row.metadata or {}), **(end.metadata if end else {})}),
+    ]
+    return folded("\n".join(text for text in told if text))
+
+
+def texts_in(value: object) -> Iterator[str]:
+    """All texts and numbers within JSON, but not the names of what is in it.
+
+    >>> list(texts_in({"adapters": ["a", "b"], "size": 12, "on": True}))
+    ['a', 'b', '12', 'true']
+    """
+    if isinstance(value, Mapping):
+        for one in value.values():
+            yield from texts_in(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from texts_in(one)
+    elif value is not None:
+        yield text_of(value)
+
+
+def text_of(value: Any) -> str:  # noqa: ANN401 - JSON
+    """A value of metadata as a query names it: a text as it is, all else as JSON has it."""
+    if isinstance(value, str):
+        return value
+    from pydantic_core import to_json  # who has a row has loaded it
+
+    return to_json(value).decode()
