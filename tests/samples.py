@@ -10,6 +10,7 @@ from session_buddy.history.model import Arrival
 from session_buddy.history.query import Clock, Query
 
 MOMENT: Final = datetime(2026, 1, 2, 3, 4, 5, 123456, tzinfo=UTC)
+ARRIVED: Final = MOMENT + timedelta(hours=1)
 OWNER: Final = "local:1000"
 
 
@@ -53,9 +54,11 @@ def heartbeat_event(session_id: str, after: float = 30.0, **activity: Any) -> di
     }
 
 
-def arrival(raw: dict[str, Any], subject: str = OWNER, *, by_admin: bool = False) -> Arrival:
+def arrival(
+    raw: dict[str, Any], subject: str = OWNER, *, by_admin: bool = False, at: datetime = ARRIVED
+) -> Arrival:
     """A raw event as it reaches the rules."""
-    return Arrival.of(parse_event(raw), subject, MOMENT + timedelta(hours=1), by_admin=by_admin)
+    return Arrival.of(parse_event(raw), subject, at, by_admin=by_admin)
 
 
 def seeded(number: int) -> random.Random:

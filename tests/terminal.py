@@ -1,6 +1,8 @@
 """A terminal in which a command runs that is forked, where that is the same as started."""
 
 import os
+import re
+import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pexpect
@@ -78,3 +80,21 @@ class _Pty(ptyprocess.PtyProcess):  # type: ignore[misc]  # it has no types
         self._process.wait()
         self.isalive()
         return self.exitstatus
+
+
+def printed(*arguments: str, columns: int = 200) -> str:
+    """What ``session-buddy`` prints to a terminal that is so many cells wide, without its colours."""
+    # readline, which pytest imports, adds COLUMNS=80 to the environment, which hides the terminal's width.
+    environ = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    command = [sys.executable, "-P", "-m", "session_buddy", *arguments]
+    child = Terminal(
+        command[0],
+        command[1:],
+        dimensions=(24, columns),
+        encoding="utf-8",
+        timeout=60,
+        env=environ | {"TERM": "xterm"},
+    )
+    child.expect(pexpect.EOF)
+    child.close()
+    return re.sub(r"\x1b\[[0-9;]*m|\r", "", str(child.before))

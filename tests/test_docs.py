@@ -8,7 +8,7 @@ import pytest
 from oneiric import contract, identity
 from oneiric.events import Origin
 from oneiric.shell.commands import discover
-from session_buddy.cli.table import EVIDENCE_TEXTS
+from session_buddy.cli.detail import EVIDENCE_TEXTS
 from session_buddy.history.query import Clock, Query
 from tests import query_page
 from tests.world import ROOT

@@ -6,8 +6,8 @@ from typer.main import get_command
 
 from oneiric.contract import ExitReason
 from session_buddy.cli import app
+from session_buddy.cli.columns import REASONS
 from session_buddy.cli.render import ROW_FIELDS
-from session_buddy.cli.table import _REASONS
 from session_buddy.history.keys import STATUS_FILTERS
 from session_buddy.host.settings import FOLDER_KEYS, BackupSettings, Settings
 
@@ -64,5 +64,5 @@ def test_the_page_explains_every_state_and_every_reason() -> None:
     first_cells = re.findall(r"^\| (`[^|]+) \|", section, re.MULTILINE)
     explained = {name for cell in first_cells for name in re.findall(r"`([a-z_]+)`", cell)}
     assert explained == {*STATUS_FILTERS, *get_args(ExitReason)}
-    for name, words in _REASONS.items():
+    for name, words in REASONS.items():
         assert f"| `{name}` | `{words}` |" in section

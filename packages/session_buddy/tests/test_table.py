@@ -1,15 +1,17 @@
 import io
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from rich.cells import cell_len
 
-from session_buddy.cli import table
+from session_buddy.cli import detail, table
+from session_buddy.cli.columns import LIST, NOW, Layout, Moment, ending, idle, of_fields, since
 
+NOON = Moment(datetime(2026, 1, 2, 12, tzinfo=UTC), UTC)
 LONG_ID = "c" * 64 + "-20260102-030405-1b9d6bcd"
 
 
@@ -29,10 +31,11 @@ def _record(**changes: Any) -> dict[str, Any]:
         "unreachable": False,
         "exit_reason": "exit",
         "start_time": "2026-01-02T03:04:05+00:00",
-        "last_activity": None,
+        "idle_seconds": None,
         "duration_seconds": 3720.0,
         "username": "ada",
         "hostname": "db1",
+        "reason": "OPS-7",
         "metadata": {"note": "x" * 200},
         **changes,
     }
@@ -51,122 +54,120 @@ def _lines(stream: io.StringIO) -> list[str]:
     return [line.rstrip() for line in stream.getvalue().splitlines()]
 
 
-def test_a_wide_terminal_shows_every_column(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "160")
-    table.write_rows([_record()], terminal)
-    header, row = _lines(terminal)
-    assert header.split("  ")[0] == "session id"
-    for text in ("shop-20260102-030405-1b9d6bcd", "ada", "db1", "admin_shell", "ended (exit)", "1h 02m"):
-        assert text in row
-    assert re.search(r"  (2026-)?01-0\d \d\d:\d\d  ", row)
+def _drawn(records: Sequence[Any], width: int | None = None, layout: Layout = LIST) -> list[str]:
+    """The lines of a table on a terminal so wide, or in a file."""
+    with pytest.MonkeyPatch.context() as patch:
+        stream: io.StringIO = io.StringIO()
+        if width:
+            patch.setenv("TERM", "dumb")
+            patch.setenv("NO_COLOR", "1")
+            # Rich believes COLUMNS of such a terminal only beside LINES.
+            patch.setenv("LINES", "25")
+            patch.setenv("COLUMNS", str(width))
+            stream = Terminal()
+        table.write_rows(records, stream, layout, NOON)
+    return [line.rstrip() for line in stream.getvalue().splitlines()]
+
+
+def _titles(line: str) -> list[str]:
+    return re.split(r" {2,}", line)
+
+
+def test_a_wide_terminal_shows_everything_and_what_people_look_for_first() -> None:
+    header, row = _drawn([_record()], 160)
+    assert _titles(header) == ["who", "component", "host", "reason", "since", "status", "lasted", "session"]
+    told = ["ada", "shop", "db1", "OPS-7", "03:04", "ended (exit)", "1h 02m", _record()["session_id"]]
+    assert _titles(row) == told
+
+
+def test_columns_that_say_nothing_or_the_same_of_all_are_left_out() -> None:
+    (header, *_) = _drawn([_record(reason=None), _record(reason=None)], 200)
+    assert not {"type", "reason", "idle"} & set(_titles(header))
+    (header, *_) = _drawn([_record(session_type="repl"), _record(status="active")], 200)
+    assert {"type", "reason", "idle"} <= set(_titles(header))
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 120])
-def test_a_narrow_terminal_loses_columns_and_says_which(
-    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, width: int
-) -> None:
-    monkeypatch.setenv("COLUMNS", str(width))
-    table.write_rows([_record()], terminal)
-    lines = _lines(terminal)
+def test_a_narrow_terminal_has_eight_digits_of_ids_then_fewer_columns_and_says_which(width: int) -> None:
+    long = _record(component="c" * 64, username="a-rather-long-account", reason="x" * 200, status="active")
+    lines = _drawn([long, _record(status="crashed", exit_reason="outbox_recovered")], width)
+    header, *rows = lines[:3]
     assert all(cell_len(line) <= width for line in lines)
-    assert "shop-20260102-030405-1b9d6bcd" in lines[1]
-    hidden = " ".join(lines[2:])
-    assert ("type" in hidden) == ("admin_shell" not in lines[1])
-    assert ("reason" in hidden or "status" in hidden) == ("(exit)" not in lines[1])
-    assert ("session-buddy show-session ID" in hidden) == bool(hidden)
+    assert [row.rpartition("  ")[2] for row in rows] == ["1b9d6bcd"] * 2
+    assert ("idle" in _titles(header)) == (width == 120)
+    assert ("Too narrow for: " in "".join(lines[3:])) == (width < 120)
 
 
-def test_an_id_wider_than_the_terminal_is_not_cut(
-    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "40")
-    table.write_rows([_record(session_id=LONG_ID)], terminal)
-    table.write_record(_record(session_id=LONG_ID), terminal)
-    assert terminal.getvalue().count(LONG_ID) == 2
+def test_one_long_component_does_not_push_the_rest_out() -> None:
+    header, first, second = _drawn([_record(component="c" * 64), _record()], 100)
+    assert _titles(header) == ["who", "component", "host", "reason", "since", "status", "lasted", "session"]
+    assert re.search(r"  c{10,}…  db1  ", first)
+    assert "  shop  " in second
 
 
 def test_a_file_gets_a_table_of_any_width() -> None:
-    stream = io.StringIO()
-    table.write_rows([_record(session_id=LONG_ID)], stream)
-    [_, row] = _lines(stream)
+    [_, row] = _drawn([_record(session_id=LONG_ID, component="c" * 64)])
     assert LONG_ID in row
-    assert "admin_shell" in row
 
 
-def test_live_sessions_tell_how_long_they_are_idle(
-    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "160")
-    idle = _record(status="active", exit_reason=None, unreachable=True)
-    busy = _record(status="active", exit_reason=None, last_activity=datetime.now(UTC).isoformat())
-    table.write_rows([idle, busy, _record(exit_reason=None)], terminal)
-    _, silent, live, ended = _lines(terminal)
-    assert "active (unreachable)" in silent
-    assert silent.endswith("  1h 02m")
-    assert live.endswith("  <30s")
-    assert "ended  " in ended
-    assert ended.endswith("  -")
-
-
-def test_nobody_is_idle_for_longer_than_the_session_lasts(terminal: Terminal) -> None:
-    young = _record(status="active", exit_reason=None, duration_seconds=42.0)
-    assert table._idle(young, datetime.now(UTC)) == "42s"
-    assert table._idle({**young, "duration_seconds": 12.0}, datetime.now(UTC)) == "<30s"
-
-
-def _fitted(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, width: int, *rows: Any) -> list[str]:
-    monkeypatch.setenv("COLUMNS", str(width))
-    table.write_rows(rows, terminal)
-    return _lines(terminal)
-
-
-def test_reasons_leave_before_a_column_does(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    crashed = _record(status="crashed", exit_reason="outbox_recovered")
-    header, first, second, hint = _fitted(terminal, monkeypatch, 110, crashed, _record())
-    assert header.endswith("idle")
-    assert "crashed  " in first
-    assert "ended    " in second
-    assert hint.startswith("Too narrow for: reason; ")
-
-
-def test_a_long_name_is_cut_before_a_column_leaves(
-    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    long = _record(username="字" * 50, exit_reason=None)
-    header, first, second = _fitted(terminal, monkeypatch, 140, long, _record(exit_reason=None))
-    assert header.endswith("idle")
-    assert f"  {'字' * 14} …  " in first
-    assert first.startswith(long["session_id"])
-    assert second.startswith(long["session_id"])
-    assert "字" * 50 in _fitted(terminal, monkeypatch, 250, long)[-1]
-
-
-def test_the_start_stays_longest(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    header, *_ = _fitted(terminal, monkeypatch, 48, _record())
-    assert header.split() == ["session", "id", "started"]
-
-
-def test_without_reasons_an_unreachable_session_is_still_told(
-    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    silent = _record(status="active", exit_reason=None, unreachable=True)
-    _, row, _, *hint = _fitted(terminal, monkeypatch, 58, silent, _record())
-    assert "  unreachable  " in row
-    assert "reason" in hint[0]
+def test_a_name_is_cut_at_a_cell_s_border() -> None:
+    header, first, _ = _drawn([_record(username="字" * 50), _record()], 120)
+    assert header.endswith("session")
+    assert re.search("^字{10,} ?…  ", first)
 
 
 @pytest.mark.parametrize(
-    ("reason", "words"),
+    ("fields", "text"),
     [
-        ("outbox_recovered", "found later"),
-        ("lease_expired", "not heard from"),
-        ("process_gone", "process gone"),
-        ("sighup", "sighup"),
-        ("a_new_one", "a_new_one"),
+        ({"idle_seconds": None}, "unknown"),
+        ({"idle_seconds": 12.0}, "<30s"),
+        ({"idle_seconds": 42.0}, "42s"),
+        ({"status": "ended"}, "-"),
     ],
 )
-def test_reasons_read_as_words(reason: str, words: str) -> None:
-    assert table._with_reason(_record(status="crashed", exit_reason=reason)) == f"crashed ({words})"
+def test_live_sessions_tell_how_long_they_are_idle(fields: dict[str, Any], text: str) -> None:
+    assert idle(_record(status="active") | fields) == text
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"status": "active", "exit_reason": None}, "active"),
+        ({"status": "active", "exit_reason": None, "unreachable": True}, "unreachable"),
+        ({"exit_reason": None}, "ended"),
+        ({"status": "crashed", "exit_reason": "outbox_recovered"}, "crashed (found later)"),
+        ({"status": "lost", "exit_reason": "lease_expired"}, "lost (not heard from)"),
+        ({"status": "crashed", "exit_reason": "process_gone"}, "crashed (process gone)"),
+        ({"exit_reason": "sighup", "exit_code": 129}, "ended (sighup, code 129)"),
+        ({"exit_reason": "a_new_one"}, "ended (a_new_one)"),
+    ],
+)
+def test_how_it_ended_reads_as_words(fields: dict[str, Any], words: str) -> None:
+    assert ending(_record(**fields)) == words
+
+
+def test_no_character_of_a_value_acts_on_a_terminal() -> None:
+    hostile = "a\x1b[31mb\tc\nd\x9bg\u202eh\u2028i\ud800"
+    fields = ("username", "component", "hostname", "reason", "session_type", "exit_reason")
+    record = _record(**dict.fromkeys(fields, hostile), origin={"tty": hostile, "ssh_client": hostile})
+    for layout in (LIST, NOW, of_fields(["who", "reason", "origin"])):
+        for line in _drawn([record, _record()], 300, layout):
+            assert line.isprintable()
+            line.encode()
+
+
+def test_who_is_in_now_has_columns_of_its_own() -> None:
+    ada = _record(status="active", idle_seconds=190.0, origin={"tty": "/dev/pts/3", "ssh_client": "10.0.0.5"})
+    header, row = _drawn([ada], 160, NOW)
+    assert _titles(header) == ["who", "component", "host", "since", "idle", "from", "reason", "session"]
+    assert _titles(row)[4:7] == ["3m 10s", "10.0.0.5 pts/3", "OPS-7"]
+
+
+def test_chosen_columns_stand_in_their_order_with_times_and_lengths_to_read() -> None:
+    chosen = of_fields(["duration_seconds", "start_time", "who", "metadata"])
+    header, row = _drawn([_record(metadata={"a": 1})], 40, chosen)
+    assert _titles(header) == ["duration seconds", "start time", "who", "metadata"]
+    assert _titles(row) == ["1h 02m", "03:04", "ada", '{"a": 1}']
 
 
 @pytest.fixture
@@ -188,32 +189,31 @@ def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         ("2025-12-31T22:30:00+00:00", "2025-12-31 23:30"),
     ],
 )
-def test_a_start_is_as_short_as_today_allows(berlin: None, start: str, text: str) -> None:
-    assert table._started(start, datetime(2026, 1, 2, 12, tzinfo=UTC)) == text
+def test_a_time_is_as_short_as_today_allows(berlin: None, start: str, text: str) -> None:
+    assert since(start, Moment(NOON.now)) == text
+    assert since("2026-01-02T03:04:05+00:00", NOON) == "03:04"
 
 
 def test_no_line_of_a_table_ends_in_blanks(terminal: Terminal) -> None:
-    file = io.StringIO()
-    for stream in (file, terminal):
-        table.write_rows([_record(), _record(component="shop-with-a-long-name")], stream)
-        table.write_record(_record(), stream)
+    for stream in (io.StringIO(), terminal):
+        table.write_rows([_record(), _record(component="shop-with-a-long-name")], stream, LIST, NOON)
+        detail.write_fields(_record(), stream, NOON)
         assert all(line == line.rstrip() for line in stream.getvalue().splitlines())
 
 
-def test_columns_stand_below_their_titles(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_columns_stand_below_their_titles() -> None:
     wide = _record(username="渡辺", duration_seconds=timedelta(days=2).total_seconds())
-    header, *rows = _fitted(terminal, monkeypatch, 160, wide, _record())
+    header, *rows = _drawn([wide, _record()], 160)
     for row, text in zip(rows, ("2d 00h", "1h 02m"), strict=True):
-        assert cell_len(row.partition(text)[0]) == header.index("duration")
+        assert cell_len(row.partition(text)[0]) == header.index("lasted")
 
 
 def test_a_long_value_of_one_session_goes_on_behind_an_indent(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "60")
-    table.write_record(
-        _record(metadata={"adapters": ["prefect", "llamaindex", "agno", "airflow", "dagster"]}), terminal
-    )
+    adapters = ["prefect", "llamaindex", "agno", "airflow", "dagster"]
+    detail.write_fields(_record(metadata={"adapters": adapters}), terminal, NOON)
     *_, first, second = _lines(terminal)
     assert first.endswith(",")
     assert second.startswith(" " * first.index("prefect"))
@@ -221,13 +221,13 @@ def test_a_long_value_of_one_session_goes_on_behind_an_indent(
 
 
 def test_markup_in_values_is_text(terminal: Terminal) -> None:
-    table.write_record(_record(username="[red]ada[/red]", hostname="\x1b[31m"), terminal)
+    detail.write_fields(_record(username="[red]ada[/red]", hostname="\x1b[31m"), terminal, NOON)
     assert "[red]ada[/red]" in terminal.getvalue()
     assert "\\x1b[31m" in terminal.getvalue()
 
 
 def test_one_session_has_readable_times_and_durations(terminal: Terminal) -> None:
-    table.write_record(_record(), terminal)
+    detail.write_fields(_record(), terminal, NOON)
     fields = dict(line.split(None, 1) for line in _lines(terminal) if line)
     assert fields["duration_seconds"] == "3720.000 (1h 02m)"
     assert fields["start_time"].startswith("2026-01-0")
@@ -271,14 +271,9 @@ def test_one_session_has_readable_times_and_durations(terminal: Terminal) -> Non
         ({"username": "root", "person": "\x1b[31mada", "person_evidence": "login"}, r"\x1b[31mada (as root)"),
     ],
 )
-def test_who_it_was_is_told_with_what_speaks_against_it(
-    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], shown: str
-) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
-    table.write_rows([_record(**fields)], terminal)
-    header, row = _lines(terminal)
-    assert re.split(r" {2,}", header)[:4] == ["session id", "who", "component", "host"]
-    assert re.split(r" {2,}", row)[1] == shown
+def test_who_it_was_is_told_with_what_speaks_against_it(fields: dict[str, Any], shown: str) -> None:
+    _, row = _drawn([_record(**fields)], 200)
+    assert _titles(row)[0] == shown
 
 
 def test_one_session_is_shown_with_how_each_fact_is_known(
@@ -288,7 +283,7 @@ def test_one_session_is_shown_with_how_each_fact_is_known(
     who = {"username": "root", "uid": 0, "person": "ada", "person_evidence": "sudo", "actor": "agent"}
     who |= {"person_also": [{"name": "eve", "evidence": "claimed"}]}
     origin = {"sudo_user": "ada", "real_uid": 0, "actor_hint": "CLAUDECODE"}
-    table.write_record(_record(**who, agent="claude_code", origin=origin), terminal)
+    detail.write_fields(_record(**who, agent="claude_code", origin=origin), terminal, NOON)
     told = dict(re.split(r" {2,}", line, maxsplit=1) for line in _lines(terminal))
     assert told["person_also"] == "eve (claimed)"
     assert told["person"] == "ada (sudo: the process that ran it)"
@@ -297,6 +292,6 @@ def test_one_session_is_shown_with_how_each_fact_is_known(
     assert told["origin.sudo_user"] == "ada (SUDO_USER)"
     assert told["origin.real_uid"] == "0 (the kernel)"
     earlier = Terminal()
-    table.write_record(_record(person=None), earlier)
+    detail.write_fields(_record(person=None), earlier, NOON)
     told = dict(re.split(r" {2,}", line, maxsplit=1) for line in _lines(earlier))
     assert (told["username"], told["person"]) == ("ada (as its environment said)", "-")

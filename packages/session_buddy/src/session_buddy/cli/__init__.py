@@ -18,7 +18,7 @@ app = App(
     epilog="""\b
 Examples:
   session-buddy list-sessions                     who was where, newest first
-  session-buddy list-sessions --status active     who is in a shell now
+  session-buddy who                               who is in a shell now
   session-buddy show-session 1b9d6bcd             one session, every field
   session-buddy mcp start                         the server, in the foreground""",
     no_args_is_help=True,
@@ -30,6 +30,7 @@ app.add_typer(mcp.app)
 app.add_typer(backup.app)
 app.add_typer(token.app)
 app.command("list-sessions", epilog=sessions.LIST_EXAMPLES)(sessions.list_sessions)
+app.command("who", epilog=sessions.WHO_EXAMPLES)(sessions.who)
 app.command("show-session", epilog=sessions.SHOW_EXAMPLES)(sessions.show_session)
 app.command("migrate", epilog=migrate.EXAMPLES)(migrate.migrate)
 app.command("replay", epilog=replay.EXAMPLES)(replay.replay)

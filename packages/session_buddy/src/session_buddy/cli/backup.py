@@ -9,6 +9,7 @@ from oneiric.paths import user_paths
 from session_buddy.cli import edge, facts, render
 from session_buddy.cli.mcp import Database
 from session_buddy.cli.sessions import FormatOption
+from session_buddy.cli.text import local_time
 from session_buddy.cli.wording import App
 from session_buddy.client import ask
 from session_buddy.errors import SessionBuddyError
@@ -66,7 +67,11 @@ def list_backups(form: FormatOption = None, db: Database = None) -> None:
         edge.tell(f"No backups in {backups.folder}; `session-buddy backup create` makes one.")
         return
     with edge.output() as stream:
-        render.write_rows(rows, form, stream, FIELDS)
+        if render.is_table(form, stream):
+            told = [{**row, "made_at": local_time(row["made_at"])} for row in rows]
+            stream.writelines(render.plain_table(told, FIELDS))
+        else:
+            render.write_rows(rows, form, stream, FIELDS)
 
 
 def _complete_name(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Annotated, Final, get_args
 import typer
 
 from oneiric import contract
+from session_buddy.cli.columns import Moment
 from session_buddy.client import ask
 from session_buddy.errors import InvalidQuery
 from session_buddy.history.keys import METADATA, NAMES, STATUS_FILTERS
@@ -70,6 +71,11 @@ Incomplete = Annotated[
 ]
 Search = Annotated[list[str] | None, typer.Option(metavar="WORD", help="Words of who, where and why.")]
 Utc = Annotated[bool, typer.Option("--utc", help="Times are UTC, not this machine's.")]
+
+
+def moment(*, utc: bool) -> Moment:
+    """Now, in the zone that was asked for."""
+    return Moment(datetime.now(UTC), UTC if utc else None)
 
 
 def query_of(

@@ -44,24 +44,15 @@ def _speak_utf_8(form: Format | None, stream: TextIO) -> None:
 def write_rows(
     records: Iterable[Record], form: Format | None, stream: TextIO, fields: Sequence[str] = ()
 ) -> int:
-    """Write a list of records to ``stream``, as they come; how many there were.
+    """Write records to ``stream`` as programs read them, as they come; how many there were.
 
     Args:
         records: in their order.
-        form: how; ``None`` means a table on a terminal and plain tab-separated rows elsewhere.
-        stream: where; asked whether it is a terminal and how wide.
-        fields: the columns, in order, where they are not those of all sessions.
+        form: how; ``None``: plain tab-separated rows.
+        stream: where; asked whether it is a terminal.
+        fields: the columns of rows and of CSV, in order, where they are not those of all sessions.
     """
     _speak_utf_8(form, stream)
-    if form == "table" or (form is None and stream.isatty()):
-        records = list(records)
-        if fields:
-            stream.writelines(_table(records, fields))
-        elif records:
-            from session_buddy.cli import table  # Rich costs 50 ms that pipes need not pay
-
-            table.write_rows(records, stream)
-        return len(records)
     number = 0
 
     def counted() -> Iterator[Record]:
@@ -74,13 +65,9 @@ def write_rows(
 
 
 def write_record(record: Record, form: Format | None, stream: TextIO) -> None:
-    """Write every field of one session record to ``stream``; ``form`` as in :func:`write_rows`."""
+    """Write every field of one session record to ``stream``, as programs read it."""
     _speak_utf_8(form, stream)
-    if form == "table" or (form is None and stream.isatty()):
-        from session_buddy.cli import table  # Rich costs 50 ms that pipes need not pay
-
-        table.write_record(record, stream)
-    elif form is None:
+    if form is None:
         stream.write("".join(f"{shown(key)}\t{shown(value)}\n" for key, value in flatten(record)))
     elif form == "json":
         stream.write(as_json(record, indent=2) + "\n")
@@ -88,7 +75,13 @@ def write_record(record: Record, form: Format | None, stream: TextIO) -> None:
         stream.write("".join(_lines([record], form, stream)))
 
 
-def _table(records: Sequence[Record], fields: Sequence[str]) -> Iterator[str]:
+def is_table(form: Format | None, stream: TextIO) -> bool:
+    """Whether people are to read it: a table on a terminal, unless something else is asked for."""
+    return form == "table" or (form is None and stream.isatty())
+
+
+def plain_table(records: Sequence[Record], fields: Sequence[str]) -> Iterator[str]:
+    """Records that are no sessions, as a table."""
     titles = [name.replace("_", " ") for name in fields]
     lines = [titles, *([shown(record.get(name)) for name in fields] for record in records)]
     widths = [max(map(len, column)) + _GAP for column in zip(*lines, strict=True)]

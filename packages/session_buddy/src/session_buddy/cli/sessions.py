@@ -1,35 +1,45 @@
-"""``list-sessions`` and ``show-session``."""
+"""``list-sessions``, ``who`` and ``show-session``."""
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, TextIO
 
 import typer
 
 from session_buddy.cli import edge, filters, render
+from session_buddy.cli.columns import LIST, NOW, Layout, Moment, of_fields
 from session_buddy.cli.render import Format
 from session_buddy.client import ask
 from session_buddy.errors import InvalidQuery, UnknownSession
 from session_buddy.history.fields import ALL, FIELDS, require_known
 from session_buddy.history.keys import one_of
 from session_buddy.history.query import DEFAULT_LIMIT, MOST_COUNTED, SORTS
+from session_buddy.history.record import who as told
 
 LIST_EXAMPLES: Final = """\b
-To a terminal: a table. Piped: tab-separated rows, newest first, without a header; the fields are
-session id, component, type, status, exit reason, start, end, seconds, account, host, person, how we
-know (docs/identity.md), reason, actor, agent; "-" where unknown.
+To a terminal: a table. Piped: tab-separated rows, newest first, without a
+header; the fields are session id, component, type, status, exit reason,
+start, end, seconds, account, host, person, how we know (docs/identity.md),
+reason, actor, agent; "-" where unknown.
 
 \b
 Examples:
   session-buddy list-sessions user:ada -status:active host:web*
-  session-buddy list-sessions at:"monday 14:00..16:00"          who was in then
-  session-buddy list-sessions --incomplete --since yesterday    killed or lost
-  session-buddy list-sessions | head -1 | awk '{print $1}'      the newest session's id
-  session-buddy list-sessions --limit 0 --format csv --output all.csv"""
+  session-buddy list-sessions at:"monday 14:00..16:00"      who was in then
+  session-buddy list-sessions --incomplete --since monday   killed or lost
+  session-buddy list-sessions | head -1 | cut -f1           the newest id
+  session-buddy list-sessions --limit 0 --output all.csv"""
 
 SHOW_EXAMPLES: Final = """\b
 Examples:
   session-buddy show-session mahavishnu-20260102-030405-1b9d6bcd
-  session-buddy show-session 1b9d6bcd --format json"""
+  session-buddy show-session 1b9d6bcd --format json
+  session-buddy show-session latest"""
+
+WHO_EXAMPLES: Final = """\b
+Examples:
+  session-buddy who                        everybody
+  session-buddy who host:web* idle:>30m    who forgot to leave"""
 
 _FORMS: Final[dict[str, Format]] = {".csv": "csv", ".json": "json", ".ndjson": "ndjson"}
 
@@ -97,12 +107,62 @@ def list_sessions(
     by = one_of("sort", sort, SORTS)
     found = ask.list_sessions(str(query), fields or [ALL], limit, sort=by, reverse=reverse, count=as_table)
     records = (record for page in found.pages for record in page)
+    moment = filters.moment(utc=utc)
     with edge.output(output) as stream:
-        shown = render.write_rows(records, form, stream, fields)
+        if as_table:
+            shown = _table(list(records), stream, of_fields(fields) if fields else LIST, moment)
+        else:
+            shown = render.write_rows(records, form, stream, fields)
     if found.truncated:
         edge.tell(f"More do not fit into one answer: {shown} are shown; without --sort all can be listed")
     elif as_table and edge.on_terminal():
-        edge.tell(_footer(shown, found) if shown else "No sessions found.")
+        edge.tell(_footer(shown, found, moment) if shown else "No sessions found.")
+
+
+def _table(records: Sequence[dict[str, Any]], stream: TextIO, layout: Layout, moment: Moment) -> int:
+    if records:
+        from session_buddy.cli import table  # Rich costs 50 ms that pipes need not pay
+
+        table.write_rows(records, stream, layout, moment)
+    return len(records)
+
+
+def who(
+    words: filters.Words = None,
+    *,
+    component: filters.Component = None,
+    user: filters.User = None,
+    host: filters.Host = None,
+    form: FormatOption = None,
+    utc: filters.Utc = False,
+) -> None:
+    """Show who is in now, idle for how long, and why."""
+    query = filters.query_of(words or (), utc=utc, active=True, component=component, username=user, host=host)
+    found = ask.list_sessions(str(query), [ALL], 0)
+    records = [record for page in found.pages for record in page]
+    moment = filters.moment(utc=utc)
+    with edge.output() as stream:
+        if not render.is_table(form, stream):
+            render.write_rows(records, form, stream)
+            return
+        _table(records, stream, NOW, moment)
+    people = {told(record) for record in records}
+    edge.tell(
+        f"{_count(len(people), 'person', 'people')} in {_count(len(records), 'session')}; {moment.zone_shown}"
+        if records
+        else "Nobody is in."
+    )
+    edge.tell_all(_shared(records))
+
+
+def _shared(records: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Which components several people are in."""
+    people: dict[str, list[str]] = {}
+    for record in records:
+        people.setdefault(record["component"], []).append(told(record))
+    for component, names in people.items():
+        if len(names := list(dict.fromkeys(names))) > 1:
+            yield f"{component} is shared by {', '.join(names[:-1])} and {names[-1]}"
 
 
 def _columns(columns: str | None) -> list[str]:
@@ -112,12 +172,16 @@ def _columns(columns: str | None) -> list[str]:
     return names
 
 
-def _footer(shown: int, found: ask.Listing) -> str:
-    """How many are shown, of how many, and how many of those are active."""
+def _footer(shown: int, found: ask.Listing, moment: Moment) -> str:
+    """How many are shown, of how many, how many of those are active, and in which zone the times are."""
     total = found.total or shown
-    many = f"{'more than ' * (total > MOST_COUNTED)}{min(total, MOST_COUNTED):,}"
-    of = f"{shown:,} of {many}" if shown < total else f"{shown:,}"
-    return f"{of} session{'s' * (total != 1)}, {found.active or 0:,} active"
+    many = f"more than {MOST_COUNTED:,} sessions" if total > MOST_COUNTED else _count(total, "session")
+    of = f"{shown:,} of " * (shown < total)
+    return f"{of}{many}, {found.active or 0:,} active; {moment.zone_shown}"
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def _not_empty(session_id: str) -> str:
@@ -132,18 +196,26 @@ def show_session(
         typer.Argument(
             metavar="SESSION",
             callback=_not_empty,
-            help="The id, its last eight digits, or a unique beginning.",
+            help="The id, its last eight digits, a unique beginning; or latest.",
             autocompletion=ask.recent_ids,
         ),
     ],
+    *,
     form: FormatOption = None,
+    utc: filters.Utc = False,
 ) -> None:
-    """Show every field of one session."""
+    """Show one session, and what is around it."""
+    for_people = form in ("json", "ndjson", "table") or (form is None and edge.on_terminal())
     try:
-        record = ask.get_session(session_id)
+        answer = ask.get_session(session_id, details=for_people)
     except UnknownSession as error:
         if error.nearest:
             raise
         edge.fail(f"{error}; `session-buddy list-sessions` shows those that there are")
     with edge.output() as stream:
-        render.write_record(record, form, stream)
+        if render.is_table(form, stream):
+            from session_buddy.cli import detail  # Rich costs 50 ms that pipes need not pay
+
+            detail.write_session(answer, stream, filters.moment(utc=utc))
+        else:
+            render.write_record({**answer.pop("session"), **answer}, form, stream)

@@ -6,7 +6,7 @@ Values come from other people's machines, so no control character of theirs reac
 import json
 import textwrap
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any, Final
 
 from oneiric.visible import INVISIBLE, visible
@@ -42,16 +42,16 @@ def human_duration(seconds: float) -> str:
     return f"{minutes}m {rest:02}s" if minutes else f"{rest}s"
 
 
-def local_time(iso: str, layout: str = "%Y-%m-%d %H:%M:%S %Z") -> str:
-    """An ISO 8601 time in this machine's zone, the zone named."""
-    return local(iso).strftime(layout)
+def local_time(iso: str, zone: tzinfo | None = None) -> str:
+    """An ISO 8601 time in a zone, this machine's if not given; the zone is named."""
+    return in_zone(iso, zone).strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
-def local(iso: str) -> datetime:
-    """An ISO 8601 time in this machine's zone; as it is where the zone would lead out of the calendar."""
+def in_zone(iso: str, zone: tzinfo | None = None) -> datetime:
+    """An ISO 8601 time in a zone, this machine's if not given; as it is where the calendar ends."""
     time = datetime.fromisoformat(iso)
     try:
-        return time.astimezone()
+        return time.astimezone(zone)
     except OverflowError:
         return time
 

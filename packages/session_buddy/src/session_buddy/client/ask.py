@@ -135,8 +135,10 @@ def _kept(pages: Iterator[Sequence[dict[str, Any]]]) -> Iterator[Sequence[dict[s
     return again()
 
 
-def get_session(ref: str) -> dict[str, Any]:
-    """The one session that a full id, an 8-hex suffix or a unique prefix means.
+def get_session(ref: str, *, details: bool) -> dict[str, Any]:
+    """The one session that a full id, an 8-hex suffix or a unique prefix means, or the latest.
+
+    With ``details``, also its events, and the sessions around it.
 
     Raises:
         UnknownSession: there is none, and none near.
@@ -145,13 +147,12 @@ def get_session(ref: str) -> dict[str, Any]:
     """
     typed = _typed(ref)
     try:
-        record: dict[str, Any] = _answered(
-            lambda ask: _part(ask("get_session", {"session_id": typed}), "session", dict)
-        )
+        answer = _answered(lambda ask: dict(ask("get_session", {"session_id": typed, "details": details})))
+        _part(answer, "session", dict)
     except CallRefused as refused:
         nothing_near = UnknownSession(typed)
         raise (nothing_near if str(refused) == str(nothing_near) else refused) from None
-    return record
+    return answer
 
 
 def recent_ids(prefix: str) -> list[str]:

@@ -5,7 +5,7 @@ that is not this user's own history is looked at in a copy: nothing changes in i
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +14,12 @@ from typing import Any, Final
 
 from oneiric.paths import user_paths
 from session_buddy.errors import StoreUnavailable
+from session_buddy.history.around import with_around
 from session_buddy.history.fields import chosen
+from session_buddy.history.model import SessionRow
 from session_buddy.history.page import page
 from session_buddy.history.query import Clock, Query
-from session_buddy.history.record import to_record
+from session_buddy.history.record import SessionRecord, to_record
 from session_buddy.history.reference import parse_ref
 from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.host.histories import is_own, own, same
@@ -43,12 +45,18 @@ def answering(url: DatabaseUrl) -> Iterator[Callable[[str, Mapping[str, Any]], M
     now = datetime.now(UTC)
     with opened(url, now) as store:
 
+        def told(rows: Sequence[SessionRow]) -> list[SessionRecord]:
+            return [to_record(row, now) for row in rows]
+
         def answer(tool: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
             if tool == "get_session":
-                return {"session": to_record(store.find(parse_ref(arguments["session_id"])), now)}
+                row = store.find(parse_ref(arguments["session_id"]))
+                if arguments.get("details"):
+                    return dict(with_around(row, store.around(row), told))
+                return {"session": told([row])[0]}
             about = {name: value for name, value in arguments.items() if name not in _OF_THE_ANSWER}
-            asked, shown = Query.parse(clock=Clock(now), **about), chosen(arguments.get("fields"))
-            found = page(asked, store.select, lambda rows: [shown(to_record(row, now)) for row in rows])
+            asked, pick = Query.parse(clock=Clock(now), **about), chosen(arguments.get("fields"))
+            found = page(asked, store.select, lambda rows: [pick(one) for one in told(rows)])
             if arguments.get("count"):
                 found["total"], found["total_active"] = store.count(asked)
             return found

@@ -71,6 +71,8 @@ KEYS: Final[tuple[Key, ...]] = (
     Key("uid", "number", "the account's number", "uid:0"),
     Key("host", "text", "the machine's name", "host:web*"),
     Key("component", "text", "the component", "component:mahavishnu,shop"),
+    Key("folder", "text", "the folder that it was started in", "folder:/srv/*"),
+    Key("pid", "number", "the process's number", "pid:4321"),
     Key("type", "text", "the type of session", "type:admin_shell"),
     Key("shell", "text", "the kind of shell", "shell:*Shell"),
     Key("status", "status", "how it stands", "-status:active"),
@@ -80,7 +82,7 @@ KEYS: Final[tuple[Key, ...]] = (
     Key("reason", "words", "words of the reason that was given, e.g. a ticket", "reason:OPS-7"),
     Key("parent", "id", "the session that it was started from", "parent:1b9d6bcd"),
     Key("id", "id", "its own id, the last eight digits, or a beginning of either", "id:1b9d6bcd"),
-    Key("tty", "text", "the terminal", "tty:/dev/pts/*"),
+    Key("tty", "text", "the terminal", "tty:pts/*"),
     Key("from", "text", "the address that it was logged in from", "from:10.0.*"),
     Key("duration", "duration", "how long it lasted, or has lasted so far", "duration:>1h"),
     Key("idle", "duration", "how long nothing was done in it; of those that are active", "idle:>30m"),
@@ -143,9 +145,20 @@ def read(key: Key, value: Value, clock: Clock, place: str | None = None) -> Want
             wanted = _compared(place, text, _whole)
         case "exit" | "status" | "choice":
             wanted = Value(one_of(place, text, _CHOICES[key.name]))
-        case "text" if key.name == "component" and not (value.any_before or value.any_behind):
-            wanted = Value(contract.component_for(text))
+        case "text":
+            wanted = _text(place, key.name, value)
     return wanted
+
+
+def _text(place: str, key: str, value: Value) -> Value:
+    text, whole = value.text, not (value.any_before or value.any_behind)
+    if key == "from" and "/" in text:
+        raise InvalidQuery(place, text, "networks are not understood; a beginning is, as in from:10.0.*")
+    if key == "component" and whole:
+        text = contract.component_for(text)
+    if key == "tty" and not value.any_before and not text.startswith("/"):
+        text = f"/dev/{text}"
+    return value._replace(text=text)
 
 
 def one_of(place: str, text: str, allowed: Sequence[str]) -> str:

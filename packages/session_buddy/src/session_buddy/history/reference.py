@@ -2,9 +2,13 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from session_buddy.errors import InvalidQuery
 from session_buddy.history.syntax import held
+
+# Whatever started last.
+LATEST: Final = "latest"
 
 
 def parse_ref(text: str) -> str:

@@ -17,6 +17,7 @@ from oneiric.events import SessionHeartbeat
 from session_buddy import __version__
 from session_buddy.access.callers import RIGHTS, Caller
 from session_buddy.errors import EventRefused, Forbidden, StoreUnavailable
+from session_buddy.history.around import SessionAnswer, with_around
 from session_buddy.history.fields import chosen
 from session_buddy.history.fold import refreshed
 from session_buddy.history.model import Arrival, SessionRow, Taken
@@ -68,12 +69,6 @@ class EndAnswer(Paced):
     session_id: str
     status: Literal["ended", "not_found"]
     error: str | None
-
-
-class SessionAnswer(TypedDict):
-    """One session."""
-
-    session: SessionRecord
 
 
 class HealthAnswer(Paced):
@@ -179,16 +174,22 @@ class Register:
 
         return await self._read(answer, self._lists)
 
-    async def session(self, ref: str) -> SessionAnswer:
-        """One session, by id, 8-hex suffix or unique prefix.
+    async def session(self, ref: str, *, details: bool = False) -> SessionAnswer:
+        """One session, by id, 8-hex suffix or unique prefix, or the latest; details are what is around it.
 
         Raises:
             InvalidQuery: nothing is named.
             UnknownSession: names the nearest ids.
             AmbiguousSession: lists those that fit.
         """
-        (record,) = await self._read(lambda: self._records([self._store.find(parse_ref(ref))]), self._reads)
-        return SessionAnswer(session=record)
+
+        def answer() -> SessionAnswer:
+            row = self._store.find(parse_ref(ref))
+            if details:
+                return with_around(row, self._store.around(row), self._records)
+            return SessionAnswer(session=self._records([row])[0])
+
+        return await self._read(answer, self._reads)
 
     async def health(self) -> HealthAnswer:
         """How the server is, from a real read of the database, and from what became of its latest write.

@@ -29,6 +29,7 @@ _COLUMNS: Final = {
     "type": "session_type",
     "shell": "shell_type",
     "agent": "agent",
+    "folder": "cwd",
     "actor": "actor",
     "reason": "reason",
 }
@@ -58,6 +59,7 @@ _IDLE: Final = f"""CASE WHEN status = 'active' AND (last_activity IS NOT NULL OR
 # An expression of a number, and how often it asks for the time of the query.
 NUMBERS: Final[dict[str, tuple[str, int]]] = {
     "uid": ("uid", 0),
+    "pid": ("pid", 0),
     "exit": ("exit_code", 0),
     "commands": ("coalesce(counted_commands, commands)", 0),
     "errors": ("coalesce(counted_errors, errors)", 0),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from oneiric.contract import Status
+from session_buddy.history.around import Around
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
 from session_buddy.history.query import Query
 from session_buddy.host.database_url import DatabaseUrl
@@ -108,12 +109,15 @@ class Store(Protocol):
         """How many sessions fit, and how many of them are active."""
 
     def find(self, ref: str) -> SessionRow:
-        """The one session that a full id, an 8-hex suffix or a unique prefix means.
+        """The one session that a full id, an 8-hex suffix, a unique prefix or ``latest`` means.
 
         Raises:
             UnknownSession: none fits; names the nearest ids.
             AmbiguousSession: several fit; lists them.
         """
+
+    def around(self, row: SessionRow) -> Around:
+        """What stands around a session."""
 
     def live(self) -> list[SessionRow]:
         """All sessions whose status is ``active``."""

@@ -2,13 +2,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from datetime import UTC
 from typing import Any
 
 from oneiric.contract import Status
 from session_buddy.errors import AmbiguousSession, StoreUnavailable, UnknownSession
+from session_buddy.history.around import Around, KeptEvent
+from session_buddy.history.cursor import Cursor
 from session_buddy.history.model import SessionRow
 from session_buddy.history.query import Query
-from session_buddy.history.reference import nearest
+from session_buddy.history.reference import LATEST, nearest
 from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.store import sql
 from session_buddy.store.conditions import Condition
@@ -60,19 +63,58 @@ class Reading(ABC):
         """Those of the ids of which nothing is known."""
         return [found for (found,) in self.rows(sql.MISSING, [list(sessions)])]
 
-    def the_one(self, ref: str, found: Iterable[SessionRow]) -> SessionRow:
-        """The session that was found by what somebody calls it, its beginning at the last.
+    @abstractmethod
+    def named(self, ref: str) -> Iterable[SessionRow]:
+        """The sessions that have this id, or these last eight digits."""
+
+    def find(self, ref: str) -> SessionRow:
+        """The session that somebody means by its id, the last eight digits, or a beginning; or the latest.
 
         Raises:
-            UnknownSession: none was; names the nearest ids.
-            AmbiguousSession: several were; lists them.
+            UnknownSession: none is; names the nearest ids.
+            AmbiguousSession: several are; lists them.
         """
-        rows = [row for row in found if row.started] or self.sessions(sql.BY_BEGINNING, [ref, ref.lower()])
+        if ref == LATEST:
+            rows = self.select(Query(limit=1))
+        else:
+            named = [row for row in self.named(ref) if row.started]
+            rows = named or self.sessions(sql.BY_BEGINNING, [ref, ref.lower()])
         if not rows:
             raise UnknownSession(ref, nearest(ref, (session_id for (session_id,) in self.rows(sql.RECENT))))
         if len(rows) > 1:
             raise AmbiguousSession(ref, [row.session_id for row in rows[: sql.CANDIDATES]])
         return rows[0]
+
+    def around(self, row: SessionRow) -> Around:
+        """What stands around a session."""
+        place = [row.listed_at, row.listed_at, row.session_id]
+        behind = Query(limit=1, behind=Cursor(row.listed_at, row.session_id))
+        return Around(
+            events=[_kept(values) for values in self.rows(sql.EVENTS, [row.session_id])],
+            ancestors=self._ancestors(row),
+            nested=self._nested(row),
+            before=next(iter(self.select(behind)), None),
+            after=next(iter(self.sessions(sql.NEXT, place)), None),
+        )
+
+    def _ancestors(self, row: SessionRow) -> list[SessionRow]:
+        found, seen = [row], {row.session_id}
+        while (parent := found[0].parent_session_id) and parent not in seen and len(seen) < sql.MOST_AROUND:
+            above = self.sessions(sql.BY_IDS, [[parent]])
+            if not above:
+                break
+            found.insert(0, above[0])
+            seen.add(parent)
+        return found[:-1]
+
+    def _nested(self, row: SessionRow) -> list[SessionRow]:
+        found, latest, seen = list[SessionRow](), [row], {row.session_id}
+        while latest and len(found) < sql.MOST_AROUND:
+            below = self.sessions(sql.STARTED_FROM, [[one.session_id for one in latest]])
+            latest = [one for one in below if one.session_id not in seen]
+            seen.update(one.session_id for one in latest)
+            found += latest
+        return found
 
     def meta(self, key: str) -> str:
         """What the database says of itself.
@@ -84,3 +126,9 @@ class Reading(ABC):
         if not values:
             raise StoreUnavailable(f"database {self.url.name} is damaged: it does not say its {key}")
         return str(values[0][0])
+
+
+def _kept(values: Sequence[Any]) -> KeptEvent:
+    event_type, *times, subject, body = values
+    timestamp, received_at = (time.replace(tzinfo=UTC) for time in times)
+    return KeptEvent(event_type, timestamp, received_at, subject, body)

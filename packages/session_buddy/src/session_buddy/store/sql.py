@@ -10,6 +10,8 @@ from session_buddy.store.rows import COLUMNS
 # So many are named where several fit.
 CANDIDATES: Final = 10
 _RECENT_IDS: Final = 500
+# So many sessions around one are told of.
+MOST_AROUND: Final = 100
 
 DIGITS: Final = re.compile("[0-9a-fA-F]{8}")
 SELECT: Final = f"SELECT {', '.join(COLUMNS)} FROM sessions"  # noqa: S608 - names of columns
@@ -30,6 +32,19 @@ MISSING: Final = """
     SELECT id FROM unnest(CAST(? AS text[])) AS asked (id) WHERE id NOT IN (SELECT session_id FROM sessions)
 """
 META: Final = "SELECT value FROM meta WHERE key = ?"
+EVENTS: Final = """
+    SELECT event_type, timestamp, received_at, subject, CAST(body AS text) FROM events
+    WHERE session_id = ? ORDER BY received_at, timestamp LIMIT 100
+"""
+BY_IDS: Final = f"{SELECT} WHERE status IS NOT NULL AND session_id = ANY(?)"
+STARTED_FROM: Final = f"""
+    {SELECT} WHERE status IS NOT NULL AND parent_session_id = ANY(?)
+    ORDER BY listed_at, session_id LIMIT {MOST_AROUND}
+"""
+NEXT: Final = f"""
+    {SELECT} WHERE status IS NOT NULL AND listed_at >= ? AND (listed_at, session_id) > (?, ?)
+    ORDER BY listed_at, session_id LIMIT 1
+"""
 STATUSES: Final = "SELECT session_id, status FROM sessions WHERE status IS NOT NULL"
 
 

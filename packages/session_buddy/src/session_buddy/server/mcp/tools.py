@@ -44,6 +44,7 @@ from oneiric.events import (
 from oneiric.visible import visible
 from session_buddy.access.callers import RIGHTS, SCOPES, Caller
 from session_buddy.errors import EventRefused, Forbidden, SessionBuddyError
+from session_buddy.history.around import SessionAnswer
 from session_buddy.history.keys import KEYS
 from session_buddy.history.page import SessionsAnswer
 from session_buddy.history.query import DEFAULT_LIMIT, MAX_LIMIT, SORTS, Clock, Query
@@ -52,7 +53,6 @@ from session_buddy.server.register import (
     EventsAnswer,
     HealthAnswer,
     Register,
-    SessionAnswer,
     StartAnswer,
 )
 
@@ -252,12 +252,16 @@ class Tools:
     @_guarded
     async def get_session(
         self,
+        *,
         session_id: Annotated[
-            Words, Field(description="an id, its 8-hex suffix, or a unique prefix of either")
+            Words, Field(description="an id, its 8-hex suffix, a unique prefix of either, or latest")
         ],
+        details: Annotated[
+            bool, Field(description="its events, the sessions around it: nested, before, after")
+        ] = False,
     ) -> SessionAnswer:
         """Show one session with everything that is known of it."""
-        return await self._register.session(session_id)
+        return await self._register.session(session_id, details=details)
 
     @_guarded
     async def health_check(self) -> HealthAnswer:

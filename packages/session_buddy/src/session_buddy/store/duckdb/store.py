@@ -125,11 +125,10 @@ class DuckDBStore(Reading):
         names = (name.replace("~", "~0").replace("/", "~1") for name in path)
         return "->?", ["/" + "/".join(names)]
 
-    def find(self, ref: str) -> SessionRow:
-        """The one session that ``ref`` means."""
+    def named(self, ref: str) -> list[SessionRow]:
+        """The sessions that have this id, or these last eight digits."""
         with self._connection.reading() as reader:
-            found = sql.find_by_ref(reader, ref)
-        return self.the_one(ref, found)
+            return sql.find_by_ref(reader, ref)
 
     def _learn_newest(self, reader: sql.Cursor) -> None:
         self._newest = Newest(session_id for (session_id,) in sql.rows_of(reader, sql.NEWEST))

@@ -81,6 +81,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         ADD COLUMN counted_errors bigint,
         ADD COLUMN search_text text,
         ADD COLUMN end_metadata json;
+    CREATE INDEX sessions_parent ON sessions (parent_session_id) WHERE parent_session_id IS NOT NULL;
     CREATE INDEX sessions_listed_until ON sessions (listed_until) WHERE listed_until IS NOT NULL;
     """,
 )

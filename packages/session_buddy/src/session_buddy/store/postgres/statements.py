@@ -66,7 +66,6 @@ _PROBE: Final = """
 """
 ANALYZE: Final = "ANALYZE sessions, events"
 _STARTED: Final = f"{SELECT} WHERE status IS NOT NULL AND"
-BY_ID: Final = f"{_STARTED} session_id = ?"
 BY_DIGITS: Final = f"{_STARTED} right(session_id, 8) = ? {NEWEST_FIRST} LIMIT {CANDIDATES + 1}"
 
 

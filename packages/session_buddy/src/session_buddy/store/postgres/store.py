@@ -122,11 +122,11 @@ class PostgresStore(Reading):
         """A path of names."""
         return " #> CAST(? AS text[])", [list(path)]
 
-    def find(self, ref: str) -> SessionRow:
-        """The one session that ``ref`` means."""
-        is_digits = common.DIGITS.fullmatch(ref) is not None
-        found = self.sessions(sql.BY_DIGITS, [ref.lower()]) if is_digits else self.sessions(sql.BY_ID, [ref])
-        return self.the_one(ref, found)
+    def named(self, ref: str) -> list[SessionRow]:
+        """The sessions that have this id, or these last eight digits."""
+        if common.DIGITS.fullmatch(ref):
+            return self.sessions(sql.BY_DIGITS, [ref.lower()])
+        return self.sessions(common.BY_IDS, [[ref]])
 
     @contextmanager
     def tables(self, *, to_write: bool = False) -> Iterator[sql.Tables]:

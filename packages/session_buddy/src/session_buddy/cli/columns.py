@@ -1,0 +1,154 @@
+"""What stands in the columns of a table of sessions."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, tzinfo
+from typing import Final, NamedTuple
+
+from session_buddy.cli.text import MISSING, Record, human_duration, in_zone, shown
+from session_buddy.history.fields import WHO
+from session_buddy.history.record import who
+
+# The contract's words that tell little by themselves; the package's README explains both.
+REASONS: Final = {
+    "outbox_recovered": "found later",
+    "process_gone": "process gone",
+    "lease_expired": "not heard from",
+}
+TIMES: Final = ("start_time", "end_time", "last_seen", "last_activity")
+_LENGTHS: Final = ("duration_seconds", "idle_seconds")
+# Activity comes with heartbeats, 15 s apart at the least: what is below says nothing.
+_IDLE_SECONDS: Final = 30
+
+
+class Moment(NamedTuple):
+    """When a table is drawn, and in which zone its times are; ``None``: this machine's."""
+
+    now: datetime
+    zone: tzinfo | None = None
+
+    @property
+    def zone_shown(self) -> str:
+        """The zone, for whoever reads the times."""
+        return f"times in {self.now.astimezone(self.zone):%Z}"
+
+
+class Column(NamedTuple):
+    """One column.
+
+    Attributes:
+        title: its heading.
+        told: what it says of a session.
+        short: what it says where there is less room; ``None``: the same.
+        least: to so many cells it may be cut, where columns have left already, before that to twice as many;
+            ``None``: never.
+    """
+
+    title: str
+    told: Callable[[Record, Moment], str]
+    short: Callable[[Record, Moment], str] | None = None
+    least: int | None = None
+
+
+class Layout(NamedTuple):
+    """The columns of a table, and in which order they leave where there is no room."""
+
+    columns: Sequence[Column]
+    leaving: Sequence[str]
+
+
+def status_of(record: Record) -> str:
+    """How a session stands, in a word."""
+    return "unreachable" if record.get("unreachable") else shown(record["status"])
+
+
+def ending(record: Record) -> str:
+    """How a session stands, and how it ended.
+
+    >>> ending({"status": "crashed", "exit_reason": "exception", "exit_code": 1})
+    'crashed (exception, code 1)'
+    """
+    reason, code = record.get("exit_reason"), record.get("exit_code")
+    told = [shown(REASONS.get(reason, reason))] if reason else []
+    told += [f"code {code}"] if code else []
+    return f"{status_of(record)} ({', '.join(told)})" if told else status_of(record)
+
+
+def since(iso: str, moment: Moment) -> str:
+    """A time as short as today allows: no date today, no year this year."""
+    time, today = in_zone(iso, moment.zone), moment.now.astimezone(moment.zone)
+    if time.date() == today.date():
+        return f"{time:%H:%M}"
+    return f"{time:%m-%d %H:%M}" if time.year == today.year else f"{time:%Y-%m-%d %H:%M}"
+
+
+def idle(record: Record) -> str:
+    """How long nothing was done in a session that is active."""
+    if record["status"] != "active":
+        return MISSING
+    seconds = record.get("idle_seconds")
+    if seconds is None:
+        return "unknown"
+    return human_duration(seconds) if seconds >= _IDLE_SECONDS else f"<{_IDLE_SECONDS}s"
+
+
+def _field(name: str) -> Callable[[Record, Moment], str]:
+    return lambda record, _: shown(record.get(name))
+
+
+def came_from(record: Record, _: Moment) -> str:
+    """The address and the terminal that a session was opened from."""
+    origin = record.get("origin") or {}
+    told = [origin.get("ssh_client"), (origin.get("tty") or "").removeprefix("/dev/")]
+    return " ".join(shown(one) for one in told if one) or MISSING
+
+
+_WHO: Final = Column("who", lambda record, _: shown(who(record)), least=12)
+_COMPONENT: Final = Column("component", _field("component"), least=10)
+_HOST: Final = Column("host", _field("hostname"), least=8)
+_REASON: Final = Column("reason", _field("reason"), least=10)
+_TYPE: Final = Column("type", _field("session_type"), least=8)
+_SINCE: Final = Column("since", lambda record, moment: since(record["start_time"], moment))
+_STATUS: Final = Column("status", lambda record, _: ending(record), lambda record, _: status_of(record))
+_LASTED: Final = Column("lasted", lambda record, _: human_duration(record.get("duration_seconds") or 0.0))
+_IDLE: Final = Column("idle", lambda record, _: idle(record))
+_FROM: Final = Column("from", came_from, least=8)
+_ID: Final = Column("session", _field("session_id"), lambda record, _: shown(record["session_id"][-8:]))
+
+LIST: Final = Layout(
+    (_WHO, _COMPONENT, _HOST, _REASON, _TYPE, _SINCE, _STATUS, _LASTED, _IDLE, _ID),
+    ("type", "idle", "lasted", "reason", "host", "component", "status", "who", "since"),
+)
+NOW: Final = Layout(
+    (_WHO, _COMPONENT, _HOST, _SINCE, _IDLE, _FROM, _REASON, _ID),
+    ("from", "reason", "host", "component", "since", "who", "idle"),
+)
+# These are left out where they say nothing of anybody, or the same of all.
+_IF_ANY: Final = ("reason", "idle", "from")
+_IF_DIFFERENT: Final = ("type",)
+
+
+def that_say_something(columns: Sequence[Column], records: Sequence[Record], moment: Moment) -> list[Column]:
+    """The columns but those in which nothing stands, or the same of all where that is a type."""
+
+    def says(column: Column) -> bool:
+        said = {column.told(record, moment) for record in records}
+        if column.title in _IF_DIFFERENT:
+            return len(said) > 1
+        return column.title not in _IF_ANY or said != {MISSING}
+
+    return [column for column in columns if says(column)]
+
+
+def of_fields(names: Sequence[str]) -> Layout:
+    """Columns of fields that somebody chose: none leaves."""
+    return Layout([Column(name.replace("_", " "), _told(name)) for name in names], ())
+
+
+def _told(name: str) -> Callable[[Record, Moment], str]:
+    if name in TIMES:
+        return lambda record, moment: since(record[name], moment) if record.get(name) else MISSING
+    if name in _LENGTHS:
+        return lambda record, _: MISSING if record.get(name) is None else human_duration(record[name])
+    if name == WHO:
+        return _WHO.told
+    return _field(name)

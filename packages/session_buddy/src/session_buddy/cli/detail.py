@@ -1,0 +1,189 @@
+"""One session for people: what is asked first on top, then all of it, and how each fact is known."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, TextIO
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from session_buddy.cli.columns import TIMES, Moment, came_from, ending, idle, since
+from session_buddy.cli.table import console_on, style_of
+from session_buddy.cli.text import MISSING, Record, flatten, hanging, human_duration, local_time, shown
+from session_buddy.history.record import who
+
+EVIDENCE_TEXTS: Final = {
+    "login": "login: the kernel's login uid",
+    "sudo": "sudo: the process that ran it",
+    "account": "account: one person's own",
+    "ssh_key": "ssh_key: the certificate, as sshd wrote it",
+    "asked": "asked: by that person's word",
+    "claimed": "claimed: a variable says so",
+}
+_SOURCES: Final = {
+    "username": "the account of the process's uid",
+    "actor": "as the shell was told",
+    "origin.tty": "its standard input",
+    "origin.ssh_client": "SSH_CONNECTION",
+    "origin.sudo_user": "SUDO_USER",
+    "origin.real_uid": "the kernel",
+    "origin.login_uid": "the kernel",
+    "origin.login_name": "the account file",
+    "origin.ssh_key": "SSH_USER_AUTH",
+    "origin.ssh_certificate": "SSH_USER_AUTH",
+}
+# How an end was found, by who says it.
+FOUND: Final = {
+    "emitter": "the shell said so itself",
+    "outbox": "its journal was left without an end, and no process held it",
+    "liveness": "a server saw its process end",
+    "lease": "no heartbeat came for a whole lease",
+    "operator": "somebody ended it in the history",
+}
+_GAP: Final = 2
+# So many of the nested sessions fit on a first screen.
+_NESTED: Final = 6
+
+Line = tuple[str, str, str]
+
+
+def write_session(answer: Mapping[str, Any], stream: TextIO, moment: Moment) -> None:
+    """Write one session: what is asked first within a screen, its events, then every field.
+
+    Args:
+        answer: of the ``get_session`` tool, with its details.
+        stream: where.
+        moment: when, and in which zone times are shown.
+    """
+    console = console_on(stream)
+    record = answer["session"]
+    _write(console, [*_first(record, moment), *_around(answer, moment)])
+    console.print(Text("\nevents", "bold"))
+    _write(console, [_event(event, moment) for event in answer.get("events", ())])
+    console.print(Text("\nall fields", "bold"))
+    write_fields(record, stream, moment)
+
+
+def write_fields(record: Record, stream: TextIO, moment: Moment) -> None:
+    """Write a field a line; long values go on below, but no word of theirs, no id, is cut."""
+    told = [
+        (shown(key), _told(key, value, moment) + _evidence(key, value, record), key == "status")
+        for key, value in flatten(record)
+    ]
+    _write(console_on(stream), [(key, text, style_of(text) if styled else "") for key, text, styled in told])
+
+
+def _write(console: Console, lines: Sequence[Line]) -> None:
+    indent = max((cell_len(key) for key, *_ in lines), default=0) + _GAP
+    for key, value, style in lines:
+        text = "\n".join(hanging(value, indent, console.width))
+        padded = key + " " * (indent - cell_len(key))
+        console.print(Text.assemble((padded, "bold"), (text, style)), soft_wrap=True)
+
+
+def _first(record: Record, moment: Moment) -> Iterator[Line]:
+    """What is asked first; nothing of what is not known."""
+    yield "who", shown(who(record)), ""
+    kind = f"{shown(record['shell_type'])}, {shown(record['session_type'])}, pid {record['pid']}"
+    yield "in", f"{shown(record['component'])} on {shown(record['hostname'])} ({kind})", ""
+    yield "status", ending(record), style_of(ending(record))
+    lasted = human_duration(record["duration_seconds"])
+    if record["end_time"] is None:
+        yield (
+            "since",
+            f"{local_time(record['start_time'], moment.zone)}, for {lasted}; idle {idle(record)}",
+            "",
+        )
+    else:
+        yield "since", local_time(record["start_time"], moment.zone), ""
+        yield "until", f"{local_time(record['end_time'], moment.zone)}, after {lasted}", ""
+        yield "found", FOUND.get(record["detected_by"], shown(record["detected_by"])), ""
+    if record["commands"] is not None:
+        yield "did", f"{_count(record['commands'], 'command')}, {_count(record['errors'] or 0, 'error')}", ""
+    for name, text in (
+        ("from", came_from(record, moment)),
+        ("reason", shown(record["reason"])),
+        ("folder", shown(record["cwd"])),
+    ):
+        if text != MISSING:
+            yield name, text, ""
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def _around(answer: Mapping[str, Any], moment: Moment) -> Iterator[Line]:
+    """The sessions that it is nested in, and those within it, as a tree; then those next to it in time."""
+    record, above, below = answer["session"], answer.get("ancestors", ()), answer.get("nested", ())
+    if above or below:
+        lines = [*_tree([*above, record, *below], moment)]
+        for number, line in enumerate(lines[: len(above) + 1 + _NESTED]):
+            yield "tree" if number == 0 else "", line, ""
+        if len(lines) > len(above) + 1 + _NESTED:
+            yield "", f"and {len(lines) - len(above) - 1 - _NESTED} more: list-sessions parent:ID", ""
+    for name in ("before", "after"):
+        if one := answer.get(name):
+            yield name, _brief(one, moment), ""
+
+
+def _tree(records: Sequence[Record], moment: Moment) -> Iterator[str]:
+    """The sessions, each below the one that it was started from, in which they are given."""
+    by_parent: dict[str | None, list[Record]] = {}
+    ids = {one["session_id"] for one in records}
+    for one in records:
+        parent = one["parent_session_id"] if one["parent_session_id"] in ids else None
+        by_parent.setdefault(parent, []).append(one)
+
+    def drawn(parent: str | None, before: str) -> Iterator[str]:
+        children = by_parent.get(parent, [])
+        for child in children:
+            last = child is children[-1]
+            branch, on = ("└─ ", "   ") if last else ("├─ ", "│  ")
+            top = parent is None
+            yield f"{before}{'' if top else branch}{_brief(child, moment)}"
+            yield from drawn(child["session_id"], before + ("" if top else on))
+
+    yield from drawn(None, "")
+
+
+def _brief(record: Record, moment: Moment) -> str:
+    told = f"{shown(who(record))} in {shown(record['component'])} on {shown(record['hostname'])}"
+    when = since(record["start_time"], moment)
+    return f"{shown(record['session_id'][-8:])}  {told}, {when}, {ending(record)}"
+
+
+def _event(event: Mapping[str, Any], moment: Moment) -> Line:
+    body = event["body"]
+    told = [local_time(event["timestamp"], moment.zone)]
+    if event["event_type"] == "session_end":
+        status = {"status": "ended", **body}
+        told += [ending(status), f"by {shown(body.get('detected_by') or 'emitter')}"]
+    came = local_time(event["received_at"], moment.zone)
+    told.append(f"reported by {shown(event['reported_by'])}, received {came}")
+    return shown(event["event_type"]), ", ".join(told), ""
+
+
+def _evidence(key: str, value: object, record: Record) -> str:
+    """Behind a fact that says who it was: how it is known."""
+    origin = record.get("origin") or {}
+    known = _SOURCES.get(key)
+    match key:
+        case "person":
+            word = record.get("person_evidence") or ""
+            known = EVIDENCE_TEXTS.get(word, word)
+        case "username" if record.get("uid") is None:
+            known = "as its environment said"
+        case "actor" | "agent" if hint := origin.get("actor_hint"):
+            known = f"a hint: {hint} is set"
+    return f" ({shown(known)})" if known and value is not None else ""
+
+
+def _told(key: str, value: object, moment: Moment) -> str:
+    if key in TIMES and isinstance(value, str):
+        return local_time(value, moment.zone)
+    if key == "person_also" and isinstance(value, list) and value:
+        return shown([f"{one['name']} ({one['evidence']})" for one in value])
+    if key in ("duration_seconds", "idle_seconds") and isinstance(value, int | float):
+        return f"{value:.3f} ({human_duration(value)})"
+    return shown(value)
