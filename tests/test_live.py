@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pexpect
 
-from tests.world import World, eventually
+from tests.world import PATIENCE, World, eventually
 
 Size = Callable[[int, int], int]
 
@@ -23,6 +23,21 @@ def test_an_open_shell_is_active_and_its_id_is_the_newest(world: World) -> None:
     child.expect(pexpect.EOF)
     (session,) = world.sessions()
     assert (session["status"], session["exit_reason"]) == ("ended", "exit")
+
+
+def test_a_shell_in_which_a_command_runs_is_busy_and_then_idle(world: World) -> None:
+    world.environ["SESSION_BUDDY_HEARTBEAT_SECONDS"] = "1"
+    world.start_server()
+    child = world.shell()
+    child.sendline("input('name? ')")
+    child.expect("name\\? ")
+    (session,) = eventually(lambda: [one for one in world.sessions() if one["busy"]])
+    assert session["idle_seconds"] is None
+    assert world.sessions("idle:>=0s") == []
+    child.sendline("ada")
+    (session,) = eventually(lambda: [one for one in world.sessions("idle:>=0s") if not one["busy"]])
+    assert session["commands"] == 1
+    assert session["idle_seconds"] < PATIENCE
 
 
 def test_twenty_shells_at_once_are_twenty_sessions(world: World) -> None:

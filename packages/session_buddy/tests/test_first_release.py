@@ -34,6 +34,7 @@ UNKNOWN_THEN: dict[str, Any] = {
     "person_also": [],
     "agent": None,
     "idle_seconds": None,
+    "busy": False,
 }
 # How long a live one has lasted depends on when it is asked for; the other was sent no heartbeat since.
 OF_THE_MOMENT = ("duration_seconds", "idle_seconds", "unreachable")

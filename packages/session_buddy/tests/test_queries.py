@@ -417,7 +417,11 @@ def test_any_query_finds_the_same_on_each_engine_and_by_hand(
         rows = one.select(Query(limit=10_000))
         assert other.select(Query(limit=10_000)) == rows
         silent = frozenset(row.session_id for row in rows if row.status == "active" and chance.random() < 0.5)
-        sessions = [Session(row, to_record(row, NOW), row.session_id in silent) for row in rows]
+        busy = frozenset(row.session_id for row in rows if row.status == "active" and chance.random() < 0.2)
+        sessions = [
+            Session(row, to_record(row, NOW, busy=row.session_id in busy), row.session_id in silent)
+            for row in rows
+        ]
         sessions.sort(key=lambda one: (one.begin, one.record["session_id"]), reverse=True)
         made = asks(chance, sessions)
         found_some = set()
@@ -432,7 +436,7 @@ def test_any_query_finds_the_same_on_each_engine_and_by_hand(
                 for one in sessions
                 if all(means(one) is not negated for _, _, means, negated in terms)
             ]
-            query = replace(Query.parse(text, clock=clock), limit=10_000, silent=silent)
+            query = replace(Query.parse(text, clock=clock), limit=10_000, silent=silent, busy=busy)
             assert Query.parse(str(query), clock=clock).terms == query.terms, text
             for store in (one, other):
                 assert [row.session_id for row in store.select(query)] == expected, text

@@ -17,7 +17,7 @@ import pytest
 
 from oneiric.contract import Detector, ExitReason, Status
 from oneiric.events import parse_event
-from session_buddy.errors import AmbiguousSession, StoreClosed, UnknownSession
+from session_buddy.errors import AmbiguousSession, QueryTooLong, StoreClosed, UnknownSession
 from session_buddy.history.model import Arrival, Beat, Taken
 from session_buddy.history.query import Query
 from session_buddy.history.reference import parse_ref
@@ -243,6 +243,28 @@ def test_filters_narrow_the_list(store: Store) -> None:
     assert found(since=(MOMENT + timedelta(seconds=1)).isoformat()) == []
     assert len(found(since=MOMENT.isoformat())) == 2
     assert len(found(limit=1)) == 1
+
+
+def test_a_query_over_its_time_is_stopped_and_blocks_no_writer(engine: Engine) -> None:
+    numbers = "generate_series(1, 1000000)"
+    endless = f"SELECT count(*) FROM {numbers} AS a (x), {numbers} AS b (y) WHERE x + y = 7"  # noqa: S608 - numbers
+    said = queue.Queue[str]()
+    with closing(open_store(engine.url, query_seconds=2.0)) as store:
+
+        def ask() -> None:
+            try:
+                store.rows(endless)  # type: ignore[attr-defined]  # of both stores
+            except QueryTooLong as error:
+                said.put(str(error))
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        (session,) = started(store)
+        assert store.find(session).status == "active"
+        assert asking.is_alive()
+        asking.join()
+        assert said.get_nowait().startswith("the query took longer than 2 s and was stopped; narrow it")
+        assert len(store.select(Query())) == 1
 
 
 def test_unreachable_are_the_active_that_are_silent(store: Store) -> None:

@@ -238,16 +238,6 @@ def test_all_servers_of_a_history_have_one_secret(database: PostgresDatabase) ->
         assert wrong_with(one.secret) is None
 
 
-def test_a_query_that_takes_too_long_is_ended(database: PostgresDatabase) -> None:
-    with closing(PostgresStore.open(database.url, read_seconds=1.0)) as store:
-        with (
-            pytest.raises(StoreUnavailable, match="statement timeout"),
-            store._connections.reading() as reader,
-        ):
-            reader.execute("SELECT pg_sleep(10)")
-        assert store.count_live() == 0
-
-
 def test_without_the_driver_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "session_buddy.store.postgres", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'session-buddy\[postgres\]'"):

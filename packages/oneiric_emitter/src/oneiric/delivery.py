@@ -107,7 +107,7 @@ class Delivery(Owned):
         # What the server hears the journal has said: else a later end would look refuted.
         self._pulse(early=True)
         beating = [one for one in self.sessions.live() if one.acknowledged and not one.refused]
-        self._send((one, [compose.heartbeat(one.id, *one.journal.pulsed, one.activity)]) for one in beating)
+        self._send((one, [compose.heartbeat(one.id, *one.journal.pulsed, one.doing)]) for one in beating)
         # The start again where the server no longer knows the session.
         self._send((one, [one.start]) for one in beating if not one.acknowledged)
         self._next_beat = self._monotonic() + self.server.pace

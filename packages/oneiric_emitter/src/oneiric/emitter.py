@@ -116,6 +116,10 @@ class SessionEventEmitter(Status):
         }
         return self._guarded(lambda: self._recorder.end(session_id, ending), default=False)
 
+    def begin_command(self) -> None:
+        """Note that a command runs until the next :meth:`record`: heartbeats say so."""
+        self._guarded(self._recorder.begin_command, None, "count")
+
     def record(self, commands: int = 0, errors: int = 0) -> None:
         """Count what happened in the shell; the next heartbeat and the end carry it."""
         self._guarded(lambda: self._recorder.record(commands, errors), None, "count")

@@ -191,11 +191,12 @@ class Origin(_Model):
 
 
 class Activity(_Model):
-    """What happened in the shell so far, as far as it is counted."""
+    """What happened in the shell so far, as far as it is counted; ``busy`` while a command runs."""
 
     commands: Count | None = None
     errors: Count | None = None
     last_activity: Timestamp | None = None
+    busy: bool | None = None
 
 
 class SessionStart(_Model):

@@ -84,6 +84,11 @@ class Recorder:
         delivery.add(session)
         return session
 
+    def begin_command(self) -> None:
+        """Note that a command runs in the live session, until something is counted."""
+        if self.session is not None:
+            self.session.busy = True
+
     def record(self, commands: int, errors: int) -> None:
         """Count what happened in the live session, and write it down: a kill does not lose it."""
         session = self.session
@@ -92,6 +97,7 @@ class Recorder:
             # In one step each: a signal handler of the host's may count too.
             session.commands = (session.commands or 0) + more
             session.errors = (session.errors or 0) + worse
+            session.busy = session.busy and False
             now = compose.timestamp(datetime.now(UTC))
             if more or worse:
                 session.last_activity = now

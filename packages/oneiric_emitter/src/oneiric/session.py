@@ -27,6 +27,7 @@ class Session(Owned):
         acknowledged: a server has answered for its start.
         delivered: a server has its end.
         refused: a server took the start or the end for wrong.
+        busy: a command runs; ``None`` where nobody says.
     """
 
     def __init__(self, session_id: str, start: dict[str, Any], journal: Journal) -> None:
@@ -38,6 +39,7 @@ class Session(Owned):
         self.commands: int | None = None
         self.errors: int | None = None
         self.last_activity: str | None = None
+        self.busy: bool | None = None
         self.synced = self.acknowledged = self.delivered = self.refused = False
         self._sent_again_to: str | None = None
         self._patient_at = 0.0
@@ -50,6 +52,11 @@ class Session(Owned):
         """What happened so far, as heartbeats and ends report it; nothing before somebody counts."""
         found = {"commands": self.commands, "errors": self.errors, "last_activity": self.last_activity}
         return {name: value for name, value in found.items() if value is not None}
+
+    @property
+    def doing(self) -> dict[str, Any]:
+        """That, and whether a command runs just now."""
+        return self.activity if self.busy is None else {**self.activity, "busy": self.busy}
 
     def compose_end(self, **ending: Any) -> dict[str, Any]:  # noqa: ANN401 - the fields of an end
         """An end of this session that happens now."""

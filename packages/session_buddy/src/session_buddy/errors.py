@@ -61,6 +61,16 @@ class StoreUnavailable(StoreError):  # noqa: N818 - reads as the fact it states
     """The database, or its folder, cannot be read or written: permissions, a full disk, damage."""
 
 
+class QueryTooLong(StoreError):  # noqa: N818 - reads as the fact it states
+    """A query took longer than it may, and was stopped; the database is well."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"the query took longer than {seconds:g} s and was stopped; narrow it, as by started:>7d, or"
+            " raise query_seconds (SESSION_BUDDY_QUERY_SECONDS)"
+        )
+
+
 class NotADatabase(StoreError):  # noqa: N818 - reads as the fact it states
     """The file is no Session-Buddy database; it was left as it is.
 

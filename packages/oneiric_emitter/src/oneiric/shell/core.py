@@ -155,6 +155,7 @@ class AdminShell(EarlierHooks, Component):
             self._register_magics()
             if self.config.cli_preprocessing_enabled:
                 Dispatcher(self.shell, self.commands).install(completion=self.config.tab_completion_enabled)
+            self.shell.events.register("pre_run_cell", lambda *_: self._emitter.begin_command())
             self.shell.events.register("post_run_cell", self._count_cell)
             self.shell.banner1 = _printable(self._get_banner())
             self.shell()

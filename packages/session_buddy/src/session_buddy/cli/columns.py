@@ -85,6 +85,8 @@ def idle(record: Record) -> str:
     """How long nothing was done in a session that is active."""
     if record["status"] != "active":
         return MISSING
+    if record.get("busy"):
+        return "busy"
     seconds = record.get("idle_seconds")
     if seconds is None:
         return "unknown"

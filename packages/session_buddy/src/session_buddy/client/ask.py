@@ -187,7 +187,8 @@ def _answered(work: Callable[[Ask], T], kept: Callable[[T], T] = lambda found: f
         from session_buddy.client import offline
         from session_buddy.host.settings import load_settings
 
-        with offline.answering(load_settings().database_url()) as answer:
+        settings = load_settings()
+        with offline.answering(settings.database_url(), settings.query_seconds) as answer:
             return kept(work(answer))
 
     return ask_or_open(lambda server: work(_asking(server)), open_file)

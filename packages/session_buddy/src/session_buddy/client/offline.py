@@ -21,7 +21,7 @@ from session_buddy.history.page import page
 from session_buddy.history.query import Clock, Query
 from session_buddy.history.record import SessionRecord, to_record
 from session_buddy.history.reference import parse_ref
-from session_buddy.host.database_url import DatabaseUrl
+from session_buddy.host.database_url import DEFAULT_QUERY_SECONDS, DatabaseUrl
 from session_buddy.host.histories import is_own, own, same
 from session_buddy.intake.accounts import Accounts
 from session_buddy.intake.admission import locally
@@ -36,14 +36,16 @@ log = logging.getLogger("session_buddy.client.offline")
 
 
 @contextmanager
-def answering(url: DatabaseUrl) -> Iterator[Callable[[str, Mapping[str, Any]], Mapping[str, Any]]]:
+def answering(
+    url: DatabaseUrl, query_seconds: float = DEFAULT_QUERY_SECONDS
+) -> Iterator[Callable[[str, Mapping[str, Any]], Mapping[str, Any]]]:
     """A database that answers ``list_sessions`` and ``get_session`` as a server's tools do.
 
     Raises:
         SessionBuddyError: it cannot be used; also by its answers: an argument is not valid, no session fits.
     """
     now = datetime.now(UTC)
-    with opened(url, now) as store:
+    with opened(url, now, query_seconds=query_seconds) as store:
 
         def told(rows: Sequence[SessionRow]) -> list[SessionRecord]:
             return [to_record(row, now) for row in rows]
@@ -75,7 +77,13 @@ def replayed(url: DatabaseUrl, now: datetime) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def opened(url: DatabaseUrl, now: datetime, *, to_write: bool = False) -> Iterator[Store]:
+def opened(
+    url: DatabaseUrl,
+    now: datetime,
+    *,
+    to_write: bool = False,
+    query_seconds: float = DEFAULT_QUERY_SECONDS,
+) -> Iterator[Store]:
     """A database: this user's own with all that waits taken in, another as it is, which a warning says.
 
     Raises:
@@ -86,7 +94,7 @@ def opened(url: DatabaseUrl, now: datetime, *, to_write: bool = False) -> Iterat
     if is_own(url, paths):
         if not same(url, mine):
             log.warning("There is no database %s: it is made.", url.name)
-        with closing(open_known(url, paths)) as store:
+        with closing(open_known(url, paths, query_seconds=query_seconds)) as store:
             deliver = locally(store.ingest, Accounts())
             if url.file is None or not heal(as_file(store), deliver, paths, now):
                 hand_over(paths.outbox, deliver, now)
@@ -96,13 +104,13 @@ def opened(url: DatabaseUrl, now: datetime, *, to_write: bool = False) -> Iterat
     line = f"{url.name} is only looked at: your own history is {mine.name}; {exchange}"
     if to_write:
         raise StoreUnavailable(line)
-    with looked_at(url) as store:
+    with looked_at(url, query_seconds) as store:
         log.warning(line)
         yield store
 
 
 @contextmanager
-def looked_at(url: DatabaseUrl) -> Iterator[Store]:
+def looked_at(url: DatabaseUrl, query_seconds: float = DEFAULT_QUERY_SECONDS) -> Iterator[Store]:
     """A database as it is: nothing changes in it.
 
     Raises:
@@ -110,11 +118,13 @@ def looked_at(url: DatabaseUrl) -> Iterator[Store]:
         StoreError: it cannot be used otherwise.
     """
     if url.file is None:
-        with closing(open_store(url, only_look=True)) as store:
+        with closing(open_store(url, only_look=True, query_seconds=query_seconds)) as store:
             yield store
         return
     if not url.file.exists():
         yours = own(user_paths()).name
         raise StoreUnavailable(f"database {url.name} is not there; your own history is {yours}")
-    with TemporaryDirectory() as folder, closing(open_file(copied(url.file, Path(folder)))) as copy:
-        yield copy
+    with TemporaryDirectory() as folder:
+        copy = copied(url.file, Path(folder))
+        with closing(open_file(copy, query_seconds=query_seconds)) as store:
+            yield store

@@ -92,6 +92,7 @@ class Query:
         limit: at most so many, 1 to 10,000.
         behind: only those behind this place; of the newest first alone.
         silent: the ids that ``unreachable`` means: live sessions that have missed their heartbeats.
+        busy: the ids of those in which a command runs: none of them is idle.
     """
 
     terms: tuple[Term, ...] = ()
@@ -101,6 +102,7 @@ class Query:
     limit: int = DEFAULT_LIMIT
     behind: Cursor | None = None
     silent: frozenset[str] = frozenset()
+    busy: frozenset[str] = frozenset()
 
     @classmethod
     def parse(

@@ -58,9 +58,10 @@ class SessionRecord(TypedDict):
     reported_by: str
     metadata: dict[str, Any]
     idle_seconds: float | None
+    busy: bool
 
 
-def to_record(row: "SessionRow", now: datetime, *, silent: bool = False) -> SessionRecord:
+def to_record(row: "SessionRow", now: datetime, *, silent: bool = False, busy: bool = False) -> SessionRecord:
     """A session as it is shown.
 
     Args:
@@ -68,6 +69,7 @@ def to_record(row: "SessionRow", now: datetime, *, silent: bool = False) -> Sess
         now: up to when a live session has lasted.
         silent: whether somebody listens for its heartbeats and misses them; if it is active, it is then
             ``unreachable``.
+        busy: whether a command runs in it, as its shell said last.
     """
     from session_buddy.history.model import greatest  # who has a row has loaded pydantic
 
@@ -115,7 +117,8 @@ def to_record(row: "SessionRow", now: datetime, *, silent: bool = False) -> Sess
         errors=row.counted_errors if end else row.errors,
         reported_by=row.subject or contract.UNKNOWN,
         metadata={**(row.metadata or {}), **(end.metadata if end else {})},
-        idle_seconds=None if end else _idle(row, lasted, now),
+        idle_seconds=None if end or busy else _idle(row, lasted, now),
+        busy=busy and end is None,
     )
 
 

@@ -15,6 +15,8 @@ _HOST: Final = r"(?:\[[^\]]*\]|[^:/?#,@\[\]]*)(?::\d*)?"
 _SERVER: Final = re.compile(
     rf"(?:([^:@/]*)(:[^@/]*)?(@))?({_HOST}(?:,{_HOST})*(?:/[^?@&;=]*)?)(?:\?(.*))?", re.DOTALL
 )
+# How long a query may take.
+DEFAULT_QUERY_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from oneiric.contract import DEFAULT_HEARTBEAT_SECONDS, DEFAULT_LEASE_SECONDS, L
 from oneiric.paths import Paths, user_paths
 from oneiric.settings_yaml import parse
 from session_buddy.errors import ConfigurationError
-from session_buddy.host.database_url import DatabaseUrl
+from session_buddy.host.database_url import DEFAULT_QUERY_SECONDS, DatabaseUrl
 from session_buddy.host.histories import own
 from session_buddy.host.places import APP, working_folder
 from session_buddy.host.variables import PREFIX, require_known
@@ -120,6 +120,7 @@ class Settings(BaseSettings):
         heartbeat_seconds: how often a live shell reports while there are few; many are told to take longer.
         lease_seconds: how long a shell that nobody can see may be silent before its session counts as lost;
             at least four heartbeats.
+        query_seconds: how long a query may take; what takes longer is stopped.
     """
 
     model_config = SettingsConfigDict(
@@ -137,6 +138,8 @@ class Settings(BaseSettings):
 
     heartbeat_seconds: Annotated[float, Field(ge=1, le=3600), _NUMBER] = DEFAULT_HEARTBEAT_SECONDS
     lease_seconds: Annotated[float, Field(ge=1, le=86_400 * 7), _NUMBER] = DEFAULT_LEASE_SECONDS
+    # Callers wait for an answer a little longer than the longest.
+    query_seconds: Annotated[float, Field(ge=0.1, le=20), _NUMBER] = DEFAULT_QUERY_SECONDS
 
     @classmethod
     def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[Any, ...]:  # noqa: ANN401 - the library's

@@ -12,7 +12,16 @@ DATABASE: Final = frozenset({f"{PREFIX}STORAGE_URL", f"{PREFIX}DB_PATH"})
 # Of the emitter, and of the command line.
 _OTHERS: Final = frozenset({ENDPOINT, *TOKEN_VARIABLES, f"{PREFIX}DEBUG"})
 _NAMES: Final = (
-    *("HOST", "PORT", "SECRET", "ALLOWED_HOSTS", "LOG_LEVEL", "HEARTBEAT_SECONDS", "LEASE_SECONDS"),
+    *(
+        "HOST",
+        "PORT",
+        "SECRET",
+        "ALLOWED_HOSTS",
+        "LOG_LEVEL",
+        "HEARTBEAT_SECONDS",
+        "LEASE_SECONDS",
+        "QUERY_SECONDS",
+    ),
     *("BACKUP__EVERY_HOURS", "BACKUP__KEEP"),
 )
 SETTINGS: Final = DATABASE | {f"{PREFIX}{name}" for name in _NAMES}

@@ -31,6 +31,7 @@ class Live:
         skew_known: whether the store lists it as one whose clock was wrong.
         said: the time that the latest heartbeat told, by its emitter's clock, which may be set.
         dirty: whether the store does not know its state yet.
+        busy: whether a command runs in it, as its latest heartbeat said.
     """
 
     session_id: str
@@ -47,6 +48,7 @@ class Live:
     said: datetime | None = None
     alive: bool = False
     dirty: bool = False
+    busy: bool | None = None
 
     def is_silent(self, clock: float) -> bool:
         """Whether two heartbeats are missing; counted here, since the emitter's clock may be wrong."""
@@ -140,7 +142,7 @@ class Presence:
                 return False
             # The same one again comes from somebody who read it in the outbox: nobody need be alive for that.
             if event.timestamp != entry.said:
-                entry.beat = raised(entry.beat, Beat.of(event))
+                entry.beat, entry.busy = raised(entry.beat, Beat.of(event)), event.activity.busy
                 entry.said, entry.dirty = event.timestamp, True
                 self._promise(entry, heard, pace)
             return entry.skew_known or not entry.skewed
@@ -170,6 +172,10 @@ class Presence:
     def silent(self, clock: float) -> frozenset[str]:
         """The live sessions that have missed their heartbeats; they may still live."""
         return frozenset(entry.session_id for entry in self.everyone() if entry.is_silent(clock))
+
+    def busy(self) -> frozenset[str]:
+        """The live sessions in which a command runs, as they said last."""
+        return frozenset(entry.session_id for entry in self.everyone() if entry.busy)
 
     def everyone(self) -> list[Live]:
         """All live sessions as they are now; a snapshot of the list, not of its entries."""

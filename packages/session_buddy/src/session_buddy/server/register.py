@@ -35,7 +35,7 @@ from session_buddy.store import Store
 LISTS_AT_ONCE: Final = 2
 READS_AT_ONCE: Final = 2
 LOOK_UPS_AT_ONCE: Final = 8
-# Less than a command waits for an answer.
+# Less than a command waits for an answer, and more than a query may take.
 READ_SECONDS: Final = 25.0
 HEALTH_SECONDS: Final = 4.0
 
@@ -162,7 +162,7 @@ class Register:
         if query.needs_pulse:
             # What is told by heartbeats is written only now and then.
             await asyncio.wrap_future(self._writer.flush())
-        query = replace(query, silent=self._presence.silent(self._clock()))
+        query = replace(query, silent=self._presence.silent(self._clock()), busy=self._presence.busy())
 
         def answer() -> SessionsAnswer:
             found = page(
@@ -254,10 +254,15 @@ class Register:
         return Taken("stored", event.session_id, None) if heard else None
 
     def _records(self, rows: Sequence[SessionRow]) -> list[SessionRecord]:
-        now, silent = self._now(), self._presence.silent(self._clock())
+        now, silent, busy = self._now(), self._presence.silent(self._clock()), self._presence.busy()
         beats = self._presence.state(row.session_id for row in rows)
         return [
-            to_record(refreshed(row, beats.get(row.session_id)), now, silent=row.session_id in silent)
+            to_record(
+                refreshed(row, beats.get(row.session_id)),
+                now,
+                silent=row.session_id in silent,
+                busy=row.session_id in busy,
+            )
             for row in rows
         ]
 

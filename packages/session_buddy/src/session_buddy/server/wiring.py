@@ -125,7 +125,7 @@ def _run(
     # Until it can be asked, commands that want to open the database wait.
     our_turn = stack.enter_context(ExitStack())
     our_turn.enter_context(turn(paths, _TURN_SECONDS))
-    store = stack.enter_context(closing(open_known(url, paths)))
+    store = stack.enter_context(closing(open_known(url, paths, query_seconds=settings.query_seconds)))
     authenticator = Authenticator(accepted_secrets(settings, paths, store.secret))
     presence = Presence(settings.heartbeat_seconds, settings.lease_seconds)
     presence.learn(store.live(), monotonic())

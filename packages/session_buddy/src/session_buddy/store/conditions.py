@@ -199,11 +199,13 @@ def _status(status: str, query: Query) -> Condition:
 
 def _in_range(key: str, wanted: Range, query: Query) -> Condition:
     expression, times = NUMBERS[key]
-    bounds = [
+    bounds: list[Condition] = [
         (f"{expression} {sign}{'' if open_ else '='} ?", [*[query.now] * times, limit])
         for sign, open_, limit in ((">", wanted.above, wanted.low), ("<", wanted.below, wanted.high))
         if limit is not None
     ]
+    if key == "idle":
+        bounds.append(("session_id <> ALL(?)", [list(query.busy)]))
     return _joined(" AND ", bounds)
 
 

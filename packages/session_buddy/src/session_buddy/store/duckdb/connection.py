@@ -4,13 +4,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Timer
 from typing import Final
 
 import duckdb
 
 from oneiric.descriptors import identity
-from session_buddy.errors import StoreClosed, StoreError, StoreUnavailable
+from session_buddy.errors import QueryTooLong, StoreClosed, StoreError, StoreUnavailable
 from session_buddy.store.duckdb.opening import CONFIG, line_of
 from session_buddy.store.duckdb.statements import Cursor
 
@@ -26,13 +26,17 @@ class Connection:
         database: the library's connection to it, from here on this object's to close.
         reopened: called with a cursor when the file was opened anew: what was remembered of its content may
             be wrong.
+        query_seconds: how long a query may take.
     """
 
-    def __init__(self, path: Path, database: Cursor, reopened: Callable[[Cursor], None]) -> None:
+    def __init__(
+        self, path: Path, database: Cursor, reopened: Callable[[Cursor], None], query_seconds: float
+    ) -> None:
         self.path = path
         self._file = identity(path)
         self._database: Cursor | None = database
         self._reopened = reopened
+        self._query_seconds = query_seconds
         self._opening = Lock()
         self._source: int | None = None
         self._writer = database.cursor()
@@ -41,7 +45,13 @@ class Connection:
     def reading(self) -> Iterator[Cursor]:
         """A cursor to read with, from any thread."""
         with self._trouble("read"), self._look().cursor() as reader:
-            yield reader
+            limit = Timer(self._query_seconds, reader.interrupt)
+            limit.daemon = True
+            limit.start()
+            try:
+                yield reader
+            finally:
+                limit.cancel()
 
     @contextmanager
     def writing(self, what: str = "written") -> Iterator[Cursor]:
@@ -77,6 +87,8 @@ class Connection:
         except (duckdb.FatalException, duckdb.InternalException, duckdb.ConnectionException) as error:
             self._reopen()
             raise StoreUnavailable(f"database {self.path} cannot be {what}: {line_of(error)}") from error
+        except duckdb.InterruptException:
+            raise QueryTooLong(self._query_seconds) from None
         except _OF_THE_VALUES as error:
             raise StoreError(f"database {self.path}: {line_of(error)}") from error
         except duckdb.Error as error:

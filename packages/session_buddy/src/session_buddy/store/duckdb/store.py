@@ -9,7 +9,7 @@ from typing import Any, Self
 from session_buddy.errors import StoreUnavailable
 from session_buddy.history.fold import fold_all
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
-from session_buddy.host.database_url import DatabaseUrl
+from session_buddy.host.database_url import DEFAULT_QUERY_SECONDS, DatabaseUrl
 from session_buddy.store.conditions import Condition
 from session_buddy.store.duckdb import statements as sql
 from session_buddy.store.duckdb.connection import Connection
@@ -30,16 +30,23 @@ class DuckDBStore(Reading):
     patience = None
     wiped = False
 
-    def __init__(self, path: Path, database: sql.Cursor, gap: Gap | None = None) -> None:
+    def __init__(self, path: Path, database: sql.Cursor, gap: Gap | None, query_seconds: float) -> None:
         self.gap = gap
         self.url = DatabaseUrl.of(path)
-        self._connection = Connection(path, database, self._learn_newest)
+        self._connection = Connection(path, database, self._learn_newest, query_seconds)
         self.instance = self.meta("instance")
         with self._connection.reading() as reader:
             self._learn_newest(reader)
 
     @classmethod
-    def open(cls, path: str | Path, *, wait_seconds: float = 5.0, known: bool = False) -> Self:
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        wait_seconds: float = 5.0,
+        known: bool = False,
+        query_seconds: float = DEFAULT_QUERY_SECONDS,
+    ) -> Self:
         """Open the file, making it, and its folder, if there is none.
 
         From here on the files that this process makes are its user's alone: DuckDB makes its write-ahead
@@ -52,7 +59,7 @@ class DuckDBStore(Reading):
         os.umask(0o077)
         database, gap = open_file(path, wait_seconds, known=known)
         try:
-            return cls(path, database, gap)
+            return cls(path, database, gap, query_seconds)
         except BaseException:
             database.close()
             raise

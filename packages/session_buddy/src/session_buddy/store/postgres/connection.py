@@ -15,10 +15,11 @@ from weakref import WeakSet
 import psycopg
 from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.errors import QueryCanceled
 from psycopg.types.string import TextLoader
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
-from session_buddy.errors import ConfigurationError, StoreClosed, StoreError, StoreUnavailable
+from session_buddy.errors import ConfigurationError, QueryTooLong, StoreClosed, StoreError, StoreUnavailable
 from session_buddy.host.database_url import DatabaseUrl
 
 READERS: Final = 8
@@ -55,19 +56,20 @@ class Connections:
 
     Args:
         url: the database.
-        read_seconds: how long a query may take.
+        query_seconds: how long a query may take.
     """
 
-    def __init__(self, url: DatabaseUrl, read_seconds: float) -> None:
+    def __init__(self, url: DatabaseUrl, query_seconds: float) -> None:
         self.url = url
         self._conninfo = _conninfo(url)
+        self._query_seconds = query_seconds
         self._asking, self._asked, self._reason = Lock(), -_PATIENCE_SECONDS, ""
         self._open: WeakSet[Connection] = WeakSet()
         self._writers = self._pool("writing", 1, _TO_WRITE)
         self._readers = self._pool(
             "reading",
             READERS,
-            f"SET statement_timeout = {int(read_seconds * 1000)}; SET default_transaction_read_only = on",
+            f"SET statement_timeout = {int(query_seconds * 1000)}; SET default_transaction_read_only = on",
         )
 
     @contextmanager
@@ -136,9 +138,14 @@ class Connections:
         except PoolTimeout as error:
             raise StoreUnavailable(f"database {self.url} cannot be {what}: {self._why()}") from error
         except (psycopg.Error, *_OF_THE_DRIVER) as error:
-            line = f"database {self.url} cannot be {what}: {line_of(error)}"
-            of_the_values = type(error) in _OF_THE_DRIVER or getattr(error, "sqlstate", "") in _OF_THE_VALUES
-            raise (StoreError if of_the_values else StoreUnavailable)(line) from error
+            raise self._told(error, what) from error
+
+    def _told(self, error: Exception, what: str) -> StoreError:
+        if isinstance(error, QueryCanceled) and what == "read":
+            return QueryTooLong(self._query_seconds)
+        line = f"database {self.url} cannot be {what}: {line_of(error)}"
+        of_the_values = type(error) in _OF_THE_DRIVER or getattr(error, "sqlstate", "") in _OF_THE_VALUES
+        return (StoreError if of_the_values else StoreUnavailable)(line)
 
     def _why(self) -> str:
         """Why a pool has no connection to give: it does not say. One at a time asks."""

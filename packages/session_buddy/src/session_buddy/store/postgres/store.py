@@ -10,7 +10,7 @@ from oneiric.events import SessionStart
 from session_buddy.errors import StoreUnavailable
 from session_buddy.history.fold import fold_all
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
-from session_buddy.host.database_url import DatabaseUrl
+from session_buddy.host.database_url import DEFAULT_QUERY_SECONDS, DatabaseUrl
 from session_buddy.store import sql as common
 from session_buddy.store.conditions import Condition
 from session_buddy.store.postgres import statements as sql
@@ -18,7 +18,6 @@ from session_buddy.store.postgres.connection import Connections
 from session_buddy.store.postgres.opening import bring_up_to_date
 from session_buddy.store.reading import Reading
 
-_READ_SECONDS: Final = 20.0
 _TRIES: Final = 10
 
 
@@ -42,7 +41,7 @@ class PostgresStore(Reading):
         *,
         known: bool = False,
         may_change: bool = True,
-        read_seconds: float = _READ_SECONDS,
+        query_seconds: float = DEFAULT_QUERY_SECONDS,
     ) -> Self:
         """Open the database, making its tables, or changing them to those of this version.
 
@@ -50,12 +49,12 @@ class PostgresStore(Reading):
             url: where it is.
             known: whether it was there before.
             may_change: not for a look at it: that changes nothing.
-            read_seconds: how long a query may take.
+            query_seconds: how long a query may take.
 
         Raises:
             StoreError: one of its subclasses, see :func:`session_buddy.store.open_store`.
         """
-        connections = Connections(url, read_seconds)
+        connections = Connections(url, query_seconds)
         try:
             with connections.single() as connection:
                 made = bring_up_to_date(connection, url, may_change=may_change)
