@@ -3,18 +3,19 @@
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic_core import to_json
 
 from session_buddy.errors import InvalidQuery
+from session_buddy.history.fields import chosen
 from session_buddy.history.model import SessionRow
 from session_buddy.history.page import MAX_PAGE_BYTES, SessionsAnswer, page
 from session_buddy.history.record import to_record
 from session_buddy.store import Store, open_store
-from tests.samples import arrival, session_id_of, start_event
+from tests.engines import Engine
+from tests.samples import arrival, end_event, session_id_of, start_event
 from tests.samples import asked as sample_query
 
 ID = "shop-20260102-030405-1b9d6bcd"
@@ -22,8 +23,8 @@ NOW = datetime(2026, 1, 3, tzinfo=UTC)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with closing(open_store(f"duckdb:///{tmp_path}/x.duckdb")) as store:
+def store(engine: Engine) -> Iterator[Store]:
+    with closing(open_store(engine.url)) as store:
         yield store
 
 
@@ -72,6 +73,56 @@ def test_a_page_has_a_size(store: Store) -> None:
         if cursor is None:
             break
     assert sorted(seen) == sorted(there)
+
+
+def test_another_order_has_one_answer_and_says_when_more_fit(store: Store) -> None:
+    started(store, range(30), 1.0)
+    answer = asked(store, sort="duration", limit=20)
+    assert (len(answer["sessions"]), answer["next_cursor"], answer["truncated"]) == (20, None, True)
+    answer = asked(store, sort="duration", limit=30)
+    assert (len(answer["sessions"]), answer["next_cursor"], answer["truncated"]) == (30, None, False)
+    large = started(store, range(30, 130), 1.0, metadata={"notes": "ü" * 8000})
+    answer = asked(store, sort="host", limit=1000)
+    assert 10 < len(answer["sessions"]) < len(large)
+    assert answer["truncated"]
+    for refused in ({"sort": "host"}, {"reverse": True}):
+        with pytest.raises(InvalidQuery, match="one goes with the newest first alone"):
+            asked(store, "1767312000000000." + ID, **refused)
+
+
+def test_few_fields_in_short_are_small_enough_for_an_agent(store: Store) -> None:
+    who = {"username": "root", "uid": 0}
+    person = {"name": "ada.lovelace", "evidence": "sudo", "also": []}
+    reason = "OPS-1234: rollback of the payment service after the failed release of this morning"
+    long: Any = {
+        "component_name": "mahavishnu",
+        "hostname": "web12.eu.example",
+        "user": who,
+        "person": person,
+    }
+    raws = [start_event(number, reason=reason, **long) for number in range(60)]
+    ends = [end_event(session_id_of(raw), 4000.5, exit_code=1) for raw in raws]
+    store.ingest([arrival(one) for one in (*raws, *ends)])
+    pick = chosen(None)
+    short = page(sample_query(), store.select, lambda rows: [pick(to_record(row, NOW)) for row in rows])
+    assert len(short["sessions"]) == 50
+    assert short["truncated"]
+    # A token has three letters of such text at the least.
+    assert len(to_json(short)) / 3 <= 4000
+    assert short["sessions"][0] == {
+        "session_id": session_id_of(raws[-1]),
+        "who": "ada.lovelace (as root)",
+        "hostname": "web12.eu.example",
+        "status": "ended",
+        "exit_reason": "exit",
+        "duration_seconds": 3942,
+        "reason": "OPS-1234: rollback of the payment servi…",
+    }
+
+
+def test_a_field_that_there_is_not_is_named() -> None:
+    with pytest.raises(InvalidQuery, match="fields: 'hostnme' is not valid: one of hostname, "):
+        chosen(["hostnme"])
 
 
 def test_filters_hold_behind_a_cursor(store: Store) -> None:

@@ -194,7 +194,10 @@ def test_a_file_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path, m
     path = tmp_path / "x.duckdb"
     make(path)
     before = digest(path)
-    with pytest.raises(NotADatabase, match="it was left as it is; use another database: session-buddy mcp"):
+    with pytest.raises(
+        NotADatabase,
+        match="it was left as it is; put a backup in its place: session-buddy backup restore latest, or",
+    ):
         open_file(path)
     assert digest(path) == before
     assert [file.name for file in tmp_path.iterdir()] == ["x.duckdb"]
@@ -327,7 +330,9 @@ def test_a_log_that_cannot_be_set_aside_is_said(path: Path, monkeypatch: pytest.
     broken_log(path)
     aside: Any = wal.set_aside
     monkeypatch.setattr(opening, "set_aside", lambda log: log)
-    with pytest.raises(StoreUnavailable, match=r"log cannot be replayed, nor be done without: .*; restore"):
+    with pytest.raises(
+        StoreUnavailable, match=r"log cannot be replayed, nor be done without: .*; put a backup in its place"
+    ):
         open_file(path)
 
     def refused(log: Path) -> Path:

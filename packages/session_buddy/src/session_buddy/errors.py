@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+RESTORE: Final = "put a backup in its place: session-buddy backup restore latest"
 USE_ANOTHER: Final = "use another database: session-buddy mcp restart --db DATABASE"
 
 
@@ -72,15 +73,16 @@ class QueryTooLong(StoreError):  # noqa: N818 - reads as the fact it states
 
 
 class NotADatabase(StoreError):  # noqa: N818 - reads as the fact it states
-    """The file is no Session-Buddy database; it was left as it is.
+    """The file, or what a database server has, is no Session-Buddy database; it was left as it is.
 
     Attributes:
         fact: what it is, without what to do about it, which is not the same for a backup.
     """
 
-    def __init__(self, fact: str) -> None:
+    def __init__(self, fact: str, *, is_file: bool = False) -> None:
         self.fact = fact
-        super().__init__(f"{fact}; it was left as it is; {USE_ANOTHER}")
+        instead = f"{RESTORE}, or {USE_ANOTHER}" if is_file else USE_ANOTHER
+        super().__init__(f"{fact}; it was left as it is; {instead}")
 
 
 class NewerDatabase(StoreError):  # noqa: N818 - reads as the fact it states

@@ -17,7 +17,6 @@ _SHORT: Final = (
     "hostname",
     "status",
     "exit_reason",
-    "start_time",
     "duration_seconds",
     "reason",
 )
@@ -29,7 +28,7 @@ def chosen(fields: Sequence[str] | None) -> Callable[[SessionRecord], dict[str, 
 
     Args:
         fields: names of :data:`FIELDS`, in their order; ``*`` means all of a record; none: few, in short:
-            times to the second, texts of forty letters, nothing that is not known.
+            texts of forty letters, nothing that is not known; when it started stands in the id.
 
     Raises:
         InvalidQuery: one is unknown; names those that there are, the nearest first.
@@ -64,7 +63,6 @@ def _in_short(record: SessionRecord) -> dict[str, Any]:
     full = {**record, WHO: who(record)}
     short = {name: full[name] for name in _SHORT if full[name] is not None}
     short["status"] = "unreachable" if record["unreachable"] else record["status"]
-    short["start_time"] = f"{record['start_time'][:19]}Z"
     short["duration_seconds"] = round(record["duration_seconds"])
     return {
         name: value if name == "session_id" or not isinstance(value, str) else _cut(value)

@@ -229,8 +229,9 @@ class Tools:
     ) -> SessionsAnswer:
         """List sessions, newest first: who, on which machine, since when, how long, and how it ended.
 
-        Times without a zone are UTC. truncated: more fit. next_cursor asks for those behind, of the newest
-        first alone. An answer holds half a megabyte.
+        A session_id is component-date-time-digits, of its start in UTC. Times without a zone are UTC.
+        truncated: more fit. next_cursor asks for those behind, of the newest first alone. An answer holds
+        half a megabyte.
         """
         asked = Query.parse(
             query,

@@ -14,7 +14,14 @@ from typing import Final
 import duckdb
 
 from oneiric.descriptors import make_folder
-from session_buddy.errors import USE_ANOTHER, NewerDatabase, NotADatabase, StoreLocked, StoreUnavailable
+from session_buddy.errors import (
+    RESTORE,
+    USE_ANOTHER,
+    NewerDatabase,
+    NotADatabase,
+    StoreLocked,
+    StoreUnavailable,
+)
 from session_buddy.host.holders import program_of
 from session_buddy.store.duckdb.schema import LATEST, MIGRATIONS
 from session_buddy.store.duckdb.statements import (
@@ -82,7 +89,7 @@ def open_file(path: Path, wait_seconds: float, *, known: bool = False) -> tuple[
         except (OSError, UnreadableLog) as error:
             raise StoreUnavailable(
                 f"database {path} cannot be opened: its write-ahead log cannot be replayed, nor be done"
-                f" without: {line_of(error)}; restore a backup (session-buddy backup list), or {USE_ANOTHER}"
+                f" without: {line_of(error)}; {RESTORE}, or {USE_ANOTHER}"
             ) from None
     try:
         _migrate(database, path)
@@ -162,10 +169,10 @@ def look_at(path: Path) -> None:
     where, magic = _MAGIC
     try:
         if path.exists() and not path.is_file():
-            raise NotADatabase(f"{path} is no file")
+            raise NotADatabase(f"{path} is no file", is_file=True)
         with path.open("rb") as file:
             if file.read(where.stop)[where] != magic:
-                raise NotADatabase(f"{path} is no DuckDB database")
+                raise NotADatabase(f"{path} is no DuckDB database", is_file=True)
     except FileNotFoundError:
         try:
             make_folder(path.parent)
@@ -187,7 +194,9 @@ def _connect(path: Path, wait_seconds: float) -> Cursor:
             if any(said in str(error) for said in _BAD_LOG):
                 raise UnreadableLog(line_of(error)) from None
             if "lock on file" not in str(error):
-                raise StoreUnavailable(f"database {path} cannot be opened: {line_of(error)}") from None
+                raise StoreUnavailable(
+                    f"database {path} cannot be opened: {line_of(error)}; {RESTORE}"
+                ) from None
             if monotonic() >= deadline:
                 raise _locked(path, str(error)) from None
         sleep(_RETRY_SECONDS)
@@ -226,7 +235,7 @@ def schema_of(database: Cursor, path: Path) -> int:
             return 0
         found = int(one(database, "SELECT value FROM meta WHERE key = 'schema_version'")[0])
     except (duckdb.Error, ValueError):
-        raise NotADatabase(f"{path} is a DuckDB database of something else") from None
+        raise NotADatabase(f"{path} is a DuckDB database of something else", is_file=True) from None
     if found > LATEST:
         raise NewerDatabase(str(path), found, LATEST)
     return found
