@@ -17,7 +17,7 @@ from session_buddy.store import open_store
 LIVE = 200
 START_ID, END_ID = "6f1e0d5c-1111-4a4a-8b8b-0123456789ab", "7a2f1e6d-2222-4b4b-9c9c-0123456789ab"
 START, END = (datetime(2026, 1, 2, 3, minute, 5, 123456, tzinfo=UTC) for minute in (4, 44))
-COMPONENT, USER, HOST = "one-component", "one-user", "one-host"
+COMPONENT, USER, HOST, REASON = "one-component", "one-user", "one-host", "one-reason"
 
 # One start each half minute: a million make a year. The oldest first, as they came; the newest still live.
 _MADE = """
@@ -30,7 +30,8 @@ _MADE = """
             ?::TIMESTAMP - to_seconds(31 * number) - to_microseconds(1 + number % 999) AS started,
             started + to_seconds(1 + number % 7200) AS ended,
             ['mahavishnu', 'shop', 'billing', 'search'][1 + number % 4] AS component,
-            'user' || number % 300 AS username, 'host' || number % 1000 AS hostname
+            'user' || number % 300 AS username, 'host' || number % 1000 AS hostname,
+            'OPS-' || number % 5000 || ' rollback' AS reason
         FROM range(?) AS numbers(number)
     )
     ORDER BY number DESC
@@ -44,7 +45,11 @@ _SESSIONS = f"""
         CASE WHEN number >= {LIVE} THEN {{ends}} ELSE '[]' END AS ends,
         CASE WHEN number >= {LIVE} THEN one.status ELSE 'active' END AS status,
         CASE WHEN number >= {LIVE} THEN one.exit_reason END AS exit_reason,
-        CASE WHEN number >= {LIVE} THEN made.ended END AS end_time
+        CASE WHEN number >= {LIVE} THEN made.ended END AS end_time,
+        CASE WHEN number >= {LIVE} THEN made.ended END AS listed_until,
+        CASE WHEN number >= {LIVE} THEN 1.0 + number % 7200 END AS duration_seconds,
+        CASE WHEN number >= {LIVE} THEN one.exit_code END AS exit_code,
+        made.reason AS reason, {{search_text}} AS search_text
     )
     FROM one_of_sessions AS one, made ORDER BY number DESC
 """  # noqa: S608 - a number, and names of columns
@@ -70,7 +75,11 @@ def populate(path: Path, sessions: int) -> None:
         database.execute(_MADE, [datetime.now(UTC).replace(tzinfo=None), sessions])
         for table in ("sessions", "events"):
             database.execute(f"CREATE TEMP TABLE one_of_{table} AS FROM {table}; DELETE FROM {table}")  # noqa: S608 - names of tables
-        database.execute(_SESSIONS.format(ends=_told("one.ends", row.session_id)))
+        database.execute(
+            _SESSIONS.format(
+                ends=_told("one.ends", row.session_id), search_text=_told("one.search_text", row.session_id)
+            )
+        )
         database.execute(_EVENTS.format(body=_told("one.body", row.session_id)))
 
 
@@ -82,6 +91,8 @@ def _one() -> list[dict[str, Any]]:
         component_name=COMPONENT,
         user={"username": USER, "home": f"/home/{USER}"},
         hostname=HOST,
+        reason=REASON,
+        origin={"tty": "/dev/pts/1", "ssh_client": "10.0.0.1"},
         process={"boot_id": "another", "pid_namespace": "pid:[1]", "started_at": 1},
         metadata={"version": "0.1.0", "adapters": ["prefect", "agno"], "command_tree_size": 12},
     )
@@ -108,6 +119,7 @@ def _told(text: str, session_id: str) -> str:
         COMPONENT: "component",
         USER: "username",
         HOST: "hostname",
+        REASON: "reason",
     }
     return reduce(
         lambda told, name: f"replace({told}, '{name}', made.{others[name]})", others, f"{text}::VARCHAR"

@@ -2,26 +2,26 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
+from typing import Any
 
 import psycopg
+from psycopg.types.string import TextLoader
 
-from benchmarks.measure import Effort, Row, duration, median, pairs
-from benchmarks.million import COMMAND_SECONDS, MOST, SESSIONS, query_of
+from benchmarks.measure import Effort, Row, duration, median
+from benchmarks.million import SESSIONS
 from benchmarks.population import populate
+from benchmarks.queries import COMMAND_SECONDS, commands, in_process
 from benchmarks.starts import command
 from benchmarks.store import Made, batched, fresh, single
 from session_buddy.history.query import Query
 from session_buddy.store import Store, open_store
-from session_buddy.store.postgres import PostgresStore
 from session_buddy.store.rows import COLUMNS, EVENT_COLUMNS
-from session_buddy.store.sql import of_query
 from tests.postgres import Postgres, new_folder
 from tests.world import World
 
-LIST_SECONDS = 0.4
 _DURABLE = {"fsync": "on", "full_page_writes": "on", "shared_buffers": "512MB", "max_wal_size": "4GB"}
 
 
@@ -79,32 +79,22 @@ def _million(server: Postgres, world: World, effort: Effort) -> Iterator[Row]:
     yield Row("the checksum there and back", sums[1].strip(), "the same", sums[0] == sums[1])
     world.environ["SESSION_BUDDY_STORAGE_URL"] = there
     world.run("session-buddy", "mcp", "start", "--background")
-    words = ("session-buddy", "list-sessions")
-    taken = median(command(world, *words), effort.rounds)
-    yield duration(f"{SESSIONS:,} sessions on PostgreSQL: list-sessions, server running", taken, LIST_SECONDS)
+    yield from commands(world, f"{SESSIONS:,} sessions on PostgreSQL", effort)
     world.stop_server()
-    yield duration(
-        "the same without a server", median(command(world, *words), effort.rounds), COMMAND_SECONDS
-    )
+    taken = median(command(world, "session-buddy", "list-sessions"), effort.rounds)
+    yield duration("the newest without a server", taken, COMMAND_SECONDS)
     with closing(open_store(there)) as store, psycopg.connect(there, autocommit=True) as bare:
         bare.prepare_threshold = None
-        for name, query in (
-            ("the newest 50", Query()),
-            ("the active", query_of("status:active")),
-            ("a component", query_of("component:shop")),
-            ("a user", query_of("user:user7")),
-        ):
-            ours, theirs = pairs(partial(store.select, query), _asked(bare, query), effort.rounds * 4)
-            figure = f"{ours / theirs:.2f} times ({ours * 1000:.1f} ms, by hand {theirs * 1000:.1f} ms)"
-            what = f"{SESSIONS:,} sessions on PostgreSQL: select of {name} / the same SQL by hand"
-            yield Row(what, figure, f"≤ {MOST}", ours / theirs <= MOST)
+        bare.adapters.register_loader("json", TextLoader)
+
+        def by_hand(statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+            text = statement.replace("%", "%%") if values else statement
+            return bare.execute(text.replace("?", "%s").encode(), values or None).fetchall()
+
+        yield from in_process(
+            store, by_hand, "origin->>'{}'", f"{SESSIONS:,} sessions on PostgreSQL", effort.rounds
+        )
         yield from _found(store, effort.rounds)
-
-
-def _asked(bare: psycopg.Connection, query: Query) -> Callable[[], object]:
-    statement, parameters = of_query(query, PostgresStore.json_at)
-    text = statement.replace("?", "%s").encode()
-    return lambda: bare.execute(text, parameters).fetchall()
 
 
 def _found(store: Store, rounds: int) -> Iterator[Row]:

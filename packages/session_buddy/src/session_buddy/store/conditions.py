@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
@@ -48,23 +48,42 @@ def _seconds(later: str, earlier: str) -> str:
     return f"CAST(extract(epoch FROM ({later} - {earlier})) AS double precision)"
 
 
-_LASTED: Final = f"""CASE WHEN duration_seconds IS NOT NULL THEN duration_seconds
-    WHEN elapsed_seconds IS NOT NULL AND (
+# How long one that is active has lasted.
+_LIVED: Final = f"""CASE WHEN elapsed_seconds IS NOT NULL AND (
         abs({_seconds("last_seen", "start_time")} - elapsed_seconds) > {_SKEW}
         OR {_seconds("start_time", "received_at")} > {_SKEW}
     ) THEN elapsed_seconds
     ELSE greatest(0.0, {_seconds("?", "start_time")}) END"""
-_IDLE: Final = f"""CASE WHEN status = 'active' AND (last_activity IS NOT NULL OR commands IS NOT NULL)
-    THEN greatest(0.0, least({_seconds("?", "coalesce(last_activity, start_time)")}, {_LASTED})) END"""
-# An expression of a number, and how often it asks for the time of the query.
-NUMBERS: Final[dict[str, tuple[str, int]]] = {
-    "uid": ("uid", 0),
-    "pid": ("pid", 0),
-    "exit": ("exit_code", 0),
-    "commands": ("coalesce(counted_commands, commands)", 0),
-    "errors": ("coalesce(counted_errors, errors)", 0),
-    "duration": (_LASTED, 1),
-    "idle": (_IDLE, 2),
+_IDLE: Final = f"""CASE WHEN last_activity IS NOT NULL OR commands IS NOT NULL
+    THEN greatest(0.0, least({_seconds("?", "coalesce(last_activity, start_time)")}, {_LIVED})) END"""
+
+
+class Number(NamedTuple):
+    """Where a number is found.
+
+    Attributes:
+        over: the column that has it of a session that is over, or of any; ``None``: there is none.
+        live: an expression for one that is active, ``None``: the same column.
+    """
+
+    over: str | None
+    live: str | None = None
+
+    @property
+    def of_any(self) -> str:
+        """An expression for any session."""
+        live = f"CASE WHEN status = 'active' THEN {self.live} END"
+        return self.over or live if None in self else f"coalesce({self.over}, {live})"
+
+
+NUMBERS: Final = {
+    "uid": Number("uid"),
+    "pid": Number("pid"),
+    "exit": Number("exit_code"),
+    "commands": Number("counted_commands", "commands"),
+    "errors": Number("counted_errors", "errors"),
+    "duration": Number("duration_seconds", _LIVED),
+    "idle": Number(None, _IDLE),
 }
 
 
@@ -99,7 +118,7 @@ def _of_one(key: str, wanted: Wanted, query: Query, json_at: JsonAt) -> Conditio
 
 def _of_text(key: str, wanted: Value, query: Query, json_at: JsonAt) -> Condition:
     if key in _ORIGIN:
-        return _in_json(_origin(key, json_at), wanted)
+        return _origin(key, wanted, json_at)
     if key.startswith("metadata."):
         return _in_json(_metadata(key, json_at), wanted)
     if wanted.anything:
@@ -111,8 +130,11 @@ def _of_text(key: str, wanted: Value, query: Query, json_at: JsonAt) -> Conditio
 
 def _there(key: str, query: Query) -> Condition:
     """Whether anything is known of it."""
-    text, times = NUMBERS.get(key) or (_COLUMNS.get(key) or _TIMES.get(key) or _IDS.get(key) or key, 0)
-    return f"({text}) IS NOT NULL", [query.now] * times
+    if key in NUMBERS:
+        text = NUMBERS[key].of_any
+    else:
+        text = _COLUMNS.get(key) or _TIMES.get(key) or _IDS.get(key) or "exit_reason"
+    return f"({text}) IS NOT NULL", [query.now] * text.count("?")
 
 
 def _fits(of: str | Condition, wanted: Value) -> Condition:
@@ -136,13 +158,18 @@ def _user(wanted: Value) -> Condition:
     # As it stands in the JSON, where a quote within a name is escaped.
     inner = _as_json(wanted.text)[1:-1]
     told = f'"name":"{inner}' + '"' * (not wanted.any_behind)
-    return _joined(" OR ", [*names, ("strpos(CAST(person_also AS text), ?) > 0", [told])])
+    also = ("person_also IS NOT NULL AND strpos(CAST(person_also AS text), ?) > 0", [told])
+    return _joined(" OR ", [*names, also])
 
 
 def _word(wanted: Value) -> Condition:
-    text = " " * (not wanted.any_before) + wanted.text + " " * (not wanted.any_behind)
     blanks = " " * len(PARTING)
-    return f"strpos({_WORDS}, ?) > 0", [PARTING, blanks, text.translate(str.maketrans(PARTING, blanks))]
+    text = wanted.text.translate(str.maketrans(PARTING, blanks))
+    word = " " * (not wanted.any_before) + text + " " * (not wanted.any_behind)
+    # Nearly all are told apart by the longest of its words, which is quick.
+    longest = max(text.split() or [""], key=len)
+    condition = f"strpos(reason, ?) > 0 AND strpos({_WORDS}, ?) > 0"
+    return condition, [longest, PARTING, blanks, word]
 
 
 def _id(column: str, wanted: Value) -> Condition:
@@ -165,17 +192,24 @@ def _metadata(key: str, json_at: JsonAt) -> Condition:
     return f"nullif(CAST({text} AS text), 'null')", [*name, *names, *names]
 
 
-def _origin(key: str, json_at: JsonAt) -> Condition:
+def _origin(key: str, wanted: Value, json_at: JsonAt) -> Condition:
     value, names = json_at([_ORIGIN[key]])
-    return f"CAST(origin{value} AS text)", names
+    text = f"CAST(origin{value} AS text)"
+    return (f"{text} IS NOT NULL", names) if wanted.anything else _fits((text, names), _quoted(wanted))
+
+
+def _quoted(wanted: Value) -> Value:
+    """A text as it stands in JSON."""
+    inner = _as_json(wanted.text)[1:-1]
+    return wanted._replace(text='"' * (not wanted.any_before) + inner + '"' * (not wanted.any_behind))
 
 
 def _in_json(value: Condition, wanted: Value) -> Condition:
     """A value within JSON, as JSON has it: a text with its quotes, in a list of such, or a number."""
     if wanted.anything:
         return f"{value[0]} IS NOT NULL", value[1]
-    whole = '"' * (not wanted.any_before) + _as_json(wanted.text)[1:-1] + '"' * (not wanted.any_behind)
-    found = [_fits(value, wanted._replace(text=whole))]
+    quoted = _quoted(wanted)
+    found = [_fits(value, quoted)]
     if not wanted.any_before and not wanted.any_behind and _NO_TEXT.fullmatch(wanted.text):
         found.append(_fits(value, wanted))
     # All values stand in the search text, too, which is read in a fraction of the time.
@@ -185,7 +219,7 @@ def _in_json(value: Condition, wanted: Value) -> Condition:
     else:
         in_list = [
             _fits(value, Value("[", any_behind=True)),
-            _fits(value, Value(whole, any_before=True, any_behind=True)),
+            _fits(value, Value(quoted.text, any_before=True, any_behind=True)),
         ]
         found.append(_joined(" AND ", in_list))
     return _joined(" AND ", [*demanded, _joined(" OR ", found)])
@@ -198,14 +232,27 @@ def _status(status: str, query: Query) -> Condition:
 
 
 def _in_range(key: str, wanted: Range, query: Query) -> Condition:
-    expression, times = NUMBERS[key]
-    bounds: list[Condition] = [
-        (f"{expression} {sign}{'' if open_ else '='} ?", [*[query.now] * times, limit])
+    number = NUMBERS[key]
+    if number.live is None:
+        return _compared(number.over or "", wanted, query)
+    live = [("status = 'active'", []), _compared(number.live, wanted, query)]
+    if number.over is None:
+        return _joined(" AND ", [*live, ("session_id <> ALL(?)", [list(query.busy)])])
+    # Within an OR, DuckDB would work the expression out for all: so the few that are active are found first.
+    condition, parameters = _joined(" AND ", live)
+    active = f"session_id IN (SELECT session_id FROM sessions WHERE {condition})", parameters  # noqa: S608 - ours
+    return _joined(" OR ", [_compared(number.over, wanted, query), active])
+
+
+def _compared(expression: str, wanted: Range, query: Query) -> Condition:
+    asked = [query.now] * expression.count("?")
+    if wanted.low is not None and wanted.low == wanted.high:
+        return f"{expression} = ?", [*asked, wanted.low]
+    bounds = [
+        (f"{expression} {sign}{'' if open_ else '='} ?", [*asked, limit])
         for sign, open_, limit in ((">", wanted.above, wanted.low), ("<", wanted.below, wanted.high))
         if limit is not None
     ]
-    if key == "idle":
-        bounds.append(("session_id <> ALL(?)", [list(query.busy)]))
     return _joined(" AND ", bounds)
 
 
