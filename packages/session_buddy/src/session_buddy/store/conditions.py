@@ -16,8 +16,6 @@ from session_buddy.history.times import Span
 
 # A condition with its parameters.
 Condition = tuple[str, list[Any]]
-# What stands behind a column of JSON to name a value in it, by the names that lead there, and its parameters.
-JsonAt = Callable[[Sequence[str]], Condition]
 
 _DIGITS: Final = re.compile("[0-9a-fA-F]{8}")
 _WHOLE_ID: Final = re.compile(".+-[0-9]{8}-[0-9]{6}-[0-9a-f]{8}")
@@ -41,7 +39,25 @@ PARTING: Final = ",;:()[]\n\t"
 _WORDS: Final = "concat(' ', translate(reason, ?, ?), ' ')"
 # What JSON has without quotes.
 _NO_TEXT: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?|true|false")
+# What LIKE reads as something else.
+_OF_LIKE: Final = re.compile(r"[%_\\]")
 _SKEW: Final = MAX_SKEW.total_seconds()
+
+
+class Json(NamedTuple):
+    """How an engine looks into JSON.
+
+    Attributes:
+        at: what stands behind a column to name a value in it, by the names that lead there.
+        is_slow: whether that takes longer than to search a text.
+    """
+
+    at: Callable[[Sequence[str]], Condition]
+    is_slow: bool
+
+
+def _searched(wanted: Value) -> Condition:
+    return _contains(("search_text", []), folded(wanted.text))
 
 
 def _seconds(later: str, earlier: str) -> str:
@@ -87,9 +103,9 @@ NUMBERS: Final = {
 }
 
 
-def of_terms(query: Query, json_at: JsonAt) -> Condition:
+def of_terms(query: Query, json: Json) -> Condition:
     """What all terms of a query demand, and its place in the list."""
-    found = [("status IS NOT NULL", []), *(_of_term(term, query, json_at) for term in query.terms)]
+    found = [("status IS NOT NULL", []), *(_of_term(term, query, json) for term in query.terms)]
     if query.behind is not None:
         place, session_id = query.behind.listed_at, query.behind.session_id
         # The first bound alone lets most of a large table be skipped.
@@ -97,9 +113,12 @@ def of_terms(query: Query, json_at: JsonAt) -> Condition:
     return _joined(" AND ", found)
 
 
-def _of_term(term: Term, query: Query, json_at: JsonAt) -> Condition:
-    condition, parameters = _joined(" OR ", [_of_one(term.key, one, query, json_at) for one in term.wanted])
-    return f"({condition}) IS NOT TRUE" if term.negated else condition, parameters
+def _of_term(term: Term, query: Query, json: Json) -> Condition:
+    condition, parameters = _joined(" OR ", [_of_one(term.key, one, query, json) for one in term.wanted])
+    if term.negated:
+        # Of a status, which all have, an index tells who has none of these.
+        condition = f"NOT ({condition})" if term.key == "status" else f"({condition}) IS NOT TRUE"
+    return condition, parameters
 
 
 def _joined(word: str, conditions: Sequence[Condition]) -> Condition:
@@ -108,19 +127,19 @@ def _joined(word: str, conditions: Sequence[Condition]) -> Condition:
     return together, [one for _, parameters in conditions for one in parameters]
 
 
-def _of_one(key: str, wanted: Wanted, query: Query, json_at: JsonAt) -> Condition:
+def _of_one(key: str, wanted: Wanted, query: Query, json: Json) -> Condition:
     if isinstance(wanted, Range):
         return _in_range(key, wanted, query)
     if isinstance(wanted, Span):
         return _at(wanted) if key == "at" else _within(_TIMES[key], wanted)
-    return _of_text(key, wanted, query, json_at)
+    return _of_text(key, wanted, query, json)
 
 
-def _of_text(key: str, wanted: Value, query: Query, json_at: JsonAt) -> Condition:
+def _of_text(key: str, wanted: Value, query: Query, json: Json) -> Condition:
     if key in _ORIGIN:
-        return _origin(key, wanted, json_at)
+        return _origin(key, wanted, json)
     if key.startswith("metadata."):
-        return _in_json(_metadata(key, json_at), wanted)
+        return _in_json(_metadata(key, json), wanted)
     if wanted.anything:
         return _there(key, query)
     if key == "status":
@@ -141,12 +160,22 @@ def _fits(of: str | Condition, wanted: Value) -> Condition:
     """A text as it is wanted: a column, or an expression with its parameters."""
     text, parameters = (of, []) if isinstance(of, str) else of
     if wanted.any_before and wanted.any_behind:
-        return f"strpos({text}, ?) > 0", [*parameters, wanted.text]
+        return _contains((text, parameters), wanted.text)
     if wanted.any_behind:
         return f"starts_with({text}, ?)", [*parameters, wanted.text]
+    if wanted.any_before and not _OF_LIKE.search(wanted.text):
+        return f"{text} LIKE ?", [*parameters, f"%{wanted.text}"]
     if wanted.any_before:
         return f"right({text}, {len(wanted.text)}) = ?", [*parameters, wanted.text]
     return f"{text} = ?", [*parameters, wanted.text]
+
+
+def _contains(of: Condition, wanted: str) -> Condition:
+    """Whether a text contains another; of LIKE PostgreSQL knows in advance how many will."""
+    text, parameters = of
+    if _OF_LIKE.search(wanted):
+        return f"strpos({text}, ?) > 0", [*parameters, wanted]
+    return f"{text} LIKE ?", [*parameters, f"%{wanted}%"]
 
 
 def _as_json(text: str) -> str:
@@ -154,7 +183,11 @@ def _as_json(text: str) -> str:
 
 
 def _user(wanted: Value) -> Condition:
-    names = [_fits(name, wanted) for name in ("username", "person", "sudo_user")]
+    names = [_fits("username", wanted)]
+    # Said in full, a small index has them: mostly they are the account's.
+    for name in ("person", "sudo_user"):
+        text, parameters = _fits(name, wanted)
+        names.append((f"{name} <> username AND {text}", parameters))
     # As it stands in the JSON, where a quote within a name is escaped.
     inner = _as_json(wanted.text)[1:-1]
     told = f'"name":"{inner}' + '"' * (not wanted.any_behind)
@@ -168,8 +201,8 @@ def _word(wanted: Value) -> Condition:
     word = " " * (not wanted.any_before) + text + " " * (not wanted.any_behind)
     # Nearly all are told apart by the longest of its words, which is quick.
     longest = max(text.split() or [""], key=len)
-    condition = f"strpos(reason, ?) > 0 AND strpos({_WORDS}, ?) > 0"
-    return condition, [longest, PARTING, blanks, word]
+    whole: Condition = f"strpos({_WORDS}, ?) > 0", [PARTING, blanks, word]
+    return _joined(" AND ", [_contains(("reason", []), longest), whole])
 
 
 def _id(column: str, wanted: Value) -> Condition:
@@ -183,19 +216,22 @@ def _id(column: str, wanted: Value) -> Condition:
     return f"starts_with({column}, ?) OR starts_with(right({column}, 8), ?)", [text, text.lower()]
 
 
-def _metadata(key: str, json_at: JsonAt) -> Condition:
+def _metadata(key: str, json: Json) -> Condition:
     """A value of the metadata: of the end's, where that has the first name, else of the start's."""
     path = path_of(key)
-    (first, name), (value, names) = json_at(path[:1]), json_at(path)
+    (first, name), (value, names) = json.at(path[:1]), json.at(path)
     of_end = f"WHEN (end_metadata{first}) IS NOT NULL THEN (end_metadata{value})"
     text = f"CASE {of_end} ELSE (metadata{value}) END"
     return f"nullif(CAST({text} AS text), 'null')", [*name, *names, *names]
 
 
-def _origin(key: str, wanted: Value, json_at: JsonAt) -> Condition:
-    value, names = json_at([_ORIGIN[key]])
+def _origin(key: str, wanted: Value, json: Json) -> Condition:
+    value, names = json.at([_ORIGIN[key]])
     text = f"CAST(origin{value} AS text)"
-    return (f"{text} IS NOT NULL", names) if wanted.anything else _fits((text, names), _quoted(wanted))
+    if wanted.anything:
+        return f"{text} IS NOT NULL", names
+    found = _fits((text, names), _quoted(wanted))
+    return _joined(" AND ", [_searched(wanted), found]) if json.is_slow else found
 
 
 def _quoted(wanted: Value) -> Value:
@@ -213,7 +249,7 @@ def _in_json(value: Condition, wanted: Value) -> Condition:
     if not wanted.any_before and not wanted.any_behind and _NO_TEXT.fullmatch(wanted.text):
         found.append(_fits(value, wanted))
     # All values stand in the search text, too, which is read in a fraction of the time.
-    demanded: list[Condition] = [("strpos(search_text, ?) > 0", [folded(wanted.text)])]
+    demanded = [_searched(wanted)]
     if wanted.any_before:
         demanded.append(_fits(value, Value('"', any_behind=True)))
     else:
@@ -278,7 +314,7 @@ def _at(span: Span) -> Condition:
 _TEXTS: Final[dict[str, Callable[[Value], Condition]]] = {
     **{key: partial(_fits, column) for key, column in _COLUMNS.items()},
     **{key: partial(_id, column) for key, column in _IDS.items()},
-    "": lambda wanted: ("strpos(search_text, ?) > 0", [folded(wanted.text)]),
+    "": _searched,
     "exit": partial(_fits, "exit_reason"),
     "reason": _word,
     "user": _user,

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from datetime import UTC
-from typing import Any
+from typing import Any, ClassVar
 
 from oneiric.contract import Status
 from session_buddy.errors import AmbiguousSession, StoreUnavailable, UnknownSession
@@ -14,7 +14,7 @@ from session_buddy.history.query import Query
 from session_buddy.history.reference import LATEST, nearest
 from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.store import sql
-from session_buddy.store.conditions import Condition
+from session_buddy.store.conditions import Json
 from session_buddy.store.protocol import Counted
 from session_buddy.store.rows import row_from
 
@@ -23,6 +23,7 @@ class Reading(ABC):
     """The reading half of a store; see :class:`session_buddy.store.protocol.Store`."""
 
     url: DatabaseUrl
+    json: ClassVar[Json]
 
     @abstractmethod
     def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -32,18 +33,13 @@ class Reading(ABC):
         """The sessions that such a query finds."""
         return [row_from(values) for values in self.rows(statement, parameters)]
 
-    @staticmethod
-    @abstractmethod
-    def json_at(path: Sequence[str]) -> Condition:
-        """What names a value within a column of JSON, and its parameters."""
-
     def select(self, query: Query) -> list[SessionRow]:
         """The sessions that fit, in its order."""
-        return self.sessions(*sql.of_query(query, self.json_at))
+        return self.sessions(*sql.of_query(query, self.json))
 
     def count(self, query: Query) -> Counted:
         """How many sessions fit, and how many of them are active."""
-        ((fit, active),) = self.rows(*sql.of_count(query, self.json_at))
+        ((fit, active),) = self.rows(*sql.of_count(query, self.json))
         return Counted(int(fit), int(active))
 
     def live(self) -> list[SessionRow]:

@@ -4,7 +4,7 @@ import re
 from typing import Final
 
 from session_buddy.history.query import MOST_COUNTED, Query, Sort
-from session_buddy.store.conditions import NUMBERS, Condition, JsonAt, of_terms
+from session_buddy.store.conditions import NUMBERS, Condition, Json, of_terms
 from session_buddy.store.rows import COLUMNS
 
 # So many are named where several fit.
@@ -63,16 +63,16 @@ _SORTS: Final[dict[Sort, tuple[str, bool]]] = {
 }
 
 
-def of_query(query: Query, json_at: JsonAt) -> Condition:
+def of_query(query: Query, json: Json) -> Condition:
     """The statement that finds what a query means, in its order, and its parameters."""
-    conditions, parameters = of_terms(query, json_at)
+    conditions, parameters = of_terms(query, json)
     order, asked = _order(query)
     return f"{SELECT} WHERE {conditions} {order} LIMIT ?", [*parameters, *asked, query.limit]
 
 
-def of_count(query: Query, json_at: JsonAt) -> Condition:
+def of_count(query: Query, json: Json) -> Condition:
     """The statement that counts what a query means, and how many of that are active, each up to a bound."""
-    conditions, parameters = of_terms(query, json_at)
+    conditions, parameters = of_terms(query, json)
     counted = f"(SELECT status FROM sessions WHERE {conditions} LIMIT {MOST_COUNTED + 1})"  # noqa: S608 - ours
     return f"SELECT count(*), count(*) FILTER (WHERE status = 'active') FROM {counted} AS found", parameters  # noqa: S608 - ours
 

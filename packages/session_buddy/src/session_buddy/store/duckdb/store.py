@@ -10,7 +10,7 @@ from session_buddy.errors import StoreUnavailable
 from session_buddy.history.fold import fold_all
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
 from session_buddy.host.database_url import DEFAULT_QUERY_SECONDS, DatabaseUrl
-from session_buddy.store.conditions import Condition
+from session_buddy.store.conditions import Condition, Json
 from session_buddy.store.duckdb import statements as sql
 from session_buddy.store.duckdb.connection import Connection
 from session_buddy.store.duckdb.copies import copy_whole
@@ -22,6 +22,12 @@ from session_buddy.store.rows import event_values
 from session_buddy.store.sql import COUNT_STARTED
 
 
+def _pointer(path: Sequence[str]) -> Condition:
+    """A JSON pointer (RFC 6901)."""
+    names = (name.replace("~", "~0").replace("/", "~1") for name in path)
+    return "->?", ["/" + "/".join(names)]
+
+
 class DuckDBStore(Reading):
     """A history in one DuckDB file; see :class:`session_buddy.store.protocol.Store`."""
 
@@ -29,6 +35,7 @@ class DuckDBStore(Reading):
     secret = None
     patience = None
     wiped = False
+    json = Json(_pointer, is_slow=False)
 
     def __init__(self, path: Path, database: sql.Cursor, gap: Gap | None, query_seconds: float) -> None:
         self.gap = gap
@@ -125,12 +132,6 @@ class DuckDBStore(Reading):
         """What a query finds."""
         with self._connection.reading() as reader:
             return sql.rows_of(reader, statement, parameters)
-
-    @staticmethod
-    def json_at(path: Sequence[str]) -> Condition:
-        """A JSON pointer (RFC 6901)."""
-        names = (name.replace("~", "~0").replace("/", "~1") for name in path)
-        return "->?", ["/" + "/".join(names)]
 
     def named(self, ref: str) -> list[SessionRow]:
         """The sessions that have this id, or these last eight digits."""

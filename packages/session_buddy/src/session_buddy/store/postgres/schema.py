@@ -81,6 +81,9 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         ADD COLUMN counted_errors bigint,
         ADD COLUMN search_text text,
         ADD COLUMN end_metadata json;
+    CREATE INDEX sessions_person ON sessions (person, listed_at) WHERE person <> username;
+    CREATE INDEX sessions_sudo_user ON sessions (sudo_user, listed_at) WHERE sudo_user <> username;
+    CREATE INDEX sessions_person_also ON sessions (listed_at) WHERE person_also IS NOT NULL;
     CREATE INDEX sessions_parent ON sessions (parent_session_id) WHERE parent_session_id IS NOT NULL;
     CREATE INDEX sessions_listed_until ON sessions (listed_until) WHERE listed_until IS NOT NULL;
     """,

@@ -12,7 +12,7 @@ from session_buddy.history.fold import fold_all
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
 from session_buddy.host.database_url import DEFAULT_QUERY_SECONDS, DatabaseUrl
 from session_buddy.store import sql as common
-from session_buddy.store.conditions import Condition
+from session_buddy.store.conditions import Condition, Json
 from session_buddy.store.postgres import statements as sql
 from session_buddy.store.postgres.connection import Connections
 from session_buddy.store.postgres.opening import bring_up_to_date
@@ -21,12 +21,17 @@ from session_buddy.store.reading import Reading
 _TRIES: Final = 10
 
 
+def _path(path: Sequence[str]) -> Condition:
+    return " #> CAST(? AS text[])", [list(path)]
+
+
 class PostgresStore(Reading):
     """A history on a database server; see :class:`session_buddy.store.protocol.Store`."""
 
     # A server may become another's copy, which takes nothing in, and still answers.
     probe_seconds = 3.0
     patience = 3.0
+    json = Json(_path, is_slow=True)
 
     def __init__(self, url: DatabaseUrl, connections: Connections, *, wiped: bool) -> None:
         self.url = url
@@ -115,11 +120,6 @@ class PostgresStore(Reading):
         """What a query finds."""
         with self._connections.reading() as reader:
             return sql.rows_of(reader, statement, parameters)
-
-    @staticmethod
-    def json_at(path: Sequence[str]) -> Condition:
-        """A path of names."""
-        return " #> CAST(? AS text[])", [list(path)]
 
     def named(self, ref: str) -> list[SessionRow]:
         """The sessions that have this id, or these last eight digits."""
