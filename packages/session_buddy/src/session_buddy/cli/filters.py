@@ -81,21 +81,20 @@ def moment(*, utc: bool) -> Moment:
 def query_of(
     words: Sequence[str],
     *,
-    utc: bool,
+    clock: Clock,
     active: bool = False,
     incomplete: bool = False,
     last: str | None = None,
     at: str | None = None,
     **options: Sequence[str] | str | None,
 ) -> Query:
-    """The query that words and options make together.
+    """The query that words and options make together, asked at ``clock``.
 
     Raises:
         InvalidQuery: names the word or option, its value and what is allowed.
     """
     if active and at:
         raise InvalidQuery("at", at, "--active is who is in now, --at who was in then; give one of them")
-    clock = Clock(datetime.now(UTC), UTC if utc else None)
     given = [*words, *["status:active"] * active, *[_INCOMPLETE] * incomplete]
     terms = [term for word in given for term in terms_of(of_argument(word, NAMES), clock)]
     filters = {**options, "at": at}

@@ -13,7 +13,7 @@ from session_buddy.client import ask
 from session_buddy.errors import InvalidQuery, UnknownSession
 from session_buddy.history.fields import ALL, FIELDS, require_known
 from session_buddy.history.keys import one_of
-from session_buddy.history.query import DEFAULT_LIMIT, MOST_COUNTED, SORTS
+from session_buddy.history.query import DEFAULT_LIMIT, MOST_COUNTED, SORTS, Clock
 from session_buddy.history.record import who as told
 
 LIST_EXAMPLES: Final = """\b
@@ -81,9 +81,10 @@ def list_sessions(
     if columns == "help":
         edge.say("\n".join(FIELDS))
         return
+    moment = filters.moment(utc=utc)
     query = filters.query_of(
         words or (),
-        utc=utc,
+        clock=Clock(*moment),
         active=active,
         incomplete=incomplete,
         last=last,
@@ -107,7 +108,6 @@ def list_sessions(
     by = one_of("sort", sort, SORTS)
     found = ask.list_sessions(str(query), fields or [ALL], limit, sort=by, reverse=reverse, count=as_table)
     records = (record for page in found.pages for record in page)
-    moment = filters.moment(utc=utc)
     with edge.output(output) as stream:
         if as_table:
             shown = _table(list(records), stream, of_fields(fields) if fields else LIST, moment)
@@ -137,10 +137,12 @@ def who(
     utc: filters.Utc = False,
 ) -> None:
     """Show who is in now, idle for how long, and why."""
-    query = filters.query_of(words or (), utc=utc, active=True, component=component, username=user, host=host)
+    moment = filters.moment(utc=utc)
+    query = filters.query_of(
+        words or (), clock=Clock(*moment), active=True, component=component, username=user, host=host
+    )
     found = ask.list_sessions(str(query), [ALL], 0)
     records = [record for page in found.pages for record in page]
-    moment = filters.moment(utc=utc)
     with edge.output() as stream:
         if not render.is_table(form, stream):
             render.write_rows(records, form, stream)
