@@ -81,7 +81,8 @@ user:ada -status:active component:mahavishnu,shop host:web* at:"tuesday 14:00..1
 - Words alone are looked for, in any letter case, in person, account, sudo's user, machine, component,
   agent, reason, folder, terminal, address, and all values of the metadata.
 - On a command line, an argument is one term, blanks included, since the shell has taken the quotes:
-  `session-buddy list-sessions reason:"schema change"`. One with a key further on is a query by itself.
+  `session-buddy list-sessions reason:"schema change"`. One with a key further on is a query by itself. What a
+  shell would read itself is quoted for it: `'duration:>1h'`, `'host:web*'`.
 
 | question | query |
 |---|---|

@@ -24,7 +24,7 @@ reason, actor, agent; "-" where unknown.
 
 \b
 Examples:
-  session-buddy list-sessions user:ada -status:active host:web*
+  session-buddy list-sessions user:ada -status:active 'host:web*'
   session-buddy list-sessions at:"monday 14:00..16:00"      who was in then
   session-buddy list-sessions --incomplete --since monday   killed or lost
   session-buddy list-sessions | head -1 | cut -f1           the newest id
@@ -38,8 +38,8 @@ Examples:
 
 WHO_EXAMPLES: Final = """\b
 Examples:
-  session-buddy who                        everybody
-  session-buddy who host:web* idle:>30m    who forgot to leave"""
+  session-buddy who                            everybody
+  session-buddy who 'idle:>30m' 'host:web*'    who forgot to leave"""
 
 _FORMS: Final[dict[str, Format]] = {".csv": "csv", ".json": "json", ".ndjson": "ndjson"}
 
