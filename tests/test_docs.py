@@ -1,16 +1,20 @@
 """What the documents say is so."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
 from oneiric import contract, identity
 from oneiric.events import Origin
 from oneiric.shell.commands import discover
+from oneiric.visible import INVISIBLE
 from session_buddy.cli.detail import EVIDENCE_TEXTS
 from session_buddy.history.query import Clock, Query
-from tests import query_page
+from tests import query_page, screens
 from tests.world import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("packages/*/README.md")])
@@ -72,6 +76,23 @@ def test_the_page_on_queries_is_what_the_parser_s_tables_make() -> None:
     assert (ROOT / "docs" / "query.md").read_text() == made, "./dev report makes it anew"
     for query in (*query_page.examples(), *re.findall(r"^user:.*$", made, flags=re.MULTILINE)):
         assert Query.parse(query, clock=Clock(query_page.NOW, query_page.NOW.tzinfo)).terms
+
+
+def test_the_page_of_screens_is_what_the_commands_draw() -> None:
+    assert (ROOT / "docs" / "screens.md").read_text() == screens.page(), "./dev report makes it anew"
+
+
+@pytest.mark.parametrize("events", [screens.three, screens.many, screens.hostile])
+def test_on_no_terminal_a_line_is_too_long_or_anything_acts_or_hides(events: Callable[[], Any]) -> None:
+    with screens.history(events()) as store:
+        drawn = [draw(store, width) for width in range(48, 201, 8) for draw in (screens.listed, screens.who)]
+        drawn += [screens.shown(store, row, 80) for row in screens.rows(store, limit=8)]
+    for screen in drawn:
+        for line in screen.text.splitlines():
+            whole = max(map(cell_len, line.split()), default=0)
+            assert cell_len(line) <= screen.width or whole > screen.width - 20, (screen.command, line)
+            assert line.isprintable()
+            assert not INVISIBLE.search(line)
 
 
 def section(title: str) -> str:

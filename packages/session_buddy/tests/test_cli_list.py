@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import shlex
+import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -13,6 +15,7 @@ import pytest
 
 from oneiric.paths import Paths
 from session_buddy.store import open_store
+from tests import forkserver
 from tests.samples import arrival, end_event, heartbeat_event, session_id_of, start_event
 from tests.serverprocess import ServerProcess
 from tests.terminal import printed
@@ -122,6 +125,14 @@ def test_who_is_in_now(cli: Cli, ids: dict[str, str]) -> None:
     assert "shop is shared by bob and ada" in table
     assert [row.split("\t")[0] for row in cli("who", "user:bob").stdout.splitlines()] == [ids["bob"]]
     assert "Nobody is in." in printed("who", "host:db1")
+    assert re.search(r"^ada +web1\s", printed("list-sessions", "--columns", "who,hostname"), re.MULTILINE)
+    piped = subprocess.run(
+        ["bash", "-c", f"{shlex.join(forkserver.COMMAND)} who | head -0"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (piped.stdout, piped.stderr) == ("", "")
 
 
 def test_one_session_shows_what_is_asked_first_and_what_is_around_it(cli: Cli, ids: dict[str, str]) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from session_buddy.cli import detail, table
-from session_buddy.cli.columns import LIST, NOW, Layout, Moment, ending, idle, of_fields, since
+from session_buddy.cli import detail, summary, table
+from session_buddy.cli.columns import LIST, NOW, Layout, Moment, ending, idle, of_fields, since, sorted_by
 
 NOON = Moment(datetime(2026, 1, 2, 12, tzinfo=UTC), UTC)
 LONG_ID = "c" * 64 + "-20260102-030405-1b9d6bcd"
@@ -98,6 +98,32 @@ def test_a_narrow_terminal_has_eight_digits_of_ids_then_fewer_columns_and_says_w
     assert ("Too narrow for: " in "".join(lines[3:])) == (width < 120)
 
 
+@pytest.mark.parametrize("layout", [LIST, NOW])
+def test_who_it_was_is_the_last_to_leave(layout: Layout) -> None:
+    live = _record(status="active", idle_seconds=190.0, username="a-rather-long-account")
+    header, row, *_ = _drawn([live, _record()], 22, layout)
+    assert _titles(header) == ["who", "session"]
+    assert _titles(row) == ["a-rather-lo…", "1b9d6bcd"]
+
+
+def test_who_is_in_and_why_is_cut_before_the_reason_leaves() -> None:
+    long = _record(status="active", component="c" * 64, username="a-rather-long-account", reason="x" * 200)
+    header, *_ = _drawn([long, _record(status="active")], 80, NOW)
+    assert _titles(header) == ["who", "component", "host", "since", "idle", "reason", "session"]
+
+
+@pytest.mark.parametrize(
+    ("sort", "title"),
+    [("duration", "lasted"), ("host", "host"), ("commands", "commands"), ("ended", "end time")],
+)
+def test_what_a_list_is_sorted_by_is_there_and_stays(sort: str, title: str) -> None:
+    long = _record(component="c" * 64, username="a-rather-long-account", reason="x" * 200, commands=7)
+    long |= {"end_time": "2026-01-02T04:06:05+00:00"}
+    header, *_ = _drawn([long, _record() | {"commands": 1, "end_time": None}], 50, sorted_by(sort))
+    assert {"who", title, "session"} <= set(_titles(header))
+    assert sorted_by("started").columns == sorted_by("user").columns == [*LIST.columns]
+
+
 def test_one_long_component_does_not_push_the_rest_out() -> None:
     header, first, second = _drawn([_record(component="c" * 64), _record()], 100)
     assert _titles(header) == ["who", "component", "host", "reason", "since", "status", "lasted", "session"]
@@ -113,7 +139,7 @@ def test_a_file_gets_a_table_of_any_width() -> None:
 def test_a_name_is_cut_at_a_cell_s_border() -> None:
     header, first, _ = _drawn([_record(username="字" * 50), _record()], 120)
     assert header.endswith("session")
-    assert re.search("^字{10,} ?…  ", first)
+    assert re.search("^字{10,}…  ", first)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +196,12 @@ def test_chosen_columns_stand_in_their_order_with_times_and_lengths_to_read() ->
     assert _titles(row) == ["1h 02m", "03:04", "ada", '{"a": 1}']
 
 
+def test_chosen_columns_tell_who_it_was_as_it_was_told_and_long_texts_are_cut_but_no_id() -> None:
+    record = {"who": "ada (as root)", "session_id": LONG_ID, "reason": "x" * 200, "commands": 2**53}
+    _, row = _drawn([record], 80, of_fields(list(record)))
+    assert _titles(row) == ["ada (as root)", LONG_ID, "x" * 15 + "…", str(2**53)]
+
+
 @pytest.fixture
 def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
@@ -218,6 +250,36 @@ def test_a_long_value_of_one_session_goes_on_behind_an_indent(
     assert first.endswith(",")
     assert second.startswith(" " * first.index("prefect"))
     assert max(len(first), len(second)) <= 60
+
+
+def test_no_line_of_one_session_is_wider_than_the_terminal(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    outer = _whole(username="渡辺 直美 " * 5, hostname="データ ベース " * 5, reason="サーバー の " * 20)
+    inner = _whole(session_id="shop-20260102-040405-2b9d6bcd", parent_session_id=outer["session_id"])
+    inner |= {"username": "an account of many words that do not fit", "status": "active", "exit_reason": None}
+    detail.write_session({"session": inner | {"busy": True}, "ancestors": [outer]}, terminal, NOON)
+    lines = _lines(terminal)
+    assert max(map(cell_len, lines)) <= 60
+    at = next(at for at, line in enumerate(lines) if "└─ 2b9d6bcd" in line)
+    assert lines[at + 1].startswith(" " * lines[at].index("2b9d6bcd"))
+    assert any(line.endswith(", for 1h 02m; busy") for line in lines)
+
+
+def _whole(**changes: Any) -> dict[str, Any]:
+    """A record with all that the first lines of one session tell."""
+    unknown = ("end_time", "parent_session_id", "commands", "errors", "cwd", "metadata")
+    return _record(shell_type="ShopShell", pid=4321, **dict.fromkeys(unknown)) | changes
+
+
+def test_a_person_in_several_accounts_is_one_of_few_that_are_named() -> None:
+    root = _record(username="root", person="ada", person_evidence="sudo", actor="agent", agent="cline")
+    assert [*summary.of_people([_record(), root], NOON, 80)] == ["1 person in 2 sessions; times in UTC"]
+    records = [_record(username=name) for name in ("ada", "bob", "carol", "dan", "eve")]
+    assert [*summary.of_people(records[:4], NOON, 80)][1] == "shop is shared by ada, bob, carol and dan"
+    told = [*summary.of_people([root, *records], NOON, 30)]
+    assert told[1:] == ["shop is shared by ada, bob,", "carol and 2 others"]
 
 
 def test_markup_in_values_is_text(terminal: Terminal) -> None:

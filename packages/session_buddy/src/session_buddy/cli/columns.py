@@ -16,6 +16,9 @@ REASONS: Final = {
 }
 TIMES: Final = ("start_time", "end_time", "last_seen", "last_activity")
 _LENGTHS: Final = ("duration_seconds", "idle_seconds")
+# Of fields that somebody chose, these are never cut, nor is any number, which has less than so many digits.
+_WHOLE: Final = ("session_id", "parent_session_id", "status", *TIMES, *_LENGTHS)
+_LEAST_CHOSEN: Final = 16
 # Activity comes with heartbeats, 15 s apart at the least: what is below says nothing.
 _IDLE_SECONDS: Final = 30
 
@@ -50,9 +53,16 @@ class Column(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """The columns of a table, and in which order they leave where there is no room."""
+    """The columns of a table, and in which order they leave where there is no room.
+
+    Attributes:
+        columns: all of them.
+        spare: those that leave before texts are cut to their least.
+        leaving: those that leave where that is not enough.
+    """
 
     columns: Sequence[Column]
+    spare: Sequence[str]
     leaving: Sequence[str]
 
 
@@ -85,6 +95,8 @@ def idle(record: Record) -> str:
     """How long nothing was done in a session that is active."""
     if record["status"] != "active":
         return MISSING
+    if record.get("unreachable"):
+        return "unreachable"
     if record.get("busy"):
         return "busy"
     seconds = record.get("idle_seconds")
@@ -118,12 +130,16 @@ _ID: Final = Column("session", _field("session_id"), lambda record, _: shown(rec
 
 LIST: Final = Layout(
     (_WHO, _COMPONENT, _HOST, _REASON, _TYPE, _SINCE, _STATUS, _LASTED, _IDLE, _ID),
-    ("type", "idle", "lasted", "reason", "host", "component", "status", "who", "since"),
+    ("type", "idle", "lasted"),
+    ("reason", "host", "component", "status", "since"),
 )
 NOW: Final = Layout(
     (_WHO, _COMPONENT, _HOST, _SINCE, _IDLE, _FROM, _REASON, _ID),
-    ("from", "reason", "host", "component", "since", "who", "idle"),
+    ("from",),
+    ("reason", "host", "component", "since", "idle"),
 )
+# The titles of columns that lists are sorted by, where they are other words.
+_SORTED: Final = {"user": "who", "started": "since", "ended": "end time", "duration": "lasted"}
 # These are left out where they say nothing of anybody, or the same of all.
 _IF_ANY: Final = ("reason", "idle", "from")
 _IF_DIFFERENT: Final = ("type",)
@@ -141,9 +157,23 @@ def that_say_something(columns: Sequence[Column], records: Sequence[Record], mom
     return [column for column in columns if says(column)]
 
 
+def sorted_by(sort: str) -> Layout:
+    """:data:`LIST` with the column that it is sorted by, which stays as long as any."""
+    title = _SORTED.get(sort, sort)
+    *columns, last = LIST.columns
+    if title not in {column.title for column in columns}:
+        columns.append(_chosen(title.replace(" ", "_")))
+    spare, leaving = ([one for one in titles if one != title] for titles in (LIST.spare, LIST.leaving))
+    return Layout([*columns, last], spare, [*leaving, title])
+
+
 def of_fields(names: Sequence[str]) -> Layout:
-    """Columns of fields that somebody chose: none leaves."""
-    return Layout([Column(name.replace("_", " "), _told(name)) for name in names], ())
+    """Columns of fields that somebody chose: none leaves, but long texts are cut."""
+    return Layout([_chosen(name) for name in names], (), ())
+
+
+def _chosen(name: str) -> Column:
+    return Column(name.replace("_", " "), _told(name), least=None if name in _WHOLE else _LEAST_CHOSEN)
 
 
 def _told(name: str) -> Callable[[Record, Moment], str]:
@@ -152,5 +182,6 @@ def _told(name: str) -> Callable[[Record, Moment], str]:
     if name in _LENGTHS:
         return lambda record, _: MISSING if record.get(name) is None else human_duration(record[name])
     if name == WHO:
-        return _WHO.told
+        # It was told where fields were chosen, and then what it follows from is not there.
+        return lambda record, moment: shown(record[WHO]) if WHO in record else _WHO.told(record, moment)
     return _field(name)

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from session_buddy.cli.columns import TIMES, Moment, came_from, ending, idle, since
 from session_buddy.cli.table import console_on, style_of
-from session_buddy.cli.text import MISSING, Record, flatten, hanging, human_duration, local_time, shown
+from session_buddy.cli.text import MISSING, Record, count, flatten, hanging, human_duration, local_time, shown
 from session_buddy.history.record import who
 
 EVIDENCE_TEXTS: Final = {
@@ -41,6 +41,7 @@ FOUND: Final = {
     "operator": "somebody ended it in the history",
 }
 _GAP: Final = 2
+_BRANCHES: Final = "│├└─ "
 # So many of the nested sessions fit on a first screen.
 _NESTED: Final = 6
 
@@ -76,7 +77,10 @@ def write_fields(record: Record, stream: TextIO, moment: Moment) -> None:
 def _write(console: Console, lines: Sequence[Line]) -> None:
     indent = max((cell_len(key) for key, *_ in lines), default=0) + _GAP
     for key, value, style in lines:
-        text = "\n".join(hanging(value, indent, console.width))
+        # What goes on below stands behind the branches that a tree draws.
+        drawn = value[: len(value) - len(value.lstrip(_BRANCHES))]
+        told = hanging(value[len(drawn) :], indent + cell_len(drawn), console.width)
+        text = drawn + "\n".join(told)
         padded = key + " " * (indent - cell_len(key))
         console.print(Text.assemble((padded, "bold"), (text, style)), soft_wrap=True)
 
@@ -89,17 +93,14 @@ def _first(record: Record, moment: Moment) -> Iterator[Line]:
     yield "status", ending(record), style_of(ending(record))
     lasted = human_duration(record["duration_seconds"])
     if record["end_time"] is None:
-        yield (
-            "since",
-            f"{local_time(record['start_time'], moment.zone)}, for {lasted}; idle {idle(record)}",
-            "",
-        )
+        now = idle(record) if record.get("busy") else f"idle {idle(record)}"
+        yield "since", f"{local_time(record['start_time'], moment.zone)}, for {lasted}; {now}", ""
     else:
         yield "since", local_time(record["start_time"], moment.zone), ""
         yield "until", f"{local_time(record['end_time'], moment.zone)}, after {lasted}", ""
         yield "found", FOUND.get(record["detected_by"], shown(record["detected_by"])), ""
     if record["commands"] is not None:
-        yield "did", f"{_count(record['commands'], 'command')}, {_count(record['errors'] or 0, 'error')}", ""
+        yield "did", f"{count(record['commands'], 'command')}, {count(record['errors'] or 0, 'error')}", ""
     for name, text in (
         ("from", came_from(record, moment)),
         ("reason", shown(record["reason"])),
@@ -107,10 +108,6 @@ def _first(record: Record, moment: Moment) -> Iterator[Line]:
     ):
         if text != MISSING:
             yield name, text, ""
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def _around(answer: Mapping[str, Any], moment: Moment) -> Iterator[Line]:

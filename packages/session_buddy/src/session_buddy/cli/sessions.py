@@ -1,20 +1,20 @@
 """``list-sessions``, ``who`` and ``show-session``."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Annotated, Any, Final, TextIO
 
 import typer
 
-from session_buddy.cli import edge, filters, render
-from session_buddy.cli.columns import LIST, NOW, Layout, Moment, of_fields
+from session_buddy.cli import edge, filters, render, summary
+from session_buddy.cli.columns import NOW, Layout, Moment, of_fields, sorted_by
 from session_buddy.cli.render import Format
 from session_buddy.client import ask
 from session_buddy.errors import InvalidQuery, UnknownSession
 from session_buddy.history.fields import ALL, FIELDS, require_known
 from session_buddy.history.keys import one_of
-from session_buddy.history.query import DEFAULT_LIMIT, MOST_COUNTED, SORTS, Clock
-from session_buddy.history.record import who as told
+from session_buddy.history.query import DEFAULT_LIMIT, SORTS, Clock
 
 LIST_EXAMPLES: Final = """\b
 To a terminal: a table. Piped: tab-separated rows, newest first, without a
@@ -110,13 +110,13 @@ def list_sessions(
     records = (record for page in found.pages for record in page)
     with edge.output(output) as stream:
         if as_table:
-            shown = _table(list(records), stream, of_fields(fields) if fields else LIST, moment)
+            shown = _table(list(records), stream, of_fields(fields) if fields else sorted_by(by), moment)
         else:
             shown = render.write_rows(records, form, stream, fields)
     if found.truncated:
         edge.tell(f"More do not fit into one answer: {shown} are shown; without --sort all can be listed")
     elif as_table and edge.on_terminal():
-        edge.tell(_footer(shown, found, moment) if shown else "No sessions found.")
+        edge.tell(summary.of_list(shown, found.total, found.active, moment))
 
 
 def _table(records: Sequence[dict[str, Any]], stream: TextIO, layout: Layout, moment: Moment) -> int:
@@ -144,27 +144,14 @@ def who(
     found = ask.list_sessions(str(query), [ALL], 0)
     records = [record for page in found.pages for record in page]
     with edge.output() as stream:
-        if not render.is_table(form, stream):
+        as_table = render.is_table(form, stream)
+        if as_table:
+            _table(records, stream, NOW, moment)
+        else:
             render.write_rows(records, form, stream)
-            return
-        _table(records, stream, NOW, moment)
-    people = {told(record) for record in records}
-    edge.tell(
-        f"{_count(len(people), 'person', 'people')} in {_count(len(records), 'session')}; {moment.zone_shown}"
-        if records
-        else "Nobody is in."
-    )
-    edge.tell_all(_shared(records))
-
-
-def _shared(records: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Which components several people are in."""
-    people: dict[str, list[str]] = {}
-    for record in records:
-        people.setdefault(record["component"], []).append(told(record))
-    for component, names in people.items():
-        if len(names := list(dict.fromkeys(names))) > 1:
-            yield f"{component} is shared by {', '.join(names[:-1])} and {names[-1]}"
+    # Not where a reader of rows had enough of them, either.
+    if as_table:
+        edge.tell_all(summary.of_people(records, moment, get_terminal_size().columns))
 
 
 def _columns(columns: str | None) -> list[str]:
@@ -172,18 +159,6 @@ def _columns(columns: str | None) -> list[str]:
     for name in names:
         require_known("columns", name, FIELDS)
     return names
-
-
-def _footer(shown: int, found: ask.Listing, moment: Moment) -> str:
-    """How many are shown, of how many, how many of those are active, and in which zone the times are."""
-    total = found.total or shown
-    many = f"more than {MOST_COUNTED:,} sessions" if total > MOST_COUNTED else _count(total, "session")
-    of = f"{shown:,} of " * (shown < total)
-    return f"{of}{many}, {found.active or 0:,} active; {moment.zone_shown}"
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def _not_empty(session_id: str) -> str:

@@ -12,8 +12,6 @@ from session_buddy.cli.text import Record, hanging
 
 _GAP: Final = 2
 _ANY: Final = 10_000
-# So many columns leave before texts are cut to their least.
-_LEAVE_BEFORE_CUTS: Final = 2
 _COLOURS: Final = {"active": "green", "crashed": "red", "lost": "yellow", "unreachable": "yellow"}
 
 
@@ -35,7 +33,7 @@ def write_rows(records: Sequence[Record], stream: TextIO, layout: Layout, moment
     """Write a table: as many of the columns as the width of ``stream``'s terminal holds."""
     console = console_on(stream)
     there = that_say_something(layout.columns, records, moment)
-    for form in _forms(there, layout.leaving):
+    for form in _forms(there, layout):
         cells = _cells(form, records, moment)
         widths = _widths(form, cells, console.width)
         if _needed(widths) <= console.width:
@@ -57,15 +55,16 @@ def style_of(status: str) -> str:
     return _COLOURS.get(status.partition(" ")[0], "")
 
 
-def _forms(columns: Sequence[Column], leaving: Sequence[str]) -> list[_Form]:
+def _forms(columns: Sequence[Column], layout: Layout) -> list[_Form]:
     """All ways to draw it, the widest first."""
     none, by_id = frozenset[str](), frozenset({"session"})
     every = by_id | {"status"}
     forms = [_Form(columns, none, 0), _Form(columns, by_id, 0), _Form(columns, by_id, 2)]
     left = list(columns)
-    for number, title in enumerate(("", *leaving)):
-        left = [column for column in left if column.title != title]
-        forms.append(_Form(tuple(left), every, 1 if number > _LEAVE_BEFORE_CUTS else 2))
+    for cut, leaving in ((2, layout.spare), (1, layout.leaving)):
+        for title in ("", *leaving):
+            left = [column for column in left if column.title != title]
+            forms.append(_Form(tuple(left), every, cut))
     return forms
 
 
@@ -105,7 +104,8 @@ def _print(console: Console, lines: Sequence[Sequence[str]], widths: Sequence[in
     for number, cells in enumerate(lines):
         line = Text()
         for title, cell, width in zip(titles, cells, widths, strict=True):
-            text = cell if cell_len(cell) <= width else set_cell_size(cell, width - 1) + "…"
+            # Half of a wide character is no part of it, and would be filled with a blank.
+            text = cell if cell_len(cell) <= width else set_cell_size(cell, width - 1).rstrip() + "…"
             style = "bold" if number == 0 else style_of(cell) if title == "status" else ""
             line.append(text, style)
             line.append(" " * (width + _GAP - cell_len(text)))

@@ -4,8 +4,7 @@ Values come from other people's machines, so no control character of theirs reac
 """
 
 import json
-import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, tzinfo
 from typing import Any, Final
 
@@ -42,6 +41,15 @@ def human_duration(seconds: float) -> str:
     return f"{minutes}m {rest:02}s" if minutes else f"{rest}s"
 
 
+def count(number: int, one: str, many: str = "") -> str:
+    """So many of something.
+
+    >>> count(1, "session"), count(1234, "session"), count(0, "person", "people")
+    ('1 session', '1,234 sessions', '0 people')
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def local_time(iso: str, zone: tzinfo | None = None) -> str:
     """An ISO 8601 time in a zone, this machine's if not given; the zone is named."""
     return in_zone(iso, zone).strftime("%Y-%m-%d %H:%M:%S %Z")
@@ -57,7 +65,7 @@ def in_zone(iso: str, zone: tzinfo | None = None) -> datetime:
 
 
 def hanging(text: str, indent: int, width: int) -> list[str]:
-    """``text`` as lines of at most ``width``, broken between words, all but the first behind an indent.
+    """``text`` as lines of at most ``width`` cells, broken between words, all but the first behind an indent.
 
     The first line's own indent is the caller's. A word longer than a line stays whole, for the terminal to
     break, so that a copied id or path stays whole too.
@@ -65,16 +73,26 @@ def hanging(text: str, indent: int, width: int) -> list[str]:
     >>> hanging("track_events, list_sessions, get_session", 2, 30)
     ['track_events, list_sessions,', '  get_session']
     """
-    room = max(width - indent, _MIN_WRAP)
-    lines = textwrap.wrap(
-        text,
-        room,
-        break_long_words=False,
-        break_on_hyphens=False,
-        replace_whitespace=False,
-        expand_tabs=False,
-    )
-    return [line if at == 0 else " " * indent + line for at, line in enumerate(lines or [""])]
+    room, cells = max(width - indent, _MIN_WRAP), _measure(text)
+    lines: list[list[str]] = []
+    taken = 0
+    for word in text.split(" "):
+        if lines and taken + 1 + cells(word) <= room:
+            lines[-1].append(word)
+            taken += 1 + cells(word)
+        elif word or not lines:
+            lines.append([word])
+            taken = cells(word)
+    return [" " * indent * (at > 0) + " ".join(line).rstrip() for at, line in enumerate(lines)]
+
+
+def _measure(text: str) -> Callable[[str], int]:
+    """What tells how many cells a part of ``text`` takes."""
+    if text.isascii():
+        return len
+    from rich.cells import cell_len  # Rich costs time that few texts need
+
+    return cell_len
 
 
 def flatten(record: Record, prefix: str = "") -> Iterator[tuple[str, object]]:

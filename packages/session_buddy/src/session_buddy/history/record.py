@@ -140,24 +140,39 @@ def who(record: Mapping[str, Any]) -> str:
     >>> who({"username": "ada", "actor": "agent", "agent": "cline", "origin": {"actor_hint": "CLINE_ACTIVE"}})
     'ada, agent cline?'
     """
-    origin = record.get("origin") or {}
-    account, person = record.get("username") or contract.UNKNOWN, record.get("person")
-    evidence = record.get("person_evidence")
-    people = [
-        (person, evidence),
-        *((one["name"], one["evidence"]) for one in record.get("person_also") or ()),
-    ]
-    if person is None and record.get("uid") is None:
-        # Emitters that told no uid had no word for a person either.
-        people = [(origin.get("sudo_user"), "claimed")]
-    said = [name for name, how in people if how not in contract.PROOFS and name not in (None, account)]
-    proven = person if person is not None and evidence in contract.PROOFS else account
-    parts = [proven if proven == account else f"{proven} (as {account})"]
-    parts += [f"says {name}" for name in said[:1]]
+    account, (proven, *said) = record.get("username") or contract.UNKNOWN, _named(record)
+    parts = [proven if proven == account else f"{proven} (as {account})", *said]
     if (actor := record.get("actor")) not in (None, "human"):
         name = record.get("agent")
-        parts.append((f"{actor} {name}" if name else actor) + "?" * ("actor_hint" in origin))
+        parts.append(
+            (f"{actor} {name}" if name else actor) + "?" * ("actor_hint" in (record.get("origin") or {}))
+        )
     return ", ".join(parts)
+
+
+def person(record: Mapping[str, Any]) -> str:
+    """Who it was, whatever the account, and whatever acts for them: the same in all sessions of a person.
+
+    >>> person({"username": "root", "person": "ada", "person_evidence": "sudo", "actor": "agent"})
+    'ada'
+    """
+    return ", ".join(_named(record))
+
+
+def _named(record: Mapping[str, Any]) -> list[str]:
+    """The person as far as that is proven, else the account; then whom somebody says that it is."""
+    account, known = record.get("username") or contract.UNKNOWN, record.get("person")
+    evidence = record.get("person_evidence")
+    people = [
+        (known, evidence),
+        *((one["name"], one["evidence"]) for one in record.get("person_also") or ()),
+    ]
+    if known is None and record.get("uid") is None:
+        # Emitters that told no uid had no word for a person either.
+        people = [((record.get("origin") or {}).get("sudo_user"), "claimed")]
+    said = [name for name, how in people if how not in contract.PROOFS and name not in (None, account)]
+    proven = known if known is not None and evidence in contract.PROOFS else account
+    return [proven, *(f"says {name}" for name in said[:1])]
 
 
 def _iso(time: datetime | None) -> str | None:
