@@ -437,24 +437,3 @@ def test_asking_a_server_needs_none_of_the_servers_libraries(cli: Cli, server: S
     imported = {line.rpartition("|")[2].strip() for line in traced.stderr.splitlines()}
     assert "session_buddy.client.ask" in imported
     assert imported.isdisjoint(UNPAID)
-
-
-def test_ids_are_completed_from_the_running_server(cli: Cli, shell: Shell, server: ServerInfo) -> None:
-    session_id = shell()
-    assert session_id in cli("list-sessions").stdout
-    asking = {
-        "_SESSION_BUDDY_COMPLETE": "complete_bash",
-        "COMP_WORDS": "session-buddy show-session shop",
-        "COMP_CWORD": "2",
-    }
-    assert session_id in cli(env={**os.environ, **asking}).stdout
-
-
-def test_without_a_server_completion_offers_nothing(cli: Cli) -> None:
-    asking = {
-        "_SESSION_BUDDY_COMPLETE": "complete_bash",
-        "COMP_WORDS": "session-buddy show-session shop",
-        "COMP_CWORD": "2",
-    }
-    completed = cli(env={**os.environ, **asking})
-    assert (completed.stdout.strip(), completed.stderr) == ("", "")

@@ -1,11 +1,12 @@
 """The command ``session-buddy``: each command parses, makes one call and prints."""
 
 import os
+import sys
 from typing import Annotated
 
 import typer
 
-from session_buddy.cli import backup, edge, mcp, migrate, replay, sessions, token
+from session_buddy.cli import backup, edge, mcp, migrate, replay, sessions, tab, token
 from session_buddy.cli.wording import App, Commands
 from session_buddy.host.variables import require_known
 
@@ -38,7 +39,13 @@ app.command("replay", epilog=replay.EXAMPLES)(replay.replay)
 
 def main() -> None:
     """Run the command line; known errors are one line and an exit code."""
-    edge.run(app)
+    if tab.answered(app, os.environ):
+        return
+    try:
+        edge.run(app)
+    finally:
+        if "--install-completion" in sys.argv:
+            tab.mend_zsh()
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the flag

@@ -2,57 +2,43 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Final, get_args
+from typing import Annotated, Any, Final
 
 import typer
 
-from oneiric import contract
+from session_buddy.cli import completion
 from session_buddy.cli.columns import Moment
-from session_buddy.client import ask
 from session_buddy.errors import InvalidQuery
-from session_buddy.history.keys import METADATA, NAMES, STATUS_FILTERS
+from session_buddy.history.keys import NAMES
 from session_buddy.history.query import Clock, Query, filtered, require_order, terms_of
 from session_buddy.history.syntax import of_argument
 
 # Who left, or was lost, without a word of their own.
 _INCOMPLETE: Final = "exit:process_gone,outbox_recovered,lease_expired"
 
-# The keys whose values a running server can tell, and the fields that have them.
-_TOLD: Final = {"component": "component", "host": "hostname", "user": "username", "id": "session_id"}
-_SETS: Final = {
-    "status": STATUS_FILTERS,
-    "actor": get_args(contract.Actor),
-    "exit": get_args(contract.ExitReason),
-}
-
-
-def _complete(typed: str) -> list[str]:
-    """What a word of a query may go on as: a key, or a value that a running server knows."""
-    sign = "-" if typed.startswith("-") else ""
-    key, colon, begun = typed[len(sign) :].partition(":")
-    if not colon:
-        return [f"{sign}{name}{'.' if name == METADATA else ':'}" for name in NAMES if name.startswith(key)]
-    before = begun[: begun.rfind(",") + 1]
-    values = _SETS.get(key) or (ask.recent(_TOLD[key]) if key in _TOLD else ())
-    last = begun[len(before) :]
-    return [f"{sign}{key}:{before}{value}" for value in values if value.startswith(last)]
-
-
 Words = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="QUERY",
         help="E.g. user:ada -status:active host:web* words; docs/query.md has all of it.",
-        autocompletion=_complete,
+        autocompletion=completion.term,
     ),
 ]
-Type = Annotated[list[str] | None, typer.Option("--type", metavar="NAME", help="Of one type.")]
-Component = Annotated[list[str] | None, typer.Option(metavar="NAME", help="Of one component.")]
-User = Annotated[list[str] | None, typer.Option(metavar="NAME", help="A person, account, or user of sudo.")]
-Host = Annotated[list[str] | None, typer.Option(metavar="NAME", help="On one machine.")]
+
+
+def _named(key: str, text: str, *names: str, metavar: str = "NAME") -> Any:  # noqa: ANN401 - as Typer has it
+    """The option that is another spelling of a key."""
+    return typer.Option(*names, metavar=metavar, help=text, autocompletion=completion.values_of(key))
+
+
+Type = Annotated[list[str] | None, _named("type", "Of one type.", "--type")]
+Component = Annotated[list[str] | None, _named("component", "Of one component.")]
+User = Annotated[list[str] | None, _named("user", "A person, account, or user of sudo.")]
+Host = Annotated[list[str] | None, _named("host", "On one machine.")]
 Status = Annotated[
-    list[str] | None, typer.Option(metavar="STATE", help="active, ended, crashed, lost or unreachable.")
+    list[str] | None, _named("status", "active, ended, crashed, lost or unreachable.", metavar="STATE")
 ]
+Actor = Annotated[list[str] | None, _named("actor", "human, agent or automation.", metavar="WHO")]
 Since = Annotated[
     str | None, typer.Option(metavar="TIME", help="Started since: 2h, 7d, 9:00, monday, 2026-01-31.")
 ]
@@ -64,7 +50,6 @@ Last = Annotated[str | None, typer.Option(metavar="LENGTH", help="Started in the
 Reason = Annotated[
     list[str] | None, typer.Option(metavar="WORD", help="A word of the reason, e.g. a ticket.")
 ]
-Actor = Annotated[list[str] | None, typer.Option(metavar="WHO", help="human, agent or automation.")]
 Active = Annotated[bool, typer.Option("--active", help="Those that are in now.")]
 Incomplete = Annotated[
     bool, typer.Option("--incomplete", help="Killed or lost: no word of their own at the end.")

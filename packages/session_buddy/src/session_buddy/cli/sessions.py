@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, TextIO
 
 import typer
 
-from session_buddy.cli import edge, filters, render, summary
+from session_buddy.cli import completion, edge, filters, render, summary
 from session_buddy.cli.columns import NOW, Layout, Moment, of_fields, sorted_by
 from session_buddy.cli.render import Format
 from session_buddy.client import ask
@@ -66,11 +66,23 @@ def list_sessions(
     active: filters.Active = False,
     incomplete: filters.Incomplete = False,
     search: filters.Search = None,
-    sort: Annotated[str, typer.Option(metavar="FIELD", help=f"{', '.join(SORTS[:4])} …")] = "started",
+    sort: Annotated[
+        str,
+        typer.Option(
+            metavar="FIELD",
+            help=f"{', '.join(SORTS[:4])} …",
+            autocompletion=completion.one_of(SORTS),
+        ),
+    ] = "started",
     reverse: Annotated[bool, typer.Option("--reverse", help="The other way round.")] = False,
     limit: Annotated[int, typer.Option(min=0, metavar="N", help="At most so many; 0: all.")] = DEFAULT_LIMIT,
     columns: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Which columns; help lists them.")
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Which columns; help lists them.",
+            autocompletion=completion.some_of(FIELDS),
+        ),
     ] = None,
     form: FormatOption = None,
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="Write to a file.")] = None,
@@ -174,7 +186,7 @@ def show_session(
             metavar="SESSION",
             callback=_not_empty,
             help="The id, its last eight digits, a unique beginning; or latest.",
-            autocompletion=ask.recent_ids,
+            autocompletion=completion.session,
         ),
     ],
     *,

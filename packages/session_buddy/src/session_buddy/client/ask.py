@@ -24,6 +24,7 @@ from oneiric.transport import (
     Unauthorized,
     Unreachable,
     call_tool,
+    local_endpoint,
     post_unix,
 )
 from session_buddy.errors import (
@@ -47,6 +48,7 @@ IF_REFUSED: Final = "put one that `session-buddy token create` made there into S
 _CALL_SECONDS: Final = 30.0
 _POST_SECONDS: Final = 600.0
 _RECENT: Final = 200
+_RECENT_SECONDS: Final = 0.8
 # More of a list than this is kept on disk until it is printed.
 _KEPT_BYTES: Final = 8_000_000
 
@@ -155,22 +157,18 @@ def get_session(ref: str, *, details: bool) -> dict[str, Any]:
     return answer
 
 
-def recent_ids(prefix: str) -> list[str]:
-    """Ids for a shell's completion: quick, so only what a running server gives, and never an error."""
-    return [one for one in recent("session_id") if one.startswith(prefix)]
+def recent(fields: Sequence[str], query: str = "") -> list[str]:
+    """What recent sessions have in some fields, each once, for whoever is typing.
 
-
-def recent(field: str) -> list[str]:
-    """What recent sessions have in a field, each once; nothing where no server answers at once."""
+    Quick, so only what a running server gives, whichever database it keeps; never an error.
+    """
+    asked = {"fields": list(fields), "limit": _RECENT, "query": query}
     try:
-        server = named_server()
-        if server is None and (info := local_server()):
-            process.require_answer(info)
-            server = info.endpoint
-        answer = call(server, "list_sessions", {"fields": [field], "limit": _RECENT}) if server else {}
-        told = [str(record[field]) for record in answer.get("sessions", ()) if record.get(field)]
+        server = named_server() or local_endpoint(user_paths())
+        answer = call_tool(server, "list_sessions", asked, _RECENT_SECONDS) if server else {}
     except (SessionBuddyError, TransportError):
         return []
+    told = [str(one[field]) for one in answer.get("sessions", ()) for field in fields if one.get(field)]
     return list(dict.fromkeys(told))
 
 
