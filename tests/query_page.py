@@ -94,11 +94,11 @@ _KEYS: Final = """
 |---|---|---|---|
 """
 _REASON: Final = """
-`reason:` looks for words as blanks and punctuation part them: `reason:OPS-7` finds `OPS-7: rollback`, not
-`OPS-77`. `user:` finds whom any evidence names; [identity](identity.md) says which there is.
-`metadata.region.name` leads into an object, a name with a dot in it is quoted, `metadata."x.y"`; in a list,
-one text has to fit. Where nobody counts, a session has no `commands`, `errors` or `idle`. Where a session's
-own clock was wrong, `started`, `ended` and `at` mean when it came in.
+`reason:` looks for words as blanks and punctuation (but `-` and `_`) part them: `reason:OPS-7` finds
+`OPS-7: rollback`, not `OPS-77`. `user:` finds whom any evidence names; [identity](identity.md) says which
+there is. `metadata.region.name` leads into an object, a name with a dot in it is quoted, `metadata."x.y"`;
+in a list, one text has to fit. Where nobody counts, a session has no `commands`, `errors` or `idle`. Where
+a session's own clock was wrong, `started`, `ended` and `at` mean when it came in.
 """
 _TIMES: Final = """
 ## Times
@@ -125,8 +125,9 @@ _MORE: Final = """\
 
 """
 _ORDER: Final = (
-    "An option that is given twice is *or*. `--sort` takes {sorts}: the newest, longest, busiest first, names"
-    " from A on, unknown ones last; `--reverse` is the other way round. `--columns` takes {columns}."
+    "An option that names something may be given twice: *or*. `--sort` takes {sorts}: the newest, longest,"
+    " busiest first, names from A on, unknown ones last; `--reverse` is the other way round. `--columns`"
+    " takes {columns}."
 )
 
 

@@ -108,6 +108,20 @@ def test_a_list_is_sorted_cut_and_written_as_somebody_wants_it(
     assert "--force to replace it" in refused.stderr
     assert cli("list-sessions", "host:db1", "--output", "all.csv", "--force").returncode == 0
     assert len((home / "all.csv").read_text().splitlines()) == 2
+    (home / "link.csv").symlink_to("all.csv")
+    (home / "all.csv").chmod(0o640)
+    assert cli("list-sessions", "--output", "link.csv", "--force").returncode == 0
+    assert (home / "link.csv").is_symlink()
+    assert len((home / "all.csv").read_text().splitlines()) == 6
+    assert (home / "all.csv").stat().st_mode & 0o777 == 0o640
+    for device in ("/dev/null", "/dev/stdout"):
+        written = cli("list-sessions", "host:db1", "--output", device, "--force")
+        assert (written.returncode, written.stderr) == (0, "")
+    assert Path("/dev/null").is_char_device()
+    for odd in ("", "/", "x" * 300):
+        refused = cli("list-sessions", "--output", odd, "--force")
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused.stderr
+        assert "cannot be written" in refused.stderr
     lost = cli("list-sessions", "--output", "no/where.csv")
     assert lost.stderr == "Error: no/where.csv cannot be written: No such file or directory\n"
     assert [path.name for path in home.glob(".all*")] == []

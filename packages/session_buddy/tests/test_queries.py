@@ -259,7 +259,7 @@ def person(chance: random.Random) -> Asked:
 
 
 def words_of(reason: str | None) -> list[str]:
-    return re.split(r"[ ,;:()\[\]\n\t]", reason or "")
+    return re.split(r"[^\w-]+", reason or "")
 
 
 def of_reason(chance: random.Random) -> Asked:

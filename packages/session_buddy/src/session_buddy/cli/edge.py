@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -114,16 +115,28 @@ def output(file: Path | None = None) -> Iterator[TextIO]:
 
 @contextmanager
 def _written(file: Path) -> Iterator[TextIO]:
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    """A file of this name; what is no plain file, such as a device, is written to, and stays what it is."""
     try:
+        if file.exists() and not file.is_file():
+            with file.open("w", encoding="utf-8") as stream:
+                yield stream
+            return
+        # Of a link the file that it means.
+        target = Path(os.path.realpath(file))
+        draft = target.with_name(f".{target.name[:100]}.{os.getpid()}")
         try:
             with draft.open("x", encoding="utf-8") as stream:
                 yield stream
-            draft.replace(file)
+            if target.exists():
+                shutil.copymode(target, draft)
+            draft.replace(target)
         finally:
             draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise Unprintable(f"{file} cannot be written: {error.strerror or error}") from None
+    except BrokenPipeError:
+        pass
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise Unprintable(f"{file} cannot be written: {why}") from None
 
 
 def _print_nowhere() -> None:

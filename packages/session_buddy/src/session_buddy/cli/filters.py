@@ -10,7 +10,7 @@ from session_buddy.cli import completion
 from session_buddy.cli.columns import Moment
 from session_buddy.errors import InvalidQuery
 from session_buddy.history.keys import NAMES
-from session_buddy.history.query import Clock, Query, filtered, require_order, terms_of
+from session_buddy.history.query import Clock, Query, filtered, require_sense, terms_of
 from session_buddy.history.syntax import of_argument
 
 # Who left, or was lost, without a word of their own.
@@ -89,5 +89,5 @@ def query_of(
             terms.append(filtered(name, values, clock))
     if last:
         terms.append(filtered("since", [last], clock))
-    require_order(terms)
+    require_sense(terms)
     return Query(tuple(terms), clock.now)

@@ -32,13 +32,13 @@ class Range(NamedTuple):
     above: bool = False
     below: bool = False
 
-    def written(self, unit: str = "") -> str:
-        """As a query has it.
+    def written(self, form: Callable[[float], str]) -> str:
+        """As a query has it; ``form`` writes a number.
 
-        >>> [one.written() for one in (Range(1, 5), Range(7, 7), Range(2.5, None, above=True))]
-        ['1..5', '7', '>2.5']
+        >>> [one.written(str) for one in (Range(1, 5), Range(7, 7), Range(2, None, above=True))]
+        ['1..5', '7', '>2']
         """
-        low, high = (None if one is None else f"{one:.17g}{unit}" for one in (self.low, self.high))
+        low, high = (None if one is None else form(one) for one in (self.low, self.high))
         if low is not None and high is not None:
             return low if low == high else f"{low}..{high}"
         return f"<{'=' * (not self.below)}{high}" if low is None else f">{'=' * (not self.above)}{low}"
@@ -95,6 +95,7 @@ KEYS: Final[tuple[Key, ...]] = (
 )
 _BY_NAME: Final = {key.name: key for key in KEYS}
 NAMES: Final = tuple(key.name.partition(".")[0] for key in KEYS)
+_WITH_WILDCARDS: Final = ("text", "words", "id")
 _CHOICES: Final = {"status": STATUS_FILTERS, "exit": get_args(ExitReason), "actor": get_args(Actor)}
 _METADATA_KEY: Final = _BY_NAME["metadata.KEY"]
 
@@ -128,9 +129,13 @@ def read(key: Key, value: Value, clock: Clock, place: str | None = None) -> Want
     Raises:
         InvalidQuery: names the key, the value and what is allowed.
     """
+    place, text = place or key.name, value.text
     if value.anything and key.kind != "overlap":
         return value
-    place, text = place or key.name, value.text
+    if (value.any_before or value.any_behind) and key.kind not in _WITH_WILDCARDS:
+        raise InvalidQuery(
+            place, f"{'*' * value.any_before}{text}{'*' * value.any_behind}", "no `*` stands here"
+        )
     wanted: Wanted = value
     match key.kind:
         case "number":

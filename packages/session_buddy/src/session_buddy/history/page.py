@@ -13,6 +13,8 @@ from session_buddy.history.query import Query
 
 MAX_PAGE_BYTES: Final = 512 * 1024
 _FIRST_ROWS: Final = 25
+# Whole rows are in memory, however little of them is shown.
+_MOST_ROWS: Final = 500
 
 
 class SessionsAnswer(TypedDict):
@@ -50,11 +52,12 @@ def page(
     while more:
         # As many as will fit, if they are as large as those before; one more tells whether there are more.
         fit = (MAX_PAGE_BYTES - size) * len(records) // size + 1 if records else _FIRST_ROWS
-        asked = min(query.limit - len(records), fit if query.newest_first else query.limit) + 1
+        asked = min(query.limit - len(records), fit if query.newest_first else _MOST_ROWS, _MOST_ROWS) + 1
         rows = select(replace(query, behind=behind, limit=asked))
         for row, record in zip(rows, told(rows), strict=True):
             size += len(to_json(record))
-            if len(records) == query.limit or (records and size > MAX_PAGE_BYTES):
+            most = query.limit if query.newest_first else min(query.limit, _MOST_ROWS)
+            if len(records) == most or (records and size > MAX_PAGE_BYTES):
                 place = str(behind) if query.newest_first else None
                 return _answer(records, place, truncated=True)
             records.append(record)

@@ -4,7 +4,7 @@ The text of a query is parsed here, once, for the command line, agents and progr
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -19,6 +19,8 @@ from session_buddy.history.times import Span
 __all__ = ["DEFAULT_LIMIT", "FILTERS", "MAX_LIMIT", "MOST_COUNTED", "SORTS", "Clock", "Query", "Sort", "Term"]
 
 MAX_LIMIT: Final = 10_000
+# With a thousand a database plans for seconds, and in gigabytes.
+MAX_VALUES: Final = 100
 DEFAULT_LIMIT: Final = 50
 # To count more takes longer than the list itself.
 MOST_COUNTED: Final = 1_000_000
@@ -68,16 +70,21 @@ class Term(NamedTuple):
 
     def _written(self, wanted: Wanted) -> str:
         if isinstance(wanted, Range):
-            return wanted.written("s" if self.key in ("duration", "idle") else "")
+            return wanted.written(_length if self.key in ("duration", "idle") else str)
         return _span_text(wanted) if isinstance(wanted, Span) else str(wanted)
+
+
+def _length(seconds: float) -> str:
+    """A length of time, whatever its size, as a query has it."""
+    days, rest = divmod(seconds, 86_400)
+    return f"{days:.0f}d{rest:.6f}s"
 
 
 def _span_text(span: Span) -> str:
     """A span of time as a query has it; its last moment, not the one behind it, where both ends are known."""
-    if span.before is None:
-        return f'"{span.after}.."'
-    last = span.before - timedelta(microseconds=1)
-    return f'"..{last}"' if span.after is None else f'"{span.after}..{last}"'
+    if span.before is None or span.after is None:
+        return f'"<{span.before}"' if span.after is None else f'">={span.after}"'
+    return f'"{span.after}..{span.before - timedelta(microseconds=1)}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +149,7 @@ class Query:
             raise InvalidQuery(
                 "cursor", cursor, "one goes with the newest first alone; ask without sort and reverse"
             )
-        require_order(terms)
+        require_sense(terms)
         return cls(tuple(terms), clock.now, by, reverse, limit, behind)
 
     def __str__(self) -> str:
@@ -179,7 +186,7 @@ def terms_of(tokens: Sequence[Token], clock: Clock) -> list[Term]:
     """
     for before, token in pairwise(tokens):
         (*_, first), rest = before.values, token.values[0].text
-        if before.key in _TIMES and not token.key and _REST_OF_A_TIME.fullmatch(rest):
+        if before.key in _TIMES and token.is_plain_word and _REST_OF_A_TIME.fullmatch(rest):
             quoted = f'{before.key}:"{first.text} {rest}"'
             raise InvalidQuery(f"query at {token.place}", rest, f"a time with a blank is quoted: {quoted}")
     return [_term(token, clock) for token in tokens]
@@ -206,12 +213,14 @@ def filtered(name: str, texts: Sequence[str], clock: Clock) -> Term:
     return Term(key_name, tuple(read(key, value, clock, name) for value in values))
 
 
-def require_order(terms: Iterable[Term]) -> None:
-    """Refuse what nothing can be: started since one time, and until an earlier one.
+def require_sense(terms: Sequence[Term]) -> None:
+    """Refuse what nothing can be, started since one time and until an earlier one, and more than is of use.
 
     Raises:
         InvalidQuery: it is so.
     """
+    if (many := sum(len(term.wanted) for term in terms)) > MAX_VALUES:
+        raise InvalidQuery("query", f"{many} values", f"at most {MAX_VALUES}")
     spans = [
         one
         for term in terms

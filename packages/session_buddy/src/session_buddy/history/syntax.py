@@ -18,7 +18,7 @@ _TO_ESCAPE: Final = re.compile(r'(["\\])')
 # What is written without quotes and read as it is.
 _SAFE: Final = re.compile(r"\w[\w.@+/-]*")
 _REGULAR_EXPRESSION: Final = re.compile(
-    r"=?~.*|\^.*|.*(\\[dswb][+*?{]|\[.+\][+*]|\.[*+?].|\(.*\|.*\)).*", re.DOTALL
+    r"^=?~|^\^|\\[dswb][+*?{]|\[[^\[\]]+\][+*]|\.[*+?].|\([^()|]*\|[^()]*\)", re.DOTALL
 )
 _SQL: Final = re.compile(
     r"SELECT|WHERE|LIKE|BETWEEN|AND|OR|NOT|[A-Za-z_.]+(=|!=|<>|<|>).*|[=;(%].*|!=.*", re.DOTALL
@@ -58,7 +58,8 @@ class Value(NamedTuple):
         """
         if self.anything:
             return "*"
-        plain = _SAFE.fullmatch(self.text) and ".." not in self.text and not _SQL.fullmatch(self.text)
+        plain = _SAFE.fullmatch(self.text) and ".." not in self.text
+        plain = plain and not (_SQL.fullmatch(self.text) or _REGULAR_EXPRESSION.search(self.text))
         text = self.text if plain else '"' + _TO_ESCAPE.sub(r"\\\1", self.text) + '"'
         return "*" * self.any_before + text + "*" * self.any_behind
 
@@ -71,12 +72,19 @@ class Token(NamedTuple):
         negated: whether ``-`` stands before it.
         key: what stands before the colon, ``""`` for words alone.
         values: those that the commas part; one at least.
+        has_quotes: whether something of it stood in quotes.
     """
 
     place: int
     negated: bool
     key: str
     values: tuple[Value, ...]
+    has_quotes: bool = False
+
+    @property
+    def is_plain_word(self) -> bool:
+        """Whether it is a word alone, without quotes."""
+        return not self.key and not self.has_quotes
 
 
 def cut(text: str) -> list[Token]:
@@ -143,7 +151,7 @@ def _term(text: str, start: int, plain: re.Pattern[str]) -> tuple[Token, int]:
     negated = text.startswith("-", start) and text[start + 1 : start + 2].strip() != ""
     key = _KEY.match(text, start + negated)
     place = key.end() if key else start + negated
-    name = key[1] if key else ""
+    name = held(key[1]) if key else ""
     values = [""]
     while place < len(text):
         if quoted := _QUOTED.match(text, place):
@@ -161,7 +169,8 @@ def _term(text: str, start: int, plain: re.Pattern[str]) -> tuple[Token, int]:
             values[-1] += first
             values += rest
         place = quoted.end()
-    return Token(start + 1, negated, name, tuple(_value(value, name, start) for value in values)), place
+    read = tuple(_value(value, name, start) for value in values)
+    return Token(start + 1, negated, name, read, '"' in text[start:place]), place
 
 
 def held(text: str) -> str:
@@ -181,7 +190,7 @@ def _value(text: str, key: str, start: int) -> Value:
 
 def _require_own_language(piece: str, key: str, place: int) -> None:
     """Say what is meant instead, where somebody writes as elsewhere."""
-    if _REGULAR_EXPRESSION.fullmatch(piece):
+    if _REGULAR_EXPRESSION.search(piece):
         raise InvalidQuery(f"query at {place + 1}", piece, _NO_REGULAR_EXPRESSION)
     if not key and _SQL.fullmatch(piece):
         raise InvalidQuery(f"query at {place + 1}", piece, _NO_SQL)

@@ -110,7 +110,7 @@ def parse_duration(field: str, text: str) -> float:
     seconds = _seconds(_plain(text))
     if seconds is None:
         raise InvalidQuery(field, text, _LENGTHS)
-    return seconds
+    return round(seconds, 6)
 
 
 class _Here(NamedTuple):
@@ -154,7 +154,9 @@ def _parse_range(field: str, text: str, here: _Here, allowed: str) -> Span:
     begin = _parse(field, first, here, allowed) if first else None
     end = _parse(field, last, here, allowed, begin) if last else None
     if begin and end and end.behind <= begin.begin:
-        meant = " to ".join(f"{here.local(found.begin):%Y-%m-%d %H:%M}" for found in (begin, end))
+        meant = text
+        with suppress(OverflowError):  # here the calendar ends
+            meant = " to ".join(f"{here.local(found.begin):%Y-%m-%d %H:%M}" for found in (begin, end))
         raise InvalidQuery(field, text, f"the range ends before it begins: it means {meant}")
     return Span(begin and begin.begin, end and end.behind)
 

@@ -35,7 +35,7 @@ _IDS: Final = {"id": "session_id", "parent": "parent_session_id"}
 _ORIGIN: Final = {"tty": "tty", "from": "ssh_client"}
 _TIMES: Final = {"started": "listed_at", "ended": "listed_until"}
 # What parts the words of a reason.
-PARTING: Final = ",;:()[]\n\t"
+PARTING: Final = ",;:.!?#/\"'()[]{}<>\n\t"
 _WORDS: Final = "concat(' ', translate(reason, ?, ?), ' ')"
 # What JSON has without quotes.
 _NO_TEXT: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?|true|false")
@@ -253,11 +253,9 @@ def _in_json(value: Condition, wanted: Value) -> Condition:
     if wanted.any_before:
         demanded.append(_fits(value, Value('"', any_behind=True)))
     else:
-        in_list = [
-            _fits(value, Value("[", any_behind=True)),
-            _fits(value, Value(quoted.text, any_before=True, any_behind=True)),
-        ]
-        found.append(_joined(" AND ", in_list))
+        # Of a list: a quote that stands behind these begins a text, and none within it.
+        begun = [_contains(value, f"{before}{quoted.text}") for before in "[,"]
+        found.append(_joined(" AND ", [_fits(value, Value("[", any_behind=True)), _joined(" OR ", begun)]))
     return _joined(" AND ", [*demanded, _joined(" OR ", found)])
 
 

@@ -57,8 +57,9 @@ ROW_TYPES: Final = {
 }
 _BEATS_TYPE: Final = json.dumps({name: [ROW_TYPES[name]] for name in ("digits", *BEAT_COLUMNS)})
 
-# Statements as they were parsed, by their text: one for each text in this module, whatever the connection.
+# Statements as they were parsed, by their text, whatever the connection; queries have texts without end.
 _parsed: Final[dict[str, duckdb.Statement]] = {}
+_MOST_PARSED: Final = 100
 
 # The id carries the start time to the second: with it, a look-up among a million skips nearly all of them.
 _BY_ID: Final = f"{SELECT} WHERE start_time BETWEEN ? AND ? AND "
@@ -157,6 +158,8 @@ def _execute(cursor: Cursor, sql: str, parameters: Sequence[Any]) -> Cursor:
     statement = _parsed.get(sql)
     if statement is None:
         (statement,) = cursor.extract_statements(sql)
+        if len(_parsed) >= _MOST_PARSED:
+            _parsed.clear()
         _parsed[sql] = statement
     return cursor.execute(statement, [_naive(value) for value in parameters])
 
