@@ -83,6 +83,13 @@ def say(text: str) -> None:
             stream.write(f"{text}\n")
 
 
+def is_there(file: Path) -> bool:
+    """Whether there is such a file; of a name that no file can have, false."""
+    with suppress(OSError, ValueError):
+        return file.exists()
+    return False
+
+
 def on_terminal() -> bool:
     """Whether a person reads standard output."""
     return sys.stdout is not None and sys.stdout.isatty()

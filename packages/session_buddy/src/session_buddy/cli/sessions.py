@@ -113,7 +113,7 @@ def list_sessions(
         search=search,
     )
     fields = _columns(columns)
-    if output is not None and output.exists() and not force:
+    if output is not None and not force and edge.is_there(output):
         raise InvalidQuery("output", str(output), "a file that is not there yet, or --force to replace it")
     form = form or (_FORMS.get(output.suffix) if output else None)
     as_table = form == "table" or (form is None and output is None and edge.on_terminal())
