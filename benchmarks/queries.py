@@ -29,6 +29,7 @@ EVENTS_A_SECOND, CALLS_A_SECOND = 200, 10
 
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM sessions WHERE status IS NOT NULL AND "  # noqa: S608 - names of columns
 NEWEST = " ORDER BY listed_at DESC, session_id DESC LIMIT 50"
+WORDS = "concat(' ', translate(reason, '.,;:()', '      '), ' ')"
 # What asks a database for rows: a statement, and its parameters.
 ByHand = Callable[[str, Sequence[datetime]], Sequence[Any]]
 Asked = tuple[str, str, list[datetime]]
@@ -64,8 +65,8 @@ def asked(now: datetime, session_id: str, origin: str) -> list[Asked]:
         ("exit:>0", "exit_code > 0", []),
         ("actor:agent", "actor = 'agent'", []),
         ("agent:cline", "agent = 'cline'", []),
-        ("reason:OPS-7", "concat(' ', reason, ' ') LIKE '% OPS-7 %'", []),
-        ("reason:OPS-x", "concat(' ', reason, ' ') LIKE '% OPS-x %'", []),
+        ("reason:OPS-7", f"{WORDS} LIKE '% OPS-7 %'", []),
+        ("reason:OPS-x", f"{WORDS} LIKE '% OPS-x %'", []),
         (f"parent:{session_id}", f"parent_session_id = '{session_id}'", []),
         (f"id:{session_id}", f"session_id = '{session_id}'", []),
         (f"id:{session_id[-8:]}", f"right(session_id, 8) = '{session_id[-8:]}'", []),

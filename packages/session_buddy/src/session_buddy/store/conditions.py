@@ -49,10 +49,12 @@ class Json(NamedTuple):
 
     Attributes:
         at: what stands behind a column to name a value in it, by the names that lead there.
+        text_at: likewise, of a text without its quotes.
         is_slow: whether that takes longer than to search a text.
     """
 
     at: Callable[[Sequence[str]], Condition]
+    text_at: Callable[[Sequence[str]], Condition]
     is_slow: bool
 
 
@@ -80,16 +82,20 @@ class Number(NamedTuple):
     Attributes:
         over: the column that has it of a session that is over, or of any; ``None``: there is none.
         live: an expression for one that is active, ``None``: the same column.
+        living: what tells fastest that one is active.
     """
 
     over: str | None
     live: str | None = None
+    living: str = "status = 'active'"
 
     @property
     def of_any(self) -> str:
         """An expression for any session."""
         live = f"CASE WHEN status = 'active' THEN {self.live} END"
-        return self.over or live if None in self else f"coalesce({self.over}, {live})"
+        return (
+            self.over or live if self.over is None or self.live is None else f"coalesce({self.over}, {live})"
+        )
 
 
 NUMBERS: Final = {
@@ -98,7 +104,8 @@ NUMBERS: Final = {
     "exit": Number("exit_code"),
     "commands": Number("counted_commands", "commands"),
     "errors": Number("counted_errors", "errors"),
-    "duration": Number("duration_seconds", _LIVED),
+    # Before the expression is worked out, which takes DuckDB 38 ms of a million, and 7 with this.
+    "duration": Number("duration_seconds", _LIVED, "duration_seconds IS NULL"),
     "idle": Number(None, _IDLE),
 }
 
@@ -226,25 +233,19 @@ def _metadata(key: str, json: Json) -> Condition:
 
 
 def _origin(key: str, wanted: Value, json: Json) -> Condition:
-    value, names = json.at([_ORIGIN[key]])
-    text = f"CAST(origin{value} AS text)"
+    value, names = json.text_at([_ORIGIN[key]])
     if wanted.anything:
-        return f"{text} IS NOT NULL", names
-    found = _fits((text, names), _quoted(wanted))
+        return f"(origin{value}) IS NOT NULL", names
+    found = _fits((f"(origin{value})", names), wanted)
     return _joined(" AND ", [_searched(wanted), found]) if json.is_slow else found
-
-
-def _quoted(wanted: Value) -> Value:
-    """A text as it stands in JSON."""
-    inner = _as_json(wanted.text)[1:-1]
-    return wanted._replace(text='"' * (not wanted.any_before) + inner + '"' * (not wanted.any_behind))
 
 
 def _in_json(value: Condition, wanted: Value) -> Condition:
     """A value within JSON, as JSON has it: a text with its quotes, in a list of such, or a number."""
     if wanted.anything:
         return f"{value[0]} IS NOT NULL", value[1]
-    quoted = _quoted(wanted)
+    inner = _as_json(wanted.text)[1:-1]
+    quoted = wanted._replace(text='"' * (not wanted.any_before) + inner + '"' * (not wanted.any_behind))
     found = [_fits(value, quoted)]
     if not wanted.any_before and not wanted.any_behind and _NO_TEXT.fullmatch(wanted.text):
         found.append(_fits(value, wanted))
@@ -267,15 +268,14 @@ def _status(status: str, query: Query) -> Condition:
 
 def _in_range(key: str, wanted: Range, query: Query) -> Condition:
     number = NUMBERS[key]
-    if number.live is None:
-        return _compared(number.over or "", wanted, query)
-    live = [("status = 'active'", []), _compared(number.live, wanted, query)]
     if number.over is None:
+        live = [(number.living, []), _compared(number.live or "", wanted, query)]
         return _joined(" AND ", [*live, ("session_id <> ALL(?)", [list(query.busy)])])
-    # Within an OR, DuckDB would work the expression out for all: so the few that are active are found first.
-    condition, parameters = _joined(" AND ", live)
-    active = f"session_id IN (SELECT session_id FROM sessions WHERE {condition})", parameters  # noqa: S608 - ours
-    return _joined(" OR ", [_compared(number.over, wanted, query), active])
+    over = _compared(number.over, wanted, query)
+    if number.live is None:
+        return over
+    live = [(number.living, []), _compared(number.live, wanted, query)]
+    return _joined(" OR ", [over, _joined(" AND ", live)])
 
 
 def _compared(expression: str, wanted: Range, query: Query) -> Condition:

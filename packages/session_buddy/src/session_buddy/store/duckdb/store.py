@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,10 +23,10 @@ from session_buddy.store.rows import event_values
 from session_buddy.store.sql import COUNT_STARTED
 
 
-def _pointer(path: Sequence[str]) -> Condition:
+def _pointed(operator: str, path: Sequence[str]) -> Condition:
     """A JSON pointer (RFC 6901)."""
     names = (name.replace("~", "~0").replace("/", "~1") for name in path)
-    return "->?", ["/" + "/".join(names)]
+    return f"{operator}?", ["/" + "/".join(names)]
 
 
 class DuckDBStore(Reading):
@@ -35,7 +36,7 @@ class DuckDBStore(Reading):
     secret = None
     patience = None
     wiped = False
-    json = Json(_pointer, is_slow=False)
+    json = Json(partial(_pointed, "->"), partial(_pointed, "->>"), is_slow=False)
 
     def __init__(self, path: Path, database: sql.Cursor, gap: Gap | None, query_seconds: float) -> None:
         self.gap = gap
