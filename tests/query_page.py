@@ -97,8 +97,9 @@ _REASON: Final = """
 `reason:` looks for words as blanks and punctuation (but `-` and `_`) part them: `reason:OPS-7` finds
 `OPS-7: rollback`, not `OPS-77`. `user:` finds whom any evidence names; [identity](identity.md) says which
 there is. `metadata.region.name` leads into an object, a name with a dot in it is quoted, `metadata."x.y"`;
-in a list, one text has to fit. Where nobody counts, a session has no `commands`, `errors` or `idle`. Where
-a session's own clock was wrong, `started`, `ended` and `at` mean when it came in.
+in a list, one text has to fit, or begin so. A star stands for letters of a text, not of a number. Where
+nobody counts, a session has no `commands`, `errors` or `idle`. Where a session's own clock was wrong,
+`started`, `ended` and `at` mean when it came in.
 """
 _TIMES: Final = """
 ## Times

@@ -92,6 +92,26 @@ def test_a_session_is_tracked_listed_shown_and_ended(local: Callable[..., Any], 
     assert record["metadata"] == {"version": "1.2", "adapters": ["a", "b"]}
 
 
+def test_a_query_is_answered_with_the_fields_and_the_count_that_are_asked_for(
+    local: Callable[..., Any], component: str
+) -> None:
+    raws = [start_event(number, component_name=component, hostname=f"web{number}") for number in range(3)]
+    for raw in raws:
+        local("track_session_start", **raw)
+    local("track_session_end", **end_event(session_id_of(raws[0])))
+    query = f"component:{component} host:web* -status:active,lost"
+    answer = local("list_sessions", query=query, fields=["hostname", "who"], count=True)
+    assert answer["sessions"] == [{"hostname": "web0", "who": "ann"}]
+    assert (answer["total"], answer["total_active"], answer["truncated"]) == (1, 0, False)
+    answer = local("list_sessions", query=f"component:{component}", sort="host", limit=2, count=True)
+    assert [one["hostname"] for one in answer["sessions"]] == ["web0", "web1"]
+    assert (answer["total"], answer["total_active"], answer["truncated"]) == (3, 2, True)
+    before = local("list_sessions", query=f"component:{component}", until="2025-12-31")
+    assert before["sessions"] == []
+    told = local("get_session", session_id=session_id_of(raws[1]), details=True)
+    assert [event["event_type"] for event in told["events"]] == ["session_start"]
+
+
 def test_all_optional_fields_of_a_start_are_taken(local: Callable[..., Any], component: str) -> None:
     process = {"boot_id": "b", "pid_namespace": "p", "started_at": 1}
     optional: dict[str, Any] = {
@@ -178,6 +198,13 @@ def test_a_killed_process_of_this_host_is_seen(local: Callable[..., Any]) -> Non
         ("list_sessions", {"status": "dead"}, "status: 'dead' is not valid: one of ended, active"),
         ("list_sessions", {"since": "ago"}, "since: 'ago' is not valid: a time such as 17:28"),
         ("list_sessions", {"limit": 0}, "limit: 0 is not valid"),
+        (
+            "list_sessions",
+            {"query": "usr:x"},
+            "query at 1: 'usr:' is not valid: no such key; the nearest is user",
+        ),
+        ("list_sessions", {"fields": ["hostnme"]}, "fields: 'hostnme' is not valid: one of hostname"),
+        ("list_sessions", {"sort": "hosts"}, "sort: 'hosts' is not valid: one of host"),
         ("get_session", {"session_id": "nothing"}, "no session 'nothing'"),
         ("get_session", {"session_id": ""}, "session_id: '' is not valid: an id, its last 8 digits, or"),
         ("drop\x1b[31m", {}, r"no tool 'drop\\x1b\[31m'; there are track_session_start, .*health_check$"),

@@ -42,7 +42,8 @@ FOUND: Final = {
 }
 _GAP: Final = 2
 _BRANCHES: Final = "│├└─ "
-# So many of the nested sessions fit on a first screen.
+# So many of the sessions around it fit on a first screen.
+_ABOVE: Final = 3
 _NESTED: Final = 6
 
 Line = tuple[str, str, str]
@@ -113,12 +114,15 @@ def _first(record: Record, moment: Moment) -> Iterator[Line]:
 def _around(answer: Mapping[str, Any], moment: Moment) -> Iterator[Line]:
     """The sessions that it is nested in, and those within it, as a tree; then those next to it in time."""
     record, above, below = answer["session"], answer.get("ancestors", ()), answer.get("nested", ())
+    above, outer = above[-_ABOVE:], len(above[:-_ABOVE])
     if above or below:
         lines = [*_tree([*above, record, *below], moment)]
         for number, line in enumerate(lines[: len(above) + 1 + _NESTED]):
             yield "tree" if number == 0 else "", line, ""
+        if outer:
+            yield "", f"within {count(outer, 'more session')}", ""
         if len(lines) > len(above) + 1 + _NESTED:
-            yield "", f"and {len(lines) - len(above) - 1 - _NESTED} more: list-sessions parent:ID", ""
+            yield "", f"and more: list-sessions parent:{shown(record['session_id'][-8:])}", ""
     for name in ("before", "after"):
         if one := answer.get(name):
             yield name, _brief(one, moment), ""

@@ -16,7 +16,7 @@ _SESSION_ID: Final = re.compile(SESSION_ID_PATTERN)
 def _is_term(word: str) -> bool:
     """Whether a word is a negated term: ``-status:active``."""
     key, colon, _ = word[1:].partition(":")
-    return bool(colon) and key.partition(".")[0] in NAMES
+    return bool(colon) and key.lower().partition(".")[0] in NAMES
 
 
 class Commands(TyperGroup):

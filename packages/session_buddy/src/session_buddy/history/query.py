@@ -200,7 +200,7 @@ def filtered(name: str, texts: Sequence[str], clock: Clock) -> Term:
     """
     key_name, prefix = FILTERS[name]
     if not key_name:
-        return Term("", tuple(Value(text.strip()) for text in texts))
+        return Term("", tuple(Value(text.strip().strip("*")) for text in texts))
     key = key_named(key_name, name)
     if not all(map(str.strip, texts)):
         raise InvalidQuery(name, "", f"a value is missing, as in {key.example.partition(':')[2]}")

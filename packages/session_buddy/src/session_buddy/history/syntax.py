@@ -18,7 +18,7 @@ _TO_ESCAPE: Final = re.compile(r'(["\\])')
 # What is written without quotes and read as it is.
 _SAFE: Final = re.compile(r"\w[\w.@+/-]*")
 _REGULAR_EXPRESSION: Final = re.compile(
-    r"^=?~|^\^|\\[dswb][+*?{]|\[[^\[\]]+\][+*]|\.[*+?].|\([^()|]*\|[^()]*\)", re.DOTALL
+    r"^=?~|^\^|\\[dswb][+?{]|\[[^\[\]]+\][+*]|\.[*+?].|\([^()|]*\|[^()]*\)", re.DOTALL
 )
 _SQL: Final = re.compile(
     r"SELECT|WHERE|LIKE|BETWEEN|AND|OR|NOT|[A-Za-z_.]+(=|!=|<>|<|>).*|[=;(%].*|!=.*", re.DOTALL

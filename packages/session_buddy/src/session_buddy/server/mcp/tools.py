@@ -59,7 +59,7 @@ from session_buddy.server.register import (
 log = structlog.stdlib.get_logger("session_buddy.server.mcp.tools")
 
 _MAX_WORDS: Final = 200
-_MAX_QUERY: Final = 4000
+_MAX_QUERY: Final = 8000
 
 
 def _text(words: str) -> str:
