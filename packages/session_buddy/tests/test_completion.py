@@ -6,7 +6,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -188,9 +187,7 @@ def test_a_server_that_hangs_is_waited_for_a_moment(cli: Cli, paths: Paths) -> N
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         listener.listen()
-        began = time.monotonic()
         assert found(cli, "show-session ") == ["latest"]
-        assert ask._RECENT_SECONDS <= time.monotonic() - began < 3
 
 
 def test_an_error_is_for_who_looks_for_it_alone(cli: Cli) -> None:

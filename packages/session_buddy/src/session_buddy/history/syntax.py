@@ -109,7 +109,7 @@ def of_argument(argument: str, keys: Collection[str]) -> list[Token]:
     ['schema change']
     """
     argument = argument.strip()
-    found = [match.start() for match in _KEY.finditer(argument) if match[1].partition(".")[0] in keys]
+    found = [match.start() for match in _KEY.finditer(argument) if match[1].partition(".")[0].lower() in keys]
     if '"' in argument or any(place > argument.startswith("-") for place in found):
         return cut(argument)
     return [_term(argument, 0, _ARGUMENT)[0]] if argument else []

@@ -139,7 +139,7 @@ class Settings(BaseSettings):
     heartbeat_seconds: Annotated[float, Field(ge=1, le=3600), _NUMBER] = DEFAULT_HEARTBEAT_SECONDS
     lease_seconds: Annotated[float, Field(ge=1, le=86_400 * 7), _NUMBER] = DEFAULT_LEASE_SECONDS
     # Callers wait for an answer a little longer than the longest.
-    query_seconds: Annotated[float, Field(ge=0.1, le=20), _NUMBER] = DEFAULT_QUERY_SECONDS
+    query_seconds: Annotated[float, Field(ge=1, le=20), _NUMBER] = DEFAULT_QUERY_SECONDS
 
     @classmethod
     def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[Any, ...]:  # noqa: ANN401 - the library's
