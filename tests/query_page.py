@@ -122,7 +122,6 @@ span may be open, `started:monday..`, and its end takes the day of its beginning
 _MORE: Final = """\
 | `--active` | `status:active` |
 | `--incomplete` | `exit:process_gone,outbox_recovered,lease_expired` |
-| `--last 2h` | `started:">=2h"` |
 
 """
 _ORDER: Final = (
@@ -158,9 +157,14 @@ def _meant(text: str) -> str:
 
 
 def _option(name: str) -> str:
-    value = {"since": "TIME", "until": "TIME", "at": "TIME", "status": "STATE", "search": "WORD"}.get(
-        name, "NAME"
-    )
+    value = {
+        "since": "TIME",
+        "last": "LENGTH",
+        "until": "TIME",
+        "at": "TIME",
+        "status": "STATE",
+        "search": "WORD",
+    }.get(name, "NAME")
     key, prefix = FILTERS[name]
     term = f"{key}:{prefix}{value}" if key else value
     return f"| `--{OPTIONS.get(name, name)} {value}` | `{term}` |\n"

@@ -15,8 +15,8 @@ from unittest.mock import patch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from session_buddy.cli import detail, summary, table
-from session_buddy.cli.columns import LIST, NOW, Moment
-from session_buddy.history.around import with_around
+from session_buddy.cli.columns import LIST, NOW
+from session_buddy.history.around import answer
 from session_buddy.history.model import SessionRow
 from session_buddy.history.query import DEFAULT_LIMIT, Clock, Query
 from session_buddy.history.record import SessionRecord, to_record
@@ -25,7 +25,7 @@ from tests.samples import arrival, end_event, heartbeat_event, seeded, session_i
 
 Event = dict[str, Any]
 
-DRAWN: Final = Moment(datetime(2026, 1, 2, 16, 30, tzinfo=UTC), UTC)
+DRAWN: Final = Clock(datetime(2026, 1, 2, 16, 30, tzinfo=UTC), UTC)
 # Who was not heard of for so long counts as unreachable.
 _SILENT: Final = timedelta(hours=2)
 _PEOPLE: Final = ("ada", "bob", "carol", "deploy", "eve")
@@ -137,9 +137,9 @@ def who(store: Store, width: int) -> Screen:
 
 def shown(store: Store, row: SessionRow, width: int) -> Screen:
     """The screen of ``show-session``."""
-    answer = with_around(row, store.around(row), _told)
+    told = answer(row, store.around, _told)
     command = f"session-buddy show-session {row.session_id[-8:]} --utc"
-    return _drawn(command, width, lambda stream: detail.write_session(answer, stream, DRAWN))
+    return _drawn(command, width, lambda stream: detail.write_session(told, stream, DRAWN))
 
 
 def three() -> list[Event]:

@@ -9,9 +9,10 @@ import pytest
 from rich.cells import cell_len
 
 from session_buddy.cli import detail, summary, table
-from session_buddy.cli.columns import LIST, NOW, Layout, Moment, ending, idle, of_fields, since, sorted_by
+from session_buddy.cli.columns import LIST, NOW, Layout, ending, idle, of_fields, since, sorted_by
+from session_buddy.history.query import Clock
 
-NOON = Moment(datetime(2026, 1, 2, 12, tzinfo=UTC), UTC)
+NOON = Clock(datetime(2026, 1, 2, 12, tzinfo=UTC), UTC)
 LONG_ID = "c" * 64 + "-20260102-030405-1b9d6bcd"
 
 
@@ -222,7 +223,7 @@ def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ],
 )
 def test_a_time_is_as_short_as_today_allows(berlin: None, start: str, text: str) -> None:
-    assert since(start, Moment(NOON.now)) == text
+    assert since(start, Clock(NOON.now)) == text
     assert since("2026-01-02T03:04:05+00:00", NOON) == "03:04"
 
 

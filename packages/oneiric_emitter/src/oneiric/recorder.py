@@ -97,7 +97,8 @@ class Recorder:
             # In one step each: a signal handler of the host's may count too.
             session.commands = (session.commands or 0) + more
             session.errors = (session.errors or 0) + worse
-            session.busy = session.busy and False
+            if session.busy:
+                session.busy = False
             now = compose.timestamp(datetime.now(UTC))
             if more or worse:
                 session.last_activity = now

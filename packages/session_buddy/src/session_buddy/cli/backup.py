@@ -67,7 +67,7 @@ def list_backups(form: FormatOption = None, db: Database = None) -> None:
         edge.tell(f"No backups in {backups.folder}; `session-buddy backup create` makes one.")
         return
     with edge.output() as stream:
-        if render.is_table(form, stream):
+        if render.is_for_people(form, terminal=stream.isatty()):
             told = [{**row, "made_at": local_time(row["made_at"])} for row in rows]
             stream.writelines(render.plain_table(told, FIELDS))
         else:

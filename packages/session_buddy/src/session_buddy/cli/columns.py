@@ -1,11 +1,11 @@
 """What stands in the columns of a table of sessions."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, tzinfo
 from typing import Final, NamedTuple
 
 from session_buddy.cli.text import MISSING, Record, human_duration, in_zone, shown
 from session_buddy.history.fields import WHO
+from session_buddy.history.query import Clock
 from session_buddy.history.record import who
 
 # The contract's words that tell little by themselves; the package's README explains both.
@@ -23,18 +23,6 @@ _LEAST_CHOSEN: Final = 16
 _IDLE_SECONDS: Final = 30
 
 
-class Moment(NamedTuple):
-    """When a table is drawn, and in which zone its times are; ``None``: this machine's."""
-
-    now: datetime
-    zone: tzinfo | None = None
-
-    @property
-    def zone_shown(self) -> str:
-        """The zone, for whoever reads the times."""
-        return f"times in {self.now.astimezone(self.zone):%Z}"
-
-
 class Column(NamedTuple):
     """One column.
 
@@ -42,13 +30,13 @@ class Column(NamedTuple):
         title: its heading.
         told: what it says of a session.
         short: what it says where there is less room; ``None``: the same.
-        least: to so many cells it may be cut, where columns have left already, before that to twice as many;
-            ``None``: never.
+        least: the fewest cells that its text may be cut to, twice that as long as no column has left;
+            ``None``: it is not cut.
     """
 
     title: str
-    told: Callable[[Record, Moment], str]
-    short: Callable[[Record, Moment], str] | None = None
+    told: Callable[[Record, Clock], str]
+    short: Callable[[Record, Clock], str] | None = None
     least: int | None = None
 
 
@@ -83,7 +71,7 @@ def ending(record: Record) -> str:
     return f"{status_of(record)} ({', '.join(told)})" if told else status_of(record)
 
 
-def since(iso: str, moment: Moment) -> str:
+def since(iso: str, moment: Clock) -> str:
     """A time as short as today allows: no date today, no year this year."""
     time, today = in_zone(iso, moment.zone), moment.now.astimezone(moment.zone)
     if time.date() == today.date():
@@ -105,11 +93,11 @@ def idle(record: Record) -> str:
     return human_duration(seconds) if seconds >= _IDLE_SECONDS else f"<{_IDLE_SECONDS}s"
 
 
-def _field(name: str) -> Callable[[Record, Moment], str]:
+def _field(name: str) -> Callable[[Record, Clock], str]:
     return lambda record, _: shown(record.get(name))
 
 
-def came_from(record: Record, _: Moment) -> str:
+def came_from(record: Record, _: Clock) -> str:
     """The address and the terminal that a session was opened from."""
     origin = record.get("origin") or {}
     told = [origin.get("ssh_client"), (origin.get("tty") or "").removeprefix("/dev/")]
@@ -145,14 +133,16 @@ _IF_ANY: Final = ("reason", "idle", "from")
 _IF_DIFFERENT: Final = ("type",)
 
 
-def that_say_something(columns: Sequence[Column], records: Sequence[Record], moment: Moment) -> list[Column]:
-    """The columns but those in which nothing stands, or the same of all where that is a type."""
+def that_say_something(columns: Sequence[Column], records: Sequence[Record], moment: Clock) -> list[Column]:
+    """The columns without those that are empty, and without the type where all are alike."""
 
     def says(column: Column) -> bool:
+        if column.title not in (*_IF_DIFFERENT, *_IF_ANY):
+            return True
         said = {column.told(record, moment) for record in records}
         if column.title in _IF_DIFFERENT:
             return len(said) > 1
-        return column.title not in _IF_ANY or said != {MISSING}
+        return said != {MISSING}
 
     return [column for column in columns if says(column)]
 
@@ -176,7 +166,7 @@ def _chosen(name: str) -> Column:
     return Column(name.replace("_", " "), _told(name), least=None if name in _WHOLE else _LEAST_CHOSEN)
 
 
-def _told(name: str) -> Callable[[Record, Moment], str]:
+def _told(name: str) -> Callable[[Record, Clock], str]:
     if name in TIMES:
         return lambda record, moment: since(record[name], moment) if record.get(name) else MISSING
     if name in _LENGTHS:

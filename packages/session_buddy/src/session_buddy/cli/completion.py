@@ -4,20 +4,15 @@ Quick and silent: values come from closed sets, or from a running server if it a
 """
 
 from collections.abc import Callable, Collection, Iterable
-from typing import Final, get_args
+from typing import Final
 
-from oneiric import contract
 from session_buddy.client import ask
-from session_buddy.history.keys import KEYS, METADATA, STATUS_FILTERS, Key
+from session_buddy.history.keys import CHOICES, KEYS, METADATA, Key
+from session_buddy.history.reference import LATEST
 from session_buddy.history.syntax import Value
 
 Completer = Callable[[str], list[str]]
 
-_SETS: Final[dict[str, Collection[str]]] = {
-    "status": STATUS_FILTERS,
-    "actor": get_args(contract.Actor),
-    "exit": get_args(contract.ExitReason),
-}
 # The keys whose values a running server can tell, and the fields that have them.
 _TOLD: Final = {
     "user": ("person", "username"),
@@ -30,7 +25,6 @@ _TOLD: Final = {
     "id": ("session_id",),
     "parent": ("session_id",),
 }
-_LATEST: Final = "latest"
 _DIGITS: Final = 8
 
 
@@ -54,7 +48,7 @@ def _written(key: Key) -> str:
 
 def values_of(key: str) -> Completer:
     """Completes what stands behind a key, or behind the option that is its other spelling."""
-    return _listed(lambda begun: _SETS.get(key) or _told(key, begun))
+    return _listed(lambda begun: CHOICES.get(key) or _told(key, begun))
 
 
 def one_of(values: Collection[str]) -> Completer:
@@ -73,7 +67,7 @@ def some_of(values: Collection[str]) -> Completer:
 
 def session(typed: str) -> list[str]:
     """A session's id, its last digits once they are begun, or ``latest``."""
-    return one_of([*_told("id", typed), _LATEST])(typed)
+    return one_of([*_told("id", typed), LATEST])(typed)
 
 
 def _listed(known: Callable[[str], Iterable[str]]) -> Completer:

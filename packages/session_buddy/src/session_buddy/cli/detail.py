@@ -7,9 +7,10 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from session_buddy.cli.columns import TIMES, Moment, came_from, ending, idle, since
+from session_buddy.cli.columns import TIMES, came_from, ending, idle, since
 from session_buddy.cli.table import console_on, style_of
 from session_buddy.cli.text import MISSING, Record, count, flatten, hanging, human_duration, local_time, shown
+from session_buddy.history.query import Clock
 from session_buddy.history.record import who
 
 EVIDENCE_TEXTS: Final = {
@@ -49,7 +50,7 @@ _NESTED: Final = 6
 Line = tuple[str, str, str]
 
 
-def write_session(answer: Mapping[str, Any], stream: TextIO, moment: Moment) -> None:
+def write_session(answer: Mapping[str, Any], stream: TextIO, moment: Clock) -> None:
     """Write one session: what is asked first within a screen, its events, then every field.
 
     Args:
@@ -66,7 +67,7 @@ def write_session(answer: Mapping[str, Any], stream: TextIO, moment: Moment) -> 
     write_fields(record, stream, moment)
 
 
-def write_fields(record: Record, stream: TextIO, moment: Moment) -> None:
+def write_fields(record: Record, stream: TextIO, moment: Clock) -> None:
     """Write a field a line; long values go on below, but no word of theirs, no id, is cut."""
     told = [
         (shown(key), _told(key, value, moment) + _evidence(key, value, record), key == "status")
@@ -86,7 +87,7 @@ def _write(console: Console, lines: Sequence[Line]) -> None:
         console.print(Text.assemble((padded, "bold"), (text, style)), soft_wrap=True)
 
 
-def _first(record: Record, moment: Moment) -> Iterator[Line]:
+def _first(record: Record, moment: Clock) -> Iterator[Line]:
     """What is asked first; nothing of what is not known."""
     yield "who", shown(who(record)), ""
     kind = f"{shown(record['shell_type'])}, {shown(record['session_type'])}, pid {record['pid']}"
@@ -111,7 +112,7 @@ def _first(record: Record, moment: Moment) -> Iterator[Line]:
             yield name, text, ""
 
 
-def _around(answer: Mapping[str, Any], moment: Moment) -> Iterator[Line]:
+def _around(answer: Mapping[str, Any], moment: Clock) -> Iterator[Line]:
     """The sessions that it is nested in, and those within it, as a tree; then those next to it in time."""
     record, above, below = answer["session"], answer.get("ancestors", ()), answer.get("nested", ())
     above, outer = above[-_ABOVE:], len(above[:-_ABOVE])
@@ -128,7 +129,7 @@ def _around(answer: Mapping[str, Any], moment: Moment) -> Iterator[Line]:
             yield name, _brief(one, moment), ""
 
 
-def _tree(records: Sequence[Record], moment: Moment) -> Iterator[str]:
+def _tree(records: Sequence[Record], moment: Clock) -> Iterator[str]:
     """The sessions, each below the one that it was started from, in which they are given."""
     by_parent: dict[str | None, list[Record]] = {}
     ids = {one["session_id"] for one in records}
@@ -148,13 +149,13 @@ def _tree(records: Sequence[Record], moment: Moment) -> Iterator[str]:
     yield from drawn(None, "")
 
 
-def _brief(record: Record, moment: Moment) -> str:
+def _brief(record: Record, moment: Clock) -> str:
     told = f"{shown(who(record))} in {shown(record['component'])} on {shown(record['hostname'])}"
     when = since(record["start_time"], moment)
     return f"{shown(record['session_id'][-8:])}  {told}, {when}, {ending(record)}"
 
 
-def _event(event: Mapping[str, Any], moment: Moment) -> Line:
+def _event(event: Mapping[str, Any], moment: Clock) -> Line:
     body = event["body"]
     told = [local_time(event["timestamp"], moment.zone)]
     if event["event_type"] == "session_end":
@@ -180,7 +181,7 @@ def _evidence(key: str, value: object, record: Record) -> str:
     return f" ({shown(known)})" if known and value is not None else ""
 
 
-def _told(key: str, value: object, moment: Moment) -> str:
+def _told(key: str, value: object, moment: Clock) -> str:
     if key in TIMES and isinstance(value, str):
         return local_time(value, moment.zone)
     if key == "person_also" and isinstance(value, list) and value:

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Final
 import typer
 
 from session_buddy.cli import completion
-from session_buddy.cli.columns import Moment
 from session_buddy.errors import InvalidQuery
 from session_buddy.history.keys import NAMES
 from session_buddy.history.query import Clock, Query, filtered, require_sense, terms_of
@@ -58,9 +57,9 @@ Search = Annotated[list[str] | None, typer.Option(metavar="WORD", help="Words of
 Utc = Annotated[bool, typer.Option("--utc", help="Times are UTC, not this machine's.")]
 
 
-def moment(*, utc: bool) -> Moment:
+def moment(*, utc: bool) -> Clock:
     """Now, in the zone that was asked for."""
-    return Moment(datetime.now(UTC), UTC if utc else None)
+    return Clock(datetime.now(UTC), UTC if utc else None)
 
 
 def query_of(
@@ -69,7 +68,6 @@ def query_of(
     clock: Clock,
     active: bool = False,
     incomplete: bool = False,
-    last: str | None = None,
     at: str | None = None,
     **options: Sequence[str] | str | None,
 ) -> Query:
@@ -82,12 +80,8 @@ def query_of(
         raise InvalidQuery("at", at, "--active is who is in now, --at who was in then; give one of them")
     given = [*words, *["status:active"] * active, *[_INCOMPLETE] * incomplete]
     terms = [term for word in given for term in terms_of(of_argument(word, NAMES), clock)]
-    filters = {**options, "at": at}
-    for name, value in filters.items():
-        values = [value] if isinstance(value, str) else value or []
-        if values:
+    for name, value in {**options, "at": at}.items():
+        if values := [value] if isinstance(value, str) else value:
             terms.append(filtered(name, values, clock))
-    if last:
-        terms.append(filtered("since", [last], clock))
     require_sense(terms)
     return Query(tuple(terms), clock.now)

@@ -75,9 +75,9 @@ def write_record(record: Record, form: Format | None, stream: TextIO) -> None:
         stream.write("".join(_lines([record], form, stream)))
 
 
-def is_table(form: Format | None, stream: TextIO) -> bool:
-    """Whether people are to read it: a table on a terminal, unless something else is asked for."""
-    return form == "table" or (form is None and stream.isatty())
+def is_for_people(form: Format | None, *, terminal: bool) -> bool:
+    """Whether people are to read it: on a terminal, unless something else is asked for."""
+    return form == "table" or (form is None and terminal)
 
 
 def plain_table(records: Sequence[Record], fields: Sequence[str]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, TextIO
 import typer
 
 from session_buddy.cli import completion, edge, filters, render, summary
-from session_buddy.cli.columns import NOW, Layout, Moment, of_fields, sorted_by
+from session_buddy.cli.columns import NOW, Layout, of_fields, sorted_by
 from session_buddy.cli.render import Format
 from session_buddy.client import ask
 from session_buddy.errors import InvalidQuery, UnknownSession
@@ -96,7 +96,7 @@ def list_sessions(
     moment = filters.moment(utc=utc)
     query = filters.query_of(
         words or (),
-        clock=Clock(*moment),
+        clock=moment,
         active=active,
         incomplete=incomplete,
         last=last,
@@ -116,7 +116,7 @@ def list_sessions(
     if output is not None and not force and edge.is_there(output):
         raise InvalidQuery("output", str(output), "a file that is not there yet, or --force to replace it")
     form = form or (_FORMS.get(output.suffix) if output else None)
-    as_table = form == "table" or (form is None and output is None and edge.on_terminal())
+    as_table = render.is_for_people(form, terminal=output is None and edge.on_terminal())
     by = one_of("sort", sort, SORTS)
     found = ask.list_sessions(str(query), fields or [ALL], limit, sort=by, reverse=reverse, count=as_table)
     records = (record for page in found.pages for record in page)
@@ -131,7 +131,7 @@ def list_sessions(
         edge.tell(summary.of_list(shown, found.total, found.active, moment))
 
 
-def _table(records: Sequence[dict[str, Any]], stream: TextIO, layout: Layout, moment: Moment) -> int:
+def _table(records: Sequence[dict[str, Any]], stream: TextIO, layout: Layout, moment: Clock) -> int:
     if records:
         from session_buddy.cli import table  # Rich costs 50 ms that pipes need not pay
 
@@ -151,12 +151,12 @@ def who(
     """Show who is in now, idle for how long, and why."""
     moment = filters.moment(utc=utc)
     query = filters.query_of(
-        words or (), clock=Clock(*moment), active=True, component=component, username=user, host=host
+        words or (), clock=moment, active=True, component=component, username=user, host=host
     )
     found = ask.list_sessions(str(query), [ALL], 0)
     records = [record for page in found.pages for record in page]
     with edge.output() as stream:
-        as_table = render.is_table(form, stream)
+        as_table = render.is_for_people(form, terminal=stream.isatty())
         if as_table:
             _table(records, stream, NOW, moment)
         else:
@@ -194,15 +194,15 @@ def show_session(
     utc: filters.Utc = False,
 ) -> None:
     """Show one session, and what is around it."""
-    for_people = form in ("json", "ndjson", "table") or (form is None and edge.on_terminal())
+    for_people = render.is_for_people(form, terminal=edge.on_terminal())
     try:
-        answer = ask.get_session(session_id, details=for_people)
+        answer = ask.get_session(session_id, details=for_people or form in ("json", "ndjson"))
     except UnknownSession as error:
         if error.nearest:
             raise
         edge.fail(f"{error}; `session-buddy list-sessions` shows those that there are")
     with edge.output() as stream:
-        if render.is_table(form, stream):
+        if for_people:
             from session_buddy.cli import detail  # Rich costs 50 ms that pipes need not pay
 
             detail.write_session(answer, stream, filters.moment(utc=utc))

@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
 from session_buddy.cli import edge
+from session_buddy.cli.wording import with_values
 
 _ASKED: Final = "_SESSION_BUDDY_COMPLETE"
 _LINE: Final = "_TYPER_COMPLETE_ARGS"
@@ -180,7 +181,7 @@ def _words(text: str) -> list[str]:
 
 def _place(app: typer.Typer, line: Line) -> Place:
     ctx, words = _command(app, line.words)
-    valued = _valued(ctx)
+    valued = with_values(ctx.command.params)
     ctx.params = {valued[name].name: word for name, word in pairwise(words) if name in valued}
     name, equals, value = line.typed.partition("=")
     if equals and name in valued:
@@ -188,12 +189,6 @@ def _place(app: typer.Typer, line: Line) -> Place:
     if words and words[-1] in valued:
         return Place(ctx, valued[words[-1]], line.typed, "", words)
     return Place(ctx, _argument(ctx, words), line.typed, "", words)
-
-
-def _valued(ctx: typer.Context) -> dict[str, TyperOption]:
-    """The options that take a value, by their names."""
-    options = [one for one in ctx.command.params if isinstance(one, TyperOption) and not one.is_flag]
-    return {name: one for one in options for name in one.opts}
 
 
 def _command(app: typer.Typer, words: Sequence[str]) -> tuple[typer.Context, list[str]]:
@@ -210,7 +205,7 @@ def _command(app: typer.Typer, words: Sequence[str]) -> tuple[typer.Context, lis
 
 def _argument(ctx: typer.Context, words: Sequence[str]) -> TyperArgument | None:
     """What the next word is, behind these."""
-    valued = _valued(ctx)
+    valued = with_values(ctx.command.params)
     behind = [word for before, word in pairwise(["", *words]) if before not in valued]
     given = sum(not word.startswith("-") for word in behind)
     arguments = [one for one in ctx.command.params if isinstance(one, TyperArgument)]

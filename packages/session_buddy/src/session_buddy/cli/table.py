@@ -7,8 +7,9 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-from session_buddy.cli.columns import Column, Layout, Moment, that_say_something
+from session_buddy.cli.columns import Column, Layout, that_say_something
 from session_buddy.cli.text import Record, hanging
+from session_buddy.history.query import Clock
 
 _GAP: Final = 2
 _ANY: Final = 10_000
@@ -29,7 +30,7 @@ class _Form(NamedTuple):
     cut: int
 
 
-def write_rows(records: Sequence[Record], stream: TextIO, layout: Layout, moment: Moment) -> None:
+def write_rows(records: Sequence[Record], stream: TextIO, layout: Layout, moment: Clock) -> None:
     """Write a table: as many of the columns as the width of ``stream``'s terminal holds."""
     console = console_on(stream)
     there = that_say_something(layout.columns, records, moment)
@@ -68,7 +69,7 @@ def _forms(columns: Sequence[Column], layout: Layout) -> list[_Form]:
     return forms
 
 
-def _cells(form: _Form, records: Sequence[Record], moment: Moment) -> list[list[str]]:
+def _cells(form: _Form, records: Sequence[Record], moment: Clock) -> list[list[str]]:
     told = [
         column.short if column.title in form.short and column.short else column.told
         for column in form.columns

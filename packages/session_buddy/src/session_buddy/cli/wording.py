@@ -1,7 +1,7 @@
 """Typing errors in words: which value was given, and what is allowed."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import typer
@@ -11,6 +11,12 @@ from oneiric.contract import SESSION_ID_PATTERN
 from session_buddy.history.keys import NAMES
 
 _SESSION_ID: Final = re.compile(SESSION_ID_PATTERN)
+
+
+def with_values(params: Iterable[object]) -> dict[str, TyperOption]:
+    """The options that take a value, by each of their names."""
+    options = [one for one in params if isinstance(one, TyperOption) and not one.is_flag]
+    return {name: one for one in options for name in one.opts}
 
 
 def _is_term(word: str) -> bool:
@@ -37,13 +43,13 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - its class has no public name
         """Parse what was typed; a session's id, and a term of a query, may begin as an option does."""
         options = [one for one in self.params if isinstance(one, TyperOption)]
-        take_values = {name for one in options if not one.is_flag for name in one.opts}
+        take_values = with_values(self.params)
         words = [
             word
             for before, word in zip(["", *args], args, strict=False)
-            if before not in take_values and (_SESSION_ID.fullmatch(word) or _is_term(word))
+            if word.startswith("-") and before not in take_values
+            if _SESSION_ID.fullmatch(word) or _is_term(word)
         ]
-        words = [word for word in words if word.startswith("-")]
         if words and "--" not in args:
             args = [*(word for word in args if word not in words), "--", *words]
         if not ctx.resilient_parsing:

@@ -14,10 +14,9 @@ from typing import Any, Final
 
 from oneiric.paths import user_paths
 from session_buddy.errors import StoreUnavailable
-from session_buddy.history.around import with_around
-from session_buddy.history.fields import chosen
+from session_buddy.history.around import answer
 from session_buddy.history.model import SessionRow
-from session_buddy.history.page import page
+from session_buddy.history.page import listed
 from session_buddy.history.query import Clock, Query
 from session_buddy.history.record import SessionRecord, to_record
 from session_buddy.history.reference import parse_ref
@@ -47,23 +46,19 @@ def answering(
     now = datetime.now(UTC)
     with opened(url, now, query_seconds=query_seconds) as store:
 
-        def told(rows: Sequence[SessionRow]) -> list[SessionRecord]:
+        def records(rows: Sequence[SessionRow]) -> list[SessionRecord]:
             return [to_record(row, now) for row in rows]
 
-        def answer(tool: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        def ask(tool: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
             if tool == "get_session":
-                row = store.find(parse_ref(arguments["session_id"]))
-                if arguments.get("details"):
-                    return dict(with_around(row, store.around(row), told))
-                return {"session": told([row])[0]}
+                around = store.around if arguments.get("details") else None
+                return answer(store.find(parse_ref(arguments["session_id"])), around, records)
             about = {name: value for name, value in arguments.items() if name not in _OF_THE_ANSWER}
-            asked, pick = Query.parse(clock=Clock(now), **about), chosen(arguments.get("fields"))
-            found = page(asked, store.select, lambda rows: [pick(one) for one in told(rows)])
-            if arguments.get("count"):
-                found["total"], found["total_active"] = store.count(asked)
-            return found
+            query, count = Query.parse(clock=Clock(now), **about), arguments.get("count")
+            fields = arguments.get("fields")
+            return listed(query, fields, store.select, records, store.count if count else None)
 
-        yield answer
+        yield ask
 
 
 def replayed(url: DatabaseUrl, now: datetime) -> list[dict[str, Any]]:

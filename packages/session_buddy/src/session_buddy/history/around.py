@@ -72,18 +72,29 @@ class SessionAnswer(TypedDict):
     after: NotRequired[dict[str, Any] | None]
 
 
-def with_around(
-    row: SessionRow, around: Around, told: Callable[[Sequence[SessionRow]], Sequence[SessionRecord]]
+def answer(
+    row: SessionRow,
+    look_around: Callable[[SessionRow], Around] | None,
+    records: Callable[[Sequence[SessionRow]], Sequence[SessionRecord]],
 ) -> SessionAnswer:
-    """A session with what stands around it; ``told`` makes records of rows."""
-    brief = chosen(_BRIEF)
+    """A session as the ``get_session`` tool tells it.
+
+    Args:
+        row: which.
+        look_around: finds what stands around it, if that is asked.
+        records: makes records of rows.
+    """
+    (record,) = records([row])
+    if look_around is None:
+        return SessionAnswer(session=record)
+    around, brief = look_around(row), chosen(_BRIEF)
 
     def briefly(rows: Sequence[SessionRow]) -> list[dict[str, Any]]:
-        return [brief(record) for record in told(rows)]
+        return [brief(one) for one in records(rows)]
 
     before, after = ([one] if one else [] for one in (around.before, around.after))
     return SessionAnswer(
-        session=told([row])[0],
+        session=record,
         events=[_event(event) for event in around.events],
         ancestors=briefly(around.ancestors),
         nested=briefly(around.nested),

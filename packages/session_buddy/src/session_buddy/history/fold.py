@@ -6,7 +6,7 @@ is merged by taking the larger value.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from oneiric import contract
@@ -26,7 +26,7 @@ from session_buddy.history.search import search_text
 
 # Of ends alike only the last can be believed; the few before it are kept to be known when they come again.
 ENDS_ALIKE: Final = 8
-_NOT_OVER: Final[dict[str, Any]] = dict.fromkeys(
+_NOT_OVER: Final[dict[str, Any]] = {"status": "active"} | dict.fromkeys(
     (
         "exit_reason",
         "exit_code",
@@ -119,22 +119,28 @@ def with_outcome(row: SessionRow) -> SessionRow:
     listed_at = row.received_at if row.received_at and row.clock_skew else row.start_time
     if end is None and row.status == "active" and row.listed_at == listed_at and row.search_text is not None:
         return row  # as at every heartbeat
-    row = row._replace(listed_at=listed_at, status="active", search_text=search_text(row), **_NOT_OVER)
-    if end is None:
-        return row
+    text = search_text(row, end.metadata if end else None)
+    outcome = _NOT_OVER if end is None else _outcome(row, end, listed_at)
+    return row._replace(listed_at=listed_at, search_text=text, **outcome)
+
+
+def _outcome(row: SessionRow, end: End, listed_at: datetime) -> dict[str, Any]:
+    """What follows from the end that counts: all that :data:`_NOT_OVER` names."""
     lasted = _lasted(row, end)
-    return row._replace(
-        status=end.makes,
-        exit_reason=end.exit_reason,
-        exit_code=end.exit_code,
-        end_time=end.timestamp,
+    return {
+        "status": end.makes,
+        "exit_reason": end.exit_reason,
+        "exit_code": end.exit_code,
+        "end_time": end.timestamp,
         # By a clock that was wrong it would have ended before it began, or in days to come.
-        listed_until=end.timestamp if listed_at == row.start_time else listed_at + timedelta(seconds=lasted),
-        duration_seconds=lasted,
-        counted_commands=greatest(row.commands, *(one.commands for one in row.ends)),
-        counted_errors=greatest(row.errors, *(one.errors for one in row.ends)),
-        end_metadata=end.metadata or None,
-    )
+        "listed_until": (
+            end.timestamp if listed_at == row.start_time else listed_at + timedelta(seconds=lasted)
+        ),
+        "duration_seconds": lasted,
+        "counted_commands": greatest(row.commands, *(one.commands for one in row.ends)),
+        "counted_errors": greatest(row.errors, *(one.errors for one in row.ends)),
+        "end_metadata": end.metadata or None,
+    }
 
 
 def _lasted(row: SessionRow, end: End) -> float:

@@ -96,7 +96,7 @@ KEYS: Final[tuple[Key, ...]] = (
 _BY_NAME: Final = {key.name: key for key in KEYS}
 NAMES: Final = tuple(key.name.partition(".")[0] for key in KEYS)
 _WITH_WILDCARDS: Final = ("text", "words", "id")
-_CHOICES: Final = {"status": STATUS_FILTERS, "exit": get_args(ExitReason), "actor": get_args(Actor)}
+CHOICES: Final = {"status": STATUS_FILTERS, "exit": get_args(ExitReason), "actor": get_args(Actor)}
 _METADATA_KEY: Final = _BY_NAME["metadata.KEY"]
 
 
@@ -149,7 +149,7 @@ def read(key: Key, value: Value, clock: Clock, place: str | None = None) -> Want
         case "exit" if text[:1] in "-0123456789<>.":
             wanted = _compared(place, text, _whole)
         case "exit" | "status" | "choice":
-            wanted = Value(one_of(place, text, _CHOICES[key.name]))
+            wanted = Value(one_of(place, text, CHOICES[key.name]))
         case "text":
             wanted = _text(place, key.name, value)
     return wanted

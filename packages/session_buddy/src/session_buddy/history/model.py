@@ -146,7 +146,7 @@ class SessionRow(NamedTuple):
         received_at: when the start came in, by the server's clock.
         listed_at: its place in lists: when it started, or came in where its own clock was wrong.
         elapsed_seconds: how long it lasted at its latest heartbeat, by a clock that nobody sets.
-        listed_until: where in lists it ended, as ``listed_at``; with it all below of one that is over.
+        listed_until: where in lists it ended, as ``listed_at``; ``None`` while active, as the next four.
         duration_seconds: how long it lasted.
         counted_commands: the most that heartbeats or ends told.
         counted_errors: likewise.

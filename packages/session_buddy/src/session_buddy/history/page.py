@@ -8,8 +8,10 @@ from pydantic_core import to_json
 from typing_extensions import TypedDict
 
 from session_buddy.history.cursor import Cursor
+from session_buddy.history.fields import chosen
 from session_buddy.history.model import SessionRow
 from session_buddy.history.query import Query
+from session_buddy.history.record import SessionRecord
 
 MAX_PAGE_BYTES: Final = 512 * 1024
 _FIRST_ROWS: Final = 25
@@ -49,14 +51,15 @@ def page(
     """
     records: list[dict[str, Any]] = []
     size, behind, more = 0, query.behind, True
+    # Of the newest first, those behind are asked for again; of another order there is no more.
+    most = query.limit if query.newest_first else min(query.limit, _MOST_ROWS)
     while more:
         # As many as will fit, if they are as large as those before; one more tells whether there are more.
         fit = (MAX_PAGE_BYTES - size) * len(records) // size + 1 if records else _FIRST_ROWS
-        asked = min(query.limit - len(records), fit if query.newest_first else _MOST_ROWS, _MOST_ROWS) + 1
+        asked = min(most - len(records), fit, _MOST_ROWS) + 1 if query.newest_first else most + 1
         rows = select(replace(query, behind=behind, limit=asked))
         for row, record in zip(rows, told(rows), strict=True):
             size += len(to_json(record))
-            most = query.limit if query.newest_first else min(query.limit, _MOST_ROWS)
             if len(records) == most or (records and size > MAX_PAGE_BYTES):
                 place = str(behind) if query.newest_first else None
                 return _answer(records, place, truncated=True)
@@ -64,6 +67,32 @@ def page(
             behind = Cursor(row.listed_at, row.session_id)
         more = len(rows) == asked
     return _answer(records, None, truncated=False)
+
+
+def listed(
+    query: Query,
+    fields: Sequence[str] | None,
+    select: Callable[[Query], Sequence[SessionRow]],
+    records: Callable[[Sequence[SessionRow]], Sequence[SessionRecord]],
+    count: Callable[[Query], tuple[int, int]] | None = None,
+) -> SessionsAnswer:
+    """A page of sessions as the ``list_sessions`` tool tells them.
+
+    Args:
+        query: which.
+        fields: what is shown of each, see :func:`session_buddy.history.fields.chosen`.
+        select: gives those of a store.
+        records: makes records of them.
+        count: says how many fit in all, and how many of those are active, if that is asked.
+
+    Raises:
+        InvalidQuery: a field is unknown.
+    """
+    shown = chosen(fields)
+    found = page(query, select, lambda rows: [shown(record) for record in records(rows)])
+    if count is not None:
+        found["total"], found["total_active"] = count(query)
+    return found
 
 
 def _answer(records: list[dict[str, Any]], place: str | None, *, truncated: bool) -> SessionsAnswer:

@@ -38,6 +38,7 @@ FILTERS: Final[dict[str, tuple[str, str]]] = {
     "host": ("host", ""),
     "status": ("status", ""),
     "since": ("started", ">="),
+    "last": ("started", ">="),
     "until": ("started", "<="),
     "at": ("at", ""),
     "reason": ("reason", ""),
@@ -81,7 +82,7 @@ def _length(seconds: float) -> str:
 
 
 def _span_text(span: Span) -> str:
-    """A span of time as a query has it; its last moment, not the one behind it, where both ends are known."""
+    """A span of time as a query has it; of ``A..B`` B is included: the parser adds the microsecond."""
     if span.before is None or span.after is None:
         return f'"<{span.before}"' if span.after is None else f'">={span.after}"'
     return f'"{span.after}..{span.before - timedelta(microseconds=1)}"'
@@ -98,8 +99,9 @@ class Query:
         reverse: the other way round.
         limit: at most so many, 1 to 10,000.
         behind: only those behind this place; of the newest first alone.
-        silent: the ids that ``unreachable`` means: live sessions that have missed their heartbeats.
-        busy: the ids of those in which a command runs: none of them is idle.
+        silent: the ids that ``unreachable`` means, live sessions that have missed their heartbeats; a server
+            sets them.
+        busy: the ids of those in which a command runs, none of which is idle; likewise.
     """
 
     terms: tuple[Term, ...] = ()
@@ -139,7 +141,7 @@ class Query:
         """
         if not 1 <= limit <= MAX_LIMIT:
             raise InvalidQuery("limit", limit, f"a number from 1 to {MAX_LIMIT}")
-        terms = parse_text(query, clock)
+        terms = terms_of(cut(query), clock)
         terms += [
             filtered(name, [value], clock) for name, value in filters.items() if value and value.strip()
         ]
@@ -169,20 +171,11 @@ class Query:
         return unreachable or self.sort in _PULSE or not keys.isdisjoint(_PULSE)
 
 
-def parse_text(text: str, clock: Clock) -> list[Term]:
-    """The terms of a query's text.
-
-    Raises:
-        InvalidQuery: names the place, what stands there, and what is allowed.
-    """
-    return terms_of(cut(text), clock)
-
-
 def terms_of(tokens: Sequence[Token], clock: Clock) -> list[Term]:
     """What tokens mean.
 
     Raises:
-        InvalidQuery: as of :func:`parse_text`.
+        InvalidQuery: names the place, what stands there, and what is allowed.
     """
     for before, token in pairwise(tokens):
         (*_, first), rest = before.values, token.values[0].text

@@ -18,9 +18,9 @@ def folded(text: str) -> str:
     return held(text).casefold()
 
 
-def search_text(row: "SessionRow") -> str:
-    """Who, where, why, and all values of the metadata, each on a line."""
-    origin, end = row.origin or {}, row.believed_end
+def search_text(row: "SessionRow", end_metadata: Mapping[str, Any] | None) -> str:
+    """Who, where, why, and all values of the metadata, that of the end included, each on a line."""
+    origin = row.origin or {}
     told = [
         row.person,
         row.username,
@@ -33,7 +33,7 @@ def search_text(row: "SessionRow") -> str:
         row.cwd,
         origin.get("tty"),
         origin.get("ssh_client"),
-        *texts_in({**(row.metadata or {}), **(end.metadata if end else {})}),
+        *texts_in({**(row.metadata or {}), **(end_metadata or {})}),
     ]
     return folded("\n".join(text for text in told if text))
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, Literal, TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -17,11 +18,10 @@ from oneiric.events import SessionHeartbeat
 from session_buddy import __version__
 from session_buddy.access.callers import RIGHTS, Caller
 from session_buddy.errors import EventRefused, Forbidden, StoreUnavailable
-from session_buddy.history.around import SessionAnswer, with_around
-from session_buddy.history.fields import chosen
+from session_buddy.history.around import SessionAnswer, answer
 from session_buddy.history.fold import refreshed
 from session_buddy.history.model import Arrival, SessionRow, Taken
-from session_buddy.history.page import SessionsAnswer, page
+from session_buddy.history.page import SessionsAnswer, listed
 from session_buddy.history.query import Query
 from session_buddy.history.record import SessionRecord, to_record
 from session_buddy.history.reference import parse_ref
@@ -158,21 +158,13 @@ class Register:
         Raises:
             InvalidQuery: a field is unknown.
         """
-        shown = chosen(fields)
         if query.needs_pulse:
             # What is told by heartbeats is written only now and then.
             await asyncio.wrap_future(self._writer.flush())
         query = replace(query, silent=self._presence.silent(self._clock()), busy=self._presence.busy())
-
-        def answer() -> SessionsAnswer:
-            found = page(
-                query, self._store.select, lambda rows: [shown(record) for record in self._records(rows)]
-            )
-            if count:
-                found["total"], found["total_active"] = self._store.count(query)
-            return found
-
-        return await self._read(answer, self._lists)
+        counted = self._store.count if count else None
+        ask = partial(listed, query, fields, self._store.select, self._records, counted)
+        return await self._read(ask, self._lists)
 
     async def session(self, ref: str, *, details: bool = False) -> SessionAnswer:
         """One session, by id, 8-hex suffix or unique prefix, or the latest; details are what is around it.
@@ -182,14 +174,10 @@ class Register:
             UnknownSession: names the nearest ids.
             AmbiguousSession: lists those that fit.
         """
-
-        def answer() -> SessionAnswer:
-            row = self._store.find(parse_ref(ref))
-            if details:
-                return with_around(row, self._store.around(row), self._records)
-            return SessionAnswer(session=self._records([row])[0])
-
-        return await self._read(answer, self._reads)
+        around = self._store.around if details else None
+        return await self._read(
+            lambda: answer(self._store.find(parse_ref(ref)), around, self._records), self._reads
+        )
 
     async def health(self) -> HealthAnswer:
         """How the server is, from a real read of the database, and from what became of its latest write.

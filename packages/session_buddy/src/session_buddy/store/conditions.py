@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -282,31 +283,25 @@ def _compared(expression: str, wanted: Range, query: Query) -> Condition:
     asked = [query.now] * expression.count("?")
     if wanted.low is not None and wanted.low == wanted.high:
         return f"{expression} = ?", [*asked, wanted.low]
-    bounds = [
-        (f"{expression} {sign}{'' if open_ else '='} ?", [*asked, limit])
-        for sign, open_, limit in ((">", wanted.above, wanted.low), ("<", wanted.below, wanted.high))
-        if limit is not None
-    ]
-    return _joined(" AND ", bounds)
+    condition, limits = _bounds(
+        (f"{expression} {'>' if wanted.above else '>='} ?", wanted.low),
+        (f"{expression} {'<' if wanted.below else '<='} ?", wanted.high),
+    )
+    return condition, [one for limit in limits for one in (*asked, limit)]
 
 
 def _within(column: str, span: Span) -> Condition:
-    bounds = [
-        (f"{column} {sign} ?", [time])
-        for sign, time in ((">=", span.after), ("<", span.before))
-        if time is not None
-    ]
-    return _joined(" AND ", bounds)
+    return _bounds((f"{column} >= ?", span.after), (f"{column} < ?", span.before))
 
 
 def _at(span: Span) -> Condition:
     """Who was in at any time of a span: began before its end, and had not ended when it began."""
-    bounds: list[Condition] = []
-    if span.before is not None:
-        bounds.append(("listed_at < ?", [span.before]))
-    if span.after is not None:
-        bounds.append(("listed_until IS NULL OR listed_until >= ?", [span.after]))
-    return _joined(" AND ", bounds)
+    return _bounds(("listed_at < ?", span.before), ("listed_until IS NULL OR listed_until >= ?", span.after))
+
+
+def _bounds(*bounds: tuple[str, float | datetime | None]) -> Condition:
+    """Those of the bounds that there are."""
+    return _joined(" AND ", [(condition, [limit]) for condition, limit in bounds if limit is not None])
 
 
 _TEXTS: Final[dict[str, Callable[[Value], Condition]]] = {

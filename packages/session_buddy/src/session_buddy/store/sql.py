@@ -32,10 +32,10 @@ MISSING: Final = """
     SELECT id FROM unnest(CAST(? AS text[])) AS asked (id) WHERE id NOT IN (SELECT session_id FROM sessions)
 """
 META: Final = "SELECT value FROM meta WHERE key = ?"
-EVENTS: Final = """
+EVENTS: Final = f"""
     SELECT event_type, timestamp, received_at, subject, CAST(body AS text) FROM events
-    WHERE session_id = ? ORDER BY received_at, timestamp LIMIT 100
-"""
+    WHERE session_id = ? ORDER BY received_at, timestamp LIMIT {MOST_AROUND}
+"""  # noqa: S608 - a number
 BY_IDS: Final = f"{SELECT} WHERE status IS NOT NULL AND session_id = ANY(?)"
 STARTED_FROM: Final = f"""
     {SELECT} WHERE status IS NOT NULL AND parent_session_id = ANY(?)
@@ -48,14 +48,12 @@ NEXT: Final = f"""
 STATUSES: Final = "SELECT session_id, status FROM sessions WHERE status IS NOT NULL"
 
 
+_BY_NUMBER: Final[tuple[Sort, ...]] = ("duration", "idle", "commands", "errors")
 # By what a list may be sorted, and whether the largest comes first.
 _SORTS: Final[dict[Sort, tuple[str, bool]]] = {
     "started": ("listed_at", True),
     "ended": ("listed_until", True),
-    "duration": (NUMBERS["duration"].of_any, True),
-    "idle": (NUMBERS["idle"].of_any, True),
-    "commands": (NUMBERS["commands"].of_any, True),
-    "errors": (NUMBERS["errors"].of_any, True),
+    **{name: (NUMBERS[name].of_any, True) for name in _BY_NUMBER},
     "user": ('coalesce(person, username) COLLATE "C"', False),
     "component": ('component COLLATE "C"', False),
     "host": ('hostname COLLATE "C"', False),
