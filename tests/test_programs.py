@@ -138,6 +138,18 @@ def errs(shell: Shell) -> None:
         shell.type(shell.program.leave)
 
 
+def is_told(shell: Shell) -> None:
+    """Send SIGTERM once the prompt waits for a key: one that comes just before is acted on at that key."""
+    main, looks = Path(f"/proc/{shell.pid}/task/{shell.pid}/status"), [""]
+
+    def waits() -> bool:
+        looks.append(main.read_text().partition("voluntary_ctxt_switches")[2])
+        return looks[-1] == looks[-2] and "State:\tS" in main.read_text()
+
+    eventually(waits)
+    shell.kill(signal.SIGTERM)
+
+
 def hangs_up(shell: Shell) -> None:
     shell.ptyproc.fileobj.close()  # type: ignore[attr-defined]  # the stubs leave it out
 
@@ -147,7 +159,7 @@ ENDS: dict[str, tuple[Callable[[Shell], object], End]] = {
     "Ctrl-D": (ctrl_d, EXIT),
     "an error, then exit()": (errs, EXIT),
     "an uncaught exception": (fails, CRASH),
-    "SIGTERM": (lambda shell: shell.kill(signal.SIGTERM), ("ended", "sigterm", 15)),
+    "SIGTERM": (is_told, ("ended", "sigterm", 15)),
     "a closed terminal": (hangs_up, ("ended", "sighup", 1)),
     "SIGKILL": (lambda shell: shell.kill(signal.SIGKILL), ("crashed", "process_gone", None)),
 }

@@ -2,7 +2,9 @@
 
 SIGTERM and SIGHUP are hooked where standard input is a terminal, on the main thread, and where the host left
 the default: a handler in Python runs between two byte codes, so a host within a long call in C dies when that
-is over. Anywhere else the default acts at once, and whoever finds the journal tells of the end.
+is over. CPython looks for signals only after readline has waited for a key, so one that comes between prompt
+and wait is acted on at that key, or at the next signal. Anywhere else the default acts at once, and whoever
+finds the journal tells of the end.
 """
 
 import atexit
