@@ -118,7 +118,8 @@ class DuckDBStore(Reading):
     ) -> None:
         fresh = [row for row in changed if not _same_start(row, before.get(row.session_id))]
         altered = [row for row in changed if _same_start(row, before.get(row.session_id))]
-        with self._connection.writing() as cursor, sql.transaction(cursor) as writer:
+        adds = before.keys().isdisjoint(row.session_id for row in changed)
+        with self._connection.writing(adds=adds) as cursor, sql.transaction(cursor) as writer:
             sql.insert(writer, "events", sql.EVENT_TYPES, [event_values(arrival) for arrival in kept])
             for row in fresh:
                 if row.session_id in before:
