@@ -30,6 +30,11 @@ EVENTS_A_SECOND, CALLS_A_SECOND = 200, 10
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM sessions WHERE status IS NOT NULL AND "  # noqa: S608 - names of columns
 NEWEST = " ORDER BY listed_at DESC, session_id DESC LIMIT 50"
 WORDS = "concat(' ', translate(reason, '.,;:()', '      '), ' ')"
+# Of a clock that was set, what its shell counted is believed.
+LASTED = """duration_seconds > {0} OR (duration_seconds IS NULL AND CASE
+    WHEN abs(extract(epoch FROM (last_seen - start_time)) - elapsed_seconds) > 5
+        OR extract(epoch FROM (start_time - received_at)) > 5
+    THEN elapsed_seconds > {0} ELSE start_time < ? END)"""
 # What asks a database for rows: a statement, and its parameters.
 ByHand = Callable[[str, Sequence[datetime]], Sequence[Any]]
 Asked = tuple[str, str, list[datetime]]
@@ -72,17 +77,13 @@ def asked(now: datetime, session_id: str, origin: str) -> list[Asked]:
         (f"id:{session_id[-8:]}", f"right(session_id, 8) = '{session_id[-8:]}'", []),
         ("tty:pts/77", f"{origin.format('tty')} = '/dev/pts/77'", []),
         ("from:10.9.*", f"{origin.format('ssh_client')} LIKE '10.9.%'", []),
+        ("duration:>115m", LASTED.format(6900), [now - 115 * MINUTE]),
+        ("duration:>2d", LASTED.format(172_800), [now - 2 * day]),
         (
-            "duration:>115m",
-            "duration_seconds > 6900 OR (status = 'active' AND start_time < ?)",
-            [now - 115 * MINUTE],
+            "idle:>1h",
+            "status = 'active' AND coalesce(last_activity, CASE WHEN commands >= 0 THEN start_time END) < ?",
+            [now - 60 * MINUTE],
         ),
-        (
-            "duration:>2d",
-            "duration_seconds > 172800 OR (status = 'active' AND start_time < ?)",
-            [now - 2 * day],
-        ),
-        ("idle:>1h", "status = 'active' AND last_activity < ?", [now - 60 * MINUTE]),
         ("commands:>5", "counted_commands > 5 OR commands > 5", []),
         ("errors:>0", "counted_errors > 0 OR errors > 0", []),
         (f"started:{old:%Y-%m-%d}", "listed_at >= ? AND listed_at < ?", [midnight(old), midnight(old) + day]),
@@ -115,9 +116,9 @@ def midnight(time: datetime) -> datetime:
 
 def in_process(store: Store, by_hand: ByHand, origin: str, what: str, rounds: int) -> Iterator[Row]:
     """The store's select in turns with SQL by hand, while events come in to the same database."""
-    rows = store.select(Query(limit=5050))
-    session_id = rows[-1].session_id
-    place = Cursor(rows[4999].listed_at, rows[4999].session_id)
+    newest = store.select(Query(limit=5050))
+    session_id = newest[-1].session_id
+    place = Cursor(newest[4999].listed_at, newest[4999].session_id)
     hundredth = replace(Query(), behind=place)
     by_place = f"listed_at <= ? AND (listed_at, session_id) < (?, '{place.session_id}')"
     every = [
@@ -125,6 +126,10 @@ def in_process(store: Store, by_hand: ByHand, origin: str, what: str, rounds: in
         for text, where, values in asked(datetime.now(UTC), session_id, origin)
     ]
     every.append(("the hundredth page", hundredth, by_place, [place.listed_at] * 2))
+    for text, query, where, values in every:
+        rows = [row_from(row) for row in by_hand(f"{SELECT}({where}){NEWEST}", values)]
+        if [row.session_id for row in rows] != [row.session_id for row in store.select(query)]:
+            raise RuntimeError(f"{text}: by hand it finds something else")
     with coming_in(lambda events: store.ingest(validate(events, local_caller(), datetime.now(UTC)).arrivals)):
         for text, query, where, values in every:
             statement = f"{SELECT}({where}){NEWEST}"

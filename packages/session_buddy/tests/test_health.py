@@ -63,7 +63,7 @@ def test_health_waits_neither_for_backups_nor_for_lists(tmp_path: Path) -> None:
         async with anyio.create_task_group() as tasks:
             for _ in range(50):
                 tasks.start_soon(ask)
-            for limiter in (register._reads, register._lists):
+            for limiter in (register.answers.reads, register.answers.lists):
                 for _ in range(int(limiter.total_tokens)):
                     limiter.acquire_on_behalf_of_nowait(object())
             await anyio.wait_all_tasks_blocked()

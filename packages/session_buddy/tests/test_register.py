@@ -37,7 +37,7 @@ class Bench:
             clock=lambda: self.clock,
             now=lambda: MOMENT,
         )
-        self.session = self._register.session
+        self.session = self._register.answers.session
 
     def track(self, *events: object) -> None:
         answer = anyio.run(self._register.track, events, ANN)
@@ -45,8 +45,8 @@ class Bench:
 
     def unreachable(self) -> list[str]:
         """Which sessions are so, by the filter as by what each record says of itself."""
-        silent = anyio.run(self._register.sessions, asked("status:unreachable"), ["*"])["sessions"]
-        everyone = anyio.run(self._register.sessions, Query(), ["*"])["sessions"]
+        silent = anyio.run(self._register.answers.sessions, asked("status:unreachable"), ["*"])["sessions"]
+        everyone = anyio.run(self._register.answers.sessions, Query(), ["*"])["sessions"]
         assert silent == [record for record in everyone if record["unreachable"]]
         return [record["session_id"] for record in silent]
 

@@ -4,9 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from session_buddy.cli.text import MISSING, Record, human_duration, in_zone, shown
-from session_buddy.history.fields import WHO
 from session_buddy.history.query import Clock
-from session_buddy.history.record import who
+from session_buddy.history.record import WHO, who
 
 # The contract's words that tell little by themselves; the package's README explains both.
 REASONS: Final = {
@@ -171,7 +170,4 @@ def _told(name: str) -> Callable[[Record, Clock], str]:
         return lambda record, moment: since(record[name], moment) if record.get(name) else MISSING
     if name in _LENGTHS:
         return lambda record, _: MISSING if record.get(name) is None else human_duration(record[name])
-    if name == WHO:
-        # It was told where fields were chosen, and then what it follows from is not there.
-        return lambda record, moment: shown(record[WHO]) if WHO in record else _WHO.told(record, moment)
-    return _field(name)
+    return _WHO.told if name == WHO else _field(name)

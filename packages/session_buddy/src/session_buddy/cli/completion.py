@@ -13,15 +13,10 @@ from session_buddy.history.syntax import Value
 
 Completer = Callable[[str], list[str]]
 
-# The keys whose values a running server can tell, and the fields that have them.
+# The fields that have the values of a key, those of a list that a running server can give.
 _TOLD: Final = {
+    **{key.name: (key.column,) for key in KEYS if key.kind == "text" and key.column},
     "user": ("person", "username"),
-    "account": ("username",),
-    "host": ("hostname",),
-    "component": ("component",),
-    "type": ("session_type",),
-    "shell": ("shell_type",),
-    "agent": ("agent",),
     "id": ("session_id",),
     "parent": ("session_id",),
 }

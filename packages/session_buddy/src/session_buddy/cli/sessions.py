@@ -12,7 +12,7 @@ from session_buddy.cli.columns import NOW, Layout, of_fields, sorted_by
 from session_buddy.cli.render import Format
 from session_buddy.client import ask
 from session_buddy.errors import InvalidQuery, UnknownSession
-from session_buddy.history.fields import ALL, FIELDS, require_known
+from session_buddy.history.fields import ALL, FIELDS
 from session_buddy.history.keys import one_of
 from session_buddy.history.query import DEFAULT_LIMIT, SORTS, Clock
 
@@ -167,10 +167,7 @@ def who(
 
 
 def _columns(columns: str | None) -> list[str]:
-    names = [name.strip() for name in (columns or "").split(",") if name.strip()]
-    for name in names:
-        require_known("columns", name, FIELDS)
-    return names
+    return [one_of("columns", name.strip(), FIELDS) for name in (columns or "").split(",") if name.strip()]
 
 
 def _not_empty(session_id: str) -> str:

@@ -9,20 +9,13 @@ from typing_extensions import TypedDict
 
 from session_buddy.history.fields import chosen
 from session_buddy.history.model import SessionRow
-from session_buddy.history.record import SessionRecord
+from session_buddy.history.record import WHO, SessionRecord
 
 # What is told of the others.
 _BRIEF: Final = (
     "session_id",
     "parent_session_id",
-    "person",
-    "person_evidence",
-    "person_also",
-    "username",
-    "uid",
-    "actor",
-    "agent",
-    "origin",
+    WHO,
     "component",
     "hostname",
     "status",

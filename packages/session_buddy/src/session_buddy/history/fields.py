@@ -1,15 +1,12 @@
 """What is shown of sessions in a list: all fields, some of them, or few in short."""
 
-import difflib
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from session_buddy.errors import InvalidQuery
-from session_buddy.history.record import SessionRecord, who
+from session_buddy.history.keys import one_of
+from session_buddy.history.record import WHO, SessionRecord, who
 
 ALL: Final = "*"
-# Beside those of a record: the person, the account, and what acts for them, in words.
-WHO: Final = "who"
 FIELDS: Final = (WHO, *SessionRecord.__annotations__)
 _SHORT: Final = (
     "session_id",
@@ -37,26 +34,13 @@ def chosen(fields: Sequence[str] | None) -> Callable[[SessionRecord], dict[str, 
         return _in_short
     if list(fields) == [ALL]:
         return dict
-    for name in fields:
-        require_known("fields", name, FIELDS)
+    names = [one_of("fields", name, FIELDS) for name in fields]
 
-    def told(record: SessionRecord) -> dict[str, Any]:
+    def some(record: SessionRecord) -> dict[str, Any]:
         full = {**record, WHO: who(record)}
-        return {name: full[name] for name in fields}
+        return {name: full[name] for name in names}
 
-    return told
-
-
-def require_known(what: str, name: str, known: Sequence[str]) -> None:
-    """Refuse a name that is none of those.
-
-    Raises:
-        InvalidQuery: it is none; names them, the nearest first.
-    """
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=3)
-        there_are = ", ".join([*near, *(one for one in known if one not in near)])
-        raise InvalidQuery(what, name, f"one of {there_are}")
+    return some
 
 
 def _in_short(record: SessionRecord) -> dict[str, Any]:

@@ -54,46 +54,64 @@ class Key(NamedTuple):
     Attributes:
         name: as it is typed.
         kind: how its values are read, and compared.
+        column: the field of a :class:`session_buddy.history.model.SessionRow` that has it; ``None`` where it
+            is worked out of several, or stands within JSON.
         looks_at: what of a session, in words.
         example: a term.
     """
 
     name: str
     kind: Kind
+    column: str | None
     looks_at: str
     example: str
 
 
 METADATA: Final = "metadata"
 KEYS: Final[tuple[Key, ...]] = (
-    Key("user", "text", "the person, the account, who ran sudo, and whom weaker evidence names", "user:ada"),
-    Key("account", "text", "the account that the process runs as", "account:root"),
-    Key("uid", "number", "the account's number", "uid:0"),
-    Key("host", "text", "the machine's name", "host:web*"),
-    Key("component", "text", "the component", "component:mahavishnu,shop"),
-    Key("folder", "text", "the folder that it was started in", "folder:/srv/*"),
-    Key("pid", "number", "the process's number", "pid:4321"),
-    Key("type", "text", "the type of session", "type:admin_shell"),
-    Key("shell", "text", "the kind of shell", "shell:*Shell"),
-    Key("status", "status", "how it stands", "-status:active"),
-    Key("exit", "exit", "why it ended, or its exit code", "exit:sigterm,>0"),
-    Key("actor", "choice", "who acts: a person, or a program for them", "actor:agent"),
-    Key("agent", "text", "the agent's name", "agent:claude*"),
-    Key("reason", "words", "words of the reason that was given, e.g. a ticket", "reason:OPS-7"),
-    Key("parent", "id", "the session that it was started from", "parent:1b9d6bcd"),
-    Key("id", "id", "its own id, the last eight digits, or a beginning of either", "id:1b9d6bcd"),
-    Key("tty", "text", "the terminal", "tty:pts/*"),
-    Key("from", "text", "the address that it was logged in from", "from:10.0.*"),
-    Key("duration", "duration", "how long it lasted, or has lasted so far", "duration:>1h"),
-    Key("idle", "duration", "how long nothing was done in it; of those that are active", "idle:>30m"),
-    Key("commands", "number", "how many commands were counted", "commands:0"),
-    Key("errors", "number", "how many of them failed", "errors:>0"),
-    Key("started", "time", "when it started", "started:yesterday"),
-    Key("ended", "time", "when it ended", "ended:>2h"),
-    Key("at", "overlap", "who was in at a time, or at any time of a span", 'at:"monday 14:00..16:00"'),
-    Key("metadata.KEY", "text", "a value of its metadata, or one in a list there", "metadata.version:1.*"),
+    Key(
+        "user",
+        "text",
+        "username",
+        "the person, the account, who ran sudo, and whom weaker evidence names",
+        "user:ada",
+    ),
+    Key("account", "text", "username", "the account that the process runs as", "account:root"),
+    Key("uid", "number", "uid", "the account's number", "uid:0"),
+    Key("host", "text", "hostname", "the machine's name", "host:web*"),
+    Key("component", "text", "component", "the component", "component:mahavishnu,shop"),
+    Key("folder", "text", "cwd", "the folder that it was started in", "folder:/srv/*"),
+    Key("pid", "number", "pid", "the process's number", "pid:4321"),
+    Key("type", "text", "session_type", "the type of session", "type:admin_shell"),
+    Key("shell", "text", "shell_type", "the kind of shell", "shell:*Shell"),
+    Key("status", "status", "status", "how it stands", "-status:active"),
+    Key("exit", "exit", "exit_reason", "why it ended, or its exit code", "exit:sigterm,>0"),
+    Key("actor", "choice", "actor", "who acts: a person, or a program for them", "actor:agent"),
+    Key("agent", "text", "agent", "the agent's name", "agent:claude*"),
+    Key("reason", "words", "reason", "words of the reason that was given, e.g. a ticket", "reason:OPS-7"),
+    Key("parent", "id", "parent_session_id", "the session that it was started from", "parent:1b9d6bcd"),
+    Key(
+        "id", "id", "session_id", "its own id, the last eight digits, or a beginning of either", "id:1b9d6bcd"
+    ),
+    Key("tty", "text", None, "the terminal", "tty:pts/*"),
+    Key("from", "text", None, "the address that it was logged in from", "from:10.0.*"),
+    Key("duration", "duration", None, "how long it lasted, or has lasted so far", "duration:>1h"),
+    Key("idle", "duration", None, "how long nothing was done in it; of those that are active", "idle:>30m"),
+    Key("commands", "number", None, "how many commands were counted", "commands:0"),
+    Key("errors", "number", None, "how many of them failed", "errors:>0"),
+    Key("started", "time", "listed_at", "when it started", "started:yesterday"),
+    Key("ended", "time", "listed_until", "when it ended", "ended:>2h"),
+    Key("at", "overlap", None, "who was in at a time, or at any time of a span", 'at:"monday 14:00..16:00"'),
+    Key(
+        "metadata.KEY",
+        "text",
+        None,
+        "a value of its metadata, or one in a list there",
+        "metadata.version:1.*",
+    ),
 )
 _BY_NAME: Final = {key.name: key for key in KEYS}
+COLUMN_OF: Final = {key.name: key.column for key in KEYS}
 NAMES: Final = tuple(key.name.partition(".")[0] for key in KEYS)
 _WITH_WILDCARDS: Final = ("text", "words", "id")
 CHOICES: Final = {"status": STATUS_FILTERS, "exit": get_args(ExitReason), "actor": get_args(Actor)}

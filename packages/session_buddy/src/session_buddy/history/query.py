@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Final, Literal, NamedTuple, Self, get_args
+from typing import Final, Literal, NamedTuple, Self, cast, get_args
 
 from session_buddy.errors import InvalidQuery
 from session_buddy.history.cursor import Cursor
@@ -145,7 +145,7 @@ class Query:
         terms += [
             filtered(name, [value], clock) for name, value in filters.items() if value and value.strip()
         ]
-        by = next(one for one in SORTS if one == one_of("sort", sort or "started", SORTS))
+        by = cast("Sort", one_of("sort", sort or "started", SORTS))
         behind = Cursor.parse(cursor) if cursor else None
         if behind and (by != "started" or reverse):
             raise InvalidQuery(

@@ -5,7 +5,7 @@ The command line, which counts its milliseconds, imports this: no pydantic here.
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from typing_extensions import TypedDict
 
@@ -14,6 +14,9 @@ from oneiric.contract import Status
 
 if TYPE_CHECKING:
     from session_buddy.history.model import SessionRow
+
+# The field that lists may have beside those of a record, see :func:`who`.
+WHO: Final = "who"
 
 
 class SessionRecord(TypedDict):
@@ -140,6 +143,8 @@ def who(record: Mapping[str, Any]) -> str:
     >>> who({"username": "ada", "actor": "agent", "agent": "cline", "origin": {"actor_hint": "CLINE_ACTIVE"}})
     'ada, agent cline?'
     """
+    if WHO in record:  # it was chosen beside other fields: what it follows from may be missing
+        return str(record[WHO])
     account, (proven, *said) = record.get("username") or contract.UNKNOWN, _named(record)
     parts = [proven if proven == account else f"{proven} (as {account})", *said]
     if (actor := record.get("actor")) not in (None, "human"):

@@ -1,4 +1,4 @@
-"""The register of sessions as tools and pages use it: report, end, list, look up, ask how it is.
+"""The register of sessions as tools and pages use it: report, end, ask how it is; ``answers`` reads the rest.
 
 Sits between whoever carries calls (MCP tools, web pages) and writer, presence and store.
 """
@@ -6,10 +6,8 @@ Sits between whoever carries calls (MCP tools, web pages) and writer, presence a
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 from anyio import CapacityLimiter, to_thread
 from typing_extensions import TypedDict
@@ -18,28 +16,15 @@ from oneiric.events import SessionHeartbeat
 from session_buddy import __version__
 from session_buddy.access.callers import RIGHTS, Caller
 from session_buddy.errors import EventRefused, Forbidden, StoreUnavailable
-from session_buddy.history.around import SessionAnswer, answer
-from session_buddy.history.fold import refreshed
-from session_buddy.history.model import Arrival, SessionRow, Taken
-from session_buddy.history.page import SessionsAnswer, listed
-from session_buddy.history.query import Query
-from session_buddy.history.record import SessionRecord, to_record
-from session_buddy.history.reference import parse_ref
+from session_buddy.history.model import Arrival, Taken
 from session_buddy.intake.accounts import Accounts
 from session_buddy.intake.admission import Batch, EventResult, validate
 from session_buddy.intake.presence import Presence
 from session_buddy.intake.writer import Writer
+from session_buddy.server.answers import HEALTH_SECONDS, Answers
 from session_buddy.store import Store
 
-# Threads that read the database at once; a look-up waits for no list, a health check for neither.
-LISTS_AT_ONCE: Final = 2
-READS_AT_ONCE: Final = 2
 LOOK_UPS_AT_ONCE: Final = 8
-# Less than a command waits for an answer, and more than a query may take.
-READ_SECONDS: Final = 25.0
-HEALTH_SECONDS: Final = 4.0
-
-T = TypeVar("T")
 
 
 class Paced(TypedDict):
@@ -83,7 +68,11 @@ class HealthAnswer(Paced):
 
 
 class Register:
-    """Answers calls; none of its methods blocks the event loop."""
+    """Takes calls; none of its methods blocks the event loop.
+
+    Attributes:
+        answers: what reads the database.
+    """
 
     def __init__(
         self,
@@ -102,9 +91,7 @@ class Register:
         self._clock = clock
         self._now = now
         self._began = clock()
-        self._lists = CapacityLimiter(LISTS_AT_ONCE)
-        self._reads = CapacityLimiter(READS_AT_ONCE)
-        self._health_checks = CapacityLimiter(1)
+        self.answers = Answers(store, writer, presence, clock=clock, now=now)
         self._look_ups = CapacityLimiter(LOOK_UPS_AT_ONCE)
 
     def __repr__(self) -> str:
@@ -145,40 +132,6 @@ class Register:
         status: Literal["ended", "not_found"] = "not_found" if result["status"] == "not_found" else "ended"
         return EndAnswer(session_id=result["session_id"] or "", status=status, error=None, **self._paced())
 
-    async def sessions(
-        self, query: Query, fields: Sequence[str] | None = None, *, count: bool = False
-    ) -> SessionsAnswer:
-        """The sessions that fit, in their order, as many as one answer holds.
-
-        Args:
-            query: which.
-            fields: what is shown of each, see :func:`session_buddy.history.fields.chosen`.
-            count: whether to say how many fit in all.
-
-        Raises:
-            InvalidQuery: a field is unknown.
-        """
-        if query.needs_pulse:
-            # What is told by heartbeats is written only now and then.
-            await asyncio.wrap_future(self._writer.flush())
-        query = replace(query, silent=self._presence.silent(self._clock()), busy=self._presence.busy())
-        counted = self._store.count if count else None
-        ask = partial(listed, query, fields, self._store.select, self._records, counted)
-        return await self._read(ask, self._lists)
-
-    async def session(self, ref: str, *, details: bool = False) -> SessionAnswer:
-        """One session, by id, 8-hex suffix or unique prefix, or the latest; details are what is around it.
-
-        Raises:
-            InvalidQuery: nothing is named.
-            UnknownSession: names the nearest ids.
-            AmbiguousSession: lists those that fit.
-        """
-        around = self._store.around if details else None
-        return await self._read(
-            lambda: answer(self._store.find(parse_ref(ref)), around, self._records), self._reads
-        )
-
     async def health(self) -> HealthAnswer:
         """How the server is, from a real read of the database, and from what became of its latest write.
 
@@ -189,25 +142,15 @@ class Register:
             raise StoreUnavailable(self._writer.trouble)
         if self._writer.waits() > HEALTH_SECONDS:
             raise StoreUnavailable(f"database {self._store.url} has taken no write for {HEALTH_SECONDS:g} s")
-        live = await self._read(self._store.count_live, self._health_checks, HEALTH_SECONDS)
         return HealthAnswer(
             status="ok",
             version=__version__,
             database=str(self._store.url),
             uptime_seconds=round(self._clock() - self._began, 3),
-            live_sessions=live,
+            live_sessions=await self.answers.count_live(),
             tools=sorted(RIGHTS),
             **self._paced(),
         )
-
-    async def _read(self, ask: Callable[[], T], limiter: CapacityLimiter, seconds: float = READ_SECONDS) -> T:
-        """What the database answers, on a thread that keeps its place until it is done."""
-        asking = asyncio.ensure_future(to_thread.run_sync(ask, limiter=limiter, abandon_on_cancel=True))
-        asking.add_done_callback(lambda done: done.cancelled() or done.exception())
-        try:
-            return await asyncio.wait_for(asyncio.shield(asking), seconds)
-        except TimeoutError:
-            raise StoreUnavailable(f"database {self._store.url} has not answered for {seconds:g} s") from None
 
     async def _take_one(self, raw: Mapping[str, Any], caller: Caller) -> EventResult:
         valid = await self._validated([raw], caller)
@@ -240,19 +183,6 @@ class Register:
             return None
         heard = self._presence.hear(event, arrival.subject, self._clock(), by_admin=arrival.by_admin)
         return Taken("stored", event.session_id, None) if heard else None
-
-    def _records(self, rows: Sequence[SessionRow]) -> list[SessionRecord]:
-        now, silent, busy = self._now(), self._presence.silent(self._clock()), self._presence.busy()
-        beats = self._presence.state(row.session_id for row in rows)
-        return [
-            to_record(
-                refreshed(row, beats.get(row.session_id)),
-                now,
-                silent=row.session_id in silent,
-                busy=row.session_id in busy,
-            )
-            for row in rows
-        ]
 
     def _paced(self) -> Paced:
         return Paced(

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import to_json
 
-from session_buddy.history.keys import Range, Wanted
+from session_buddy.history.keys import COLUMN_OF, Range, Wanted
 from session_buddy.history.model import MAX_SKEW
 from session_buddy.history.query import Query, Term
 from session_buddy.history.search import folded
@@ -20,21 +20,7 @@ Condition = tuple[str, list[Any]]
 
 _DIGITS: Final = re.compile("[0-9a-fA-F]{8}")
 _WHOLE_ID: Final = re.compile(".+-[0-9]{8}-[0-9]{6}-[0-9a-f]{8}")
-_COLUMNS: Final = {
-    "user": "username",
-    "account": "username",
-    "host": "hostname",
-    "component": "component",
-    "type": "session_type",
-    "shell": "shell_type",
-    "agent": "agent",
-    "folder": "cwd",
-    "actor": "actor",
-    "reason": "reason",
-}
-_IDS: Final = {"id": "session_id", "parent": "parent_session_id"}
 _ORIGIN: Final = {"tty": "tty", "from": "ssh_client"}
-_TIMES: Final = {"started": "listed_at", "ended": "listed_until"}
 # What parts the words of a reason.
 PARTING: Final = ",;:.!?#/\"'()[]{}<>\n\t"
 _WORDS: Final = "concat(' ', translate(reason, ?, ?), ' ')"
@@ -50,12 +36,10 @@ class Json(NamedTuple):
 
     Attributes:
         at: what stands behind a column to name a value in it, by the names that lead there.
-        text_at: likewise, of a text without its quotes.
         is_slow: whether that takes longer than to search a text.
     """
 
     at: Callable[[Sequence[str]], Condition]
-    text_at: Callable[[Sequence[str]], Condition]
     is_slow: bool
 
 
@@ -139,7 +123,7 @@ def _of_one(key: str, wanted: Wanted, query: Query, json: Json) -> Condition:
     if isinstance(wanted, Range):
         return _in_range(key, wanted, query)
     if isinstance(wanted, Span):
-        return _at(wanted) if key == "at" else _within(_TIMES[key], wanted)
+        return _at(wanted) if key == "at" else _within(COLUMN_OF[key], wanted)
     return _of_text(key, wanted, query, json)
 
 
@@ -152,15 +136,12 @@ def _of_text(key: str, wanted: Value, query: Query, json: Json) -> Condition:
         return _there(key, query)
     if key == "status":
         return _status(wanted.text, query)
-    return _TEXTS[key](wanted)
+    return _TEXTS[key](wanted) if key in _TEXTS else _fits(str(COLUMN_OF[key]), wanted)
 
 
 def _there(key: str, query: Query) -> Condition:
     """Whether anything is known of it."""
-    if key in NUMBERS:
-        text = NUMBERS[key].of_any
-    else:
-        text = _COLUMNS.get(key) or _TIMES.get(key) or _IDS.get(key) or "exit_reason"
+    text = COLUMN_OF[key] or NUMBERS[key].of_any
     return f"({text}) IS NOT NULL", [query.now] * text.count("?")
 
 
@@ -234,10 +215,10 @@ def _metadata(key: str, json: Json) -> Condition:
 
 
 def _origin(key: str, wanted: Value, json: Json) -> Condition:
-    value, names = json.text_at([_ORIGIN[key]])
+    value = f"(origin->>'{_ORIGIN[key]}')"
     if wanted.anything:
-        return f"(origin{value}) IS NOT NULL", names
-    found = _fits((f"(origin{value})", names), wanted)
+        return f"{value} IS NOT NULL", []
+    found = _fits(value, wanted)
     return _joined(" AND ", [_searched(wanted), found]) if json.is_slow else found
 
 
@@ -290,7 +271,7 @@ def _compared(expression: str, wanted: Range, query: Query) -> Condition:
     return condition, [one for limit in limits for one in (*asked, limit)]
 
 
-def _within(column: str, span: Span) -> Condition:
+def _within(column: str | None, span: Span) -> Condition:
     return _bounds((f"{column} >= ?", span.after), (f"{column} < ?", span.before))
 
 
@@ -304,11 +285,11 @@ def _bounds(*bounds: tuple[str, float | datetime | None]) -> Condition:
     return _joined(" AND ", [(condition, [limit]) for condition, limit in bounds if limit is not None])
 
 
+# Those that are more than a column.
 _TEXTS: Final[dict[str, Callable[[Value], Condition]]] = {
-    **{key: partial(_fits, column) for key, column in _COLUMNS.items()},
-    **{key: partial(_id, column) for key, column in _IDS.items()},
     "": _searched,
-    "exit": partial(_fits, "exit_reason"),
-    "reason": _word,
     "user": _user,
+    "reason": _word,
+    "id": partial(_id, "session_id"),
+    "parent": partial(_id, "parent_session_id"),
 }

@@ -248,7 +248,7 @@ class Tools:
             limit=limit,
             cursor=cursor,
         )
-        return await self._register.sessions(asked, fields, count=count)
+        return await self._register.answers.sessions(asked, fields, count=count)
 
     @_guarded
     async def get_session(
@@ -262,7 +262,7 @@ class Tools:
         ] = False,
     ) -> SessionAnswer:
         """Show one session with everything that is known of it."""
-        return await self._register.session(session_id, details=details)
+        return await self._register.answers.session(session_id, details=details)
 
     @_guarded
     async def health_check(self) -> HealthAnswer:

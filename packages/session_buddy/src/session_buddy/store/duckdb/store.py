@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,10 +22,10 @@ from session_buddy.store.rows import event_values
 from session_buddy.store.sql import COUNT_STARTED
 
 
-def _pointed(operator: str, path: Sequence[str]) -> Condition:
+def _pointed(path: Sequence[str]) -> Condition:
     """A JSON pointer (RFC 6901)."""
     names = (name.replace("~", "~0").replace("/", "~1") for name in path)
-    return f"{operator}?", ["/" + "/".join(names)]
+    return "->?", ["/" + "/".join(names)]
 
 
 class DuckDBStore(Reading):
@@ -36,7 +35,7 @@ class DuckDBStore(Reading):
     secret = None
     patience = None
     wiped = False
-    json = Json(partial(_pointed, "->"), partial(_pointed, "->>"), is_slow=False)
+    json = Json(_pointed, is_slow=False)
 
     def __init__(self, path: Path, database: sql.Cursor, gap: Gap | None, query_seconds: float) -> None:
         self.gap = gap

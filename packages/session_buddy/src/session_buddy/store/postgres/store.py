@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from typing import Any, Final, Self
 
 from psycopg.errors import DeadlockDetected, SerializationFailure, UniqueViolation
@@ -22,8 +21,8 @@ from session_buddy.store.reading import Reading
 _TRIES: Final = 10
 
 
-def _named(operator: str, path: Sequence[str]) -> Condition:
-    return f" {operator} CAST(? AS text[])", [list(path)]
+def _named(path: Sequence[str]) -> Condition:
+    return " #> CAST(? AS text[])", [list(path)]
 
 
 class PostgresStore(Reading):
@@ -32,7 +31,7 @@ class PostgresStore(Reading):
     # A server may become another's copy, which takes nothing in, and still answers.
     probe_seconds = 3.0
     patience = 3.0
-    json = Json(partial(_named, "#>"), partial(_named, "#>>"), is_slow=True)
+    json = Json(_named, is_slow=True)
 
     def __init__(self, url: DatabaseUrl, connections: Connections, *, wiped: bool) -> None:
         self.url = url

@@ -1,0 +1,117 @@
+"""What the history answers to those who ask, with what only the server knows: who is silent, who is busy."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from typing import Final, TypeVar
+
+from anyio import CapacityLimiter, to_thread
+
+from session_buddy.errors import StoreUnavailable
+from session_buddy.history.around import SessionAnswer, answer
+from session_buddy.history.fold import refreshed
+from session_buddy.history.model import SessionRow
+from session_buddy.history.page import SessionsAnswer, listed
+from session_buddy.history.query import Query
+from session_buddy.history.record import SessionRecord, to_record
+from session_buddy.history.reference import parse_ref
+from session_buddy.intake.presence import Presence
+from session_buddy.intake.writer import Writer
+from session_buddy.store import Store
+
+# Threads that read the database at once; a look-up waits for no list, a health check for neither.
+LISTS_AT_ONCE: Final = 2
+READS_AT_ONCE: Final = 2
+# Less than a command waits for an answer, and more than a query may take.
+READ_SECONDS: Final = 25.0
+HEALTH_SECONDS: Final = 4.0
+
+T = TypeVar("T")
+
+
+class Answers:
+    """Reads the database; none of its methods blocks the event loop."""
+
+    def __init__(
+        self,
+        store: Store,
+        writer: Writer,
+        presence: Presence,
+        *,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._writer = writer
+        self._presence = presence
+        self._clock = clock
+        self._now = now
+        self.lists = CapacityLimiter(LISTS_AT_ONCE)
+        self.reads = CapacityLimiter(READS_AT_ONCE)
+        self._health_checks = CapacityLimiter(1)
+
+    async def sessions(
+        self, query: Query, fields: Sequence[str] | None = None, *, count: bool = False
+    ) -> SessionsAnswer:
+        """The sessions that fit, in their order, as many as one answer holds.
+
+        Args:
+            query: which.
+            fields: what is shown of each, see :func:`session_buddy.history.fields.chosen`.
+            count: whether to say how many fit in all.
+
+        Raises:
+            InvalidQuery: a field is unknown.
+        """
+        if query.needs_pulse:
+            # What is told by heartbeats is written only now and then.
+            await asyncio.wrap_future(self._writer.flush())
+        query = replace(query, silent=self._presence.silent(self._clock()), busy=self._presence.busy())
+        counted = self._store.count if count else None
+        ask = partial(listed, query, fields, self._store.select, self._records, counted)
+        return await self._read(ask, self.lists)
+
+    async def session(self, ref: str, *, details: bool = False) -> SessionAnswer:
+        """One session, by id, 8-hex suffix or unique prefix, or the latest; details are what is around it.
+
+        Raises:
+            InvalidQuery: nothing is named.
+            UnknownSession: names the nearest ids.
+            AmbiguousSession: lists those that fit.
+        """
+        around = self._store.around if details else None
+        return await self._read(
+            lambda: answer(self._store.find(parse_ref(ref)), around, self._records), self.reads
+        )
+
+    async def count_live(self) -> int:
+        """How many sessions are active, soon.
+
+        Raises:
+            StoreUnavailable: the database does not answer at once.
+        """
+        return await self._read(self._store.count_live, self._health_checks, HEALTH_SECONDS)
+
+    async def _read(self, ask: Callable[[], T], limiter: CapacityLimiter, seconds: float = READ_SECONDS) -> T:
+        """What the database answers, on a thread that keeps its place until it is done."""
+        asking = asyncio.ensure_future(to_thread.run_sync(ask, limiter=limiter, abandon_on_cancel=True))
+        asking.add_done_callback(lambda done: done.cancelled() or done.exception())
+        try:
+            return await asyncio.wait_for(asyncio.shield(asking), seconds)
+        except TimeoutError:
+            raise StoreUnavailable(f"database {self._store.url} has not answered for {seconds:g} s") from None
+
+    def _records(self, rows: Sequence[SessionRow]) -> list[SessionRecord]:
+        now, silent, busy = self._now(), self._presence.silent(self._clock()), self._presence.busy()
+        beats = self._presence.state(row.session_id for row in rows)
+        return [
+            to_record(
+                refreshed(row, beats.get(row.session_id)),
+                now,
+                silent=row.session_id in silent,
+                busy=row.session_id in busy,
+            )
+            for row in rows
+        ]
