@@ -62,7 +62,7 @@ def _copy(bare: psycopg.Connection, made: Made) -> None:
         for table, columns, found in tables:
             with cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN".encode()) as copy:
                 for row in found:
-                    copy.write_row([row[name] for name in columns])
+                    copy.write_row(row[: len(columns)])
     bare.commit()
 
 

@@ -30,11 +30,12 @@ EVENTS_A_SECOND, CALLS_A_SECOND = 200, 10
 SELECT = f"SELECT {', '.join(COLUMNS)} FROM sessions WHERE status IS NOT NULL AND "  # noqa: S608 - names of columns
 NEWEST = " ORDER BY listed_at DESC, session_id DESC LIMIT 50"
 WORDS = "concat(' ', translate(reason, '.,;:()', '      '), ' ')"
-# Of a clock that was set, what its shell counted is believed.
-LASTED = """duration_seconds > {0} OR (duration_seconds IS NULL AND CASE
-    WHEN abs(extract(epoch FROM (last_seen - start_time)) - elapsed_seconds) > 5
+# Whether an active one has lasted so long; where its clock was set, what its shell counted is believed.
+LASTS = """CASE WHEN abs(extract(epoch FROM (last_seen - start_time)) - elapsed_seconds) > 5
         OR extract(epoch FROM (start_time - received_at)) > 5
-    THEN elapsed_seconds > {0} ELSE start_time < ? END)"""
+    THEN elapsed_seconds > {0} ELSE start_time < ? END"""
+LASTED = f"duration_seconds > {{0}} OR (duration_seconds IS NULL AND {LASTS})"
+IDLES = "coalesce(last_activity, CASE WHEN commands >= 0 THEN start_time END) < ?"
 # What asks a database for rows: a statement, and its parameters.
 ByHand = Callable[[str, Sequence[datetime]], Sequence[Any]]
 Asked = tuple[str, str, list[datetime]]
@@ -79,11 +80,7 @@ def asked(now: datetime, session_id: str, origin: str) -> list[Asked]:
         ("from:10.9.*", f"{origin.format('ssh_client')} LIKE '10.9.%'", []),
         ("duration:>115m", LASTED.format(6900), [now - 115 * MINUTE]),
         ("duration:>2d", LASTED.format(172_800), [now - 2 * day]),
-        (
-            "idle:>1h",
-            "status = 'active' AND coalesce(last_activity, CASE WHEN commands >= 0 THEN start_time END) < ?",
-            [now - 60 * MINUTE],
-        ),
+        ("idle:>1h", f"status = 'active' AND {IDLES} AND {LASTS.format(3600)}", [now - 60 * MINUTE] * 2),
         ("commands:>5", "counted_commands > 5 OR commands > 5", []),
         ("errors:>0", "counted_errors > 0 OR errors > 0", []),
         (f"started:{old:%Y-%m-%d}", "listed_at >= ? AND listed_at < ?", [midnight(old), midnight(old) + day]),

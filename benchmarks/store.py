@@ -35,10 +35,10 @@ from session_buddy.server.wiring import COLLECT_AFTER
 from session_buddy.store import Store, open_store
 from session_buddy.store.duckdb.schema import MIGRATIONS
 from session_buddy.store.duckdb.statements import EVENT_TYPES, ROW_TYPES, insert, transaction, values_of
-from session_buddy.store.rows import event_values
+from session_buddy.store.rows import Values, event_values
 from tests.world import World
 
-Made = tuple[list[dict[str, Any]], list[dict[str, Any]]]
+Made = tuple[list[Values], list[Values]]
 
 BATCH = 500
 LEAST = 0.5
@@ -224,7 +224,7 @@ def _seconds_row_by_row(bare: duckdb.DuckDBPyConnection) -> float:
         for table, types, rows in tables:
             marks = ", ".join("?" * len(types))
             into = f"INSERT INTO {table} ({', '.join(types)}) VALUES ({marks})"  # noqa: S608 - names
-            bare.executemany(into, [[row[name] for name in types] for row in rows])
+            bare.executemany(into, rows)
     return time.perf_counter() - begun
 
 

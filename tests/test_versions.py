@@ -1,18 +1,33 @@
 """Emitters and servers of different versions: the first that there was, from its commit, and these."""
 
+import gzip
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
+from session_buddy.store.duckdb.schema import LATEST
 from tests.world import ROOT, World
 
 FIRST = "69a982f"
+OLD = ROOT / "packages" / "session_buddy" / "tests" / "first_release" / "sessions.duckdb.gz"
+START = """
+from oneiric.paths import user_paths
+from session_buddy.host import process
+process.START_SECONDS = {}
+process.start_background(user_paths(), {{}}, tell=print)
+"""
+MORE = """
+    INSERT INTO sessions
+    SELECT one.* REPLACE (left(session_id, -8) || printf('%08x', number) AS session_id)
+    FROM sessions AS one, range(1, ?) AS numbers(number)
+"""
 RECORD = """
 import os, oneiric
 emitter = oneiric.SessionEventEmitter("shop", environ={**os.environ, "SUDO_USER": "ada", "CLAUDECODE": "1"})
@@ -47,6 +62,23 @@ def record(world: World, version: Mapping[str, str]) -> str:
 def listed(world: World, version: Mapping[str, str]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(ask(world, version, "list-sessions", "--format", "json"))
     return found
+
+
+def test_who_starts_a_server_waits_as_long_as_it_changes_an_old_database(
+    world: World, size: Callable[[int, int], int]
+) -> None:
+    copies, seconds = size(1, 20_000), size(60, 15)
+    world.database.parent.mkdir(parents=True)
+    world.database.write_bytes(gzip.decompress(OLD.read_bytes()))
+    with duckdb.connect(str(world.database)) as old:
+        old.execute(MORE, [copies])
+    try:
+        changed, *far = world.run(sys.executable, "-c", START.format(seconds)).stdout.splitlines()
+        assert len(world.sessions("--limit", "100")) == size(18, 100)
+    finally:
+        world.stop_server()
+    assert changed == f"database {world.database}: its tables are brought from version 1 to {LATEST}"
+    assert [line.partition(" of ")[0] for line in far[:2]] == ["50,000", "100,000"][: size(0, 2)]
 
 
 def test_the_first_server_takes_what_this_emitter_says(world: World, first: Mapping[str, str]) -> None:

@@ -1,12 +1,14 @@
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from typing import Any
 
 import pytest
+import typer.main
 
 from oneiric.paths import Paths
+from session_buddy.cli import app
 from tests import forkserver
 
 Cli = Callable[..., Any]
@@ -20,28 +22,21 @@ def _broken(error: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return forkserver.run([sys.executable, "-c", code])
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        [],
-        ["mcp"],
-        ["mcp", "start"],
-        ["mcp", "stop"],
-        ["mcp", "restart"],
-        ["mcp", "status"],
-        ["mcp", "health"],
-        ["list-sessions"],
-        ["show-session"],
-        ["token"],
-        ["token", "show"],
-        ["token", "create"],
-    ],
-)
+def _all(command: Any, *path: str) -> Iterator[list[str]]:
+    """Every command, by the words that call it."""
+    yield [*path]
+    for name, one in getattr(command, "commands", {}).items():
+        yield from _all(one, *path, name)
+
+
+@pytest.mark.parametrize("arguments", [*_all(typer.main.get_command(app))], ids=" ".join)
 def test_every_command_explains_itself(cli: Cli, arguments: list[str]) -> None:
     helped = cli(*arguments, "--help")
     assert helped.returncode == 0
     assert helped.stdout.startswith("Usage: session-buddy")
     assert cli(*arguments, "-h").stdout == helped.stdout
+    words = " ".join(["session-buddy", *arguments])
+    assert "COMMAND [ARGS]" in helped.stdout or words in helped.stdout.partition("Examples:")[2]
 
 
 def test_version(cli: Cli) -> None:

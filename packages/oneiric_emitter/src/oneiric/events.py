@@ -7,7 +7,6 @@ plain dictionaries in :mod:`oneiric.compose`.
 import json
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -58,11 +57,13 @@ def _iso_text(value: object) -> object:
 
 
 def _utc(value: datetime) -> datetime:
-    with suppress(OverflowError):
+    try:
         utc = value.astimezone(UTC)
-        if utc.year >= _EPOCH_YEAR:
-            return utc
-    raise ValueError("the time lies outside the years 1970 to 9999")
+    except OverflowError:
+        utc = None
+    if utc is None or utc.year < _EPOCH_YEAR:
+        raise ValueError("the time lies outside the years 1970 to 9999")
+    return utc
 
 
 _EPOCH_YEAR: Final = 1970  # no Unix clock shows less

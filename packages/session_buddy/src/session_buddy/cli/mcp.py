@@ -54,6 +54,20 @@ Examples:
   session-buddy mcp start --port 9000 --db /srv/sessions.duckdb
   session-buddy mcp start --transport stdio      what an agent's MCP client runs"""
 
+_STOP_EXAMPLES: Final = """\b
+Examples:
+  session-buddy mcp stop
+  session-buddy mcp stop --force        ends one that does not answer"""
+
+_RESTART_EXAMPLES: Final = """\b
+Examples:
+  session-buddy mcp restart
+  session-buddy mcp restart --port 9000"""
+
+_HEALTH_EXAMPLES: Final = """\b
+Examples:
+  session-buddy mcp health || session-buddy mcp restart"""
+
 _STATUS_EXAMPLES: Final = """\b
 Examples:
   session-buddy mcp status
@@ -88,7 +102,7 @@ def start(
         _serve(flags, unless_stopped=unless_stopped)
 
 
-@app.command()
+@app.command(epilog=_STOP_EXAMPLES)
 def stop(
     *,
     force: Annotated[
@@ -100,7 +114,7 @@ def stop(
     facts.tell_named(_LOCAL_ONLY)
 
 
-@app.command()
+@app.command(epilog=_RESTART_EXAMPLES)
 def restart(host: Host = None, port: Port = None, db: Database = None, log_level: LogLevel = None) -> None:
     """Stop the server, start it in the background.
 
@@ -160,7 +174,7 @@ def status(
         raise typer.Exit(NOT_RUNNING)
 
 
-@app.command()
+@app.command(epilog=_HEALTH_EXAMPLES)
 def health() -> None:
     """Call the server over TCP, read its database.
 
@@ -189,7 +203,7 @@ def _over_tcp() -> Endpoint:
 def _start_background(flags: dict[str, Any]) -> None:
     facts.tell_named(_LOCAL_ONLY)
     notices = _database_notices(flags)
-    info, is_new = process.start_background(user_paths(), flags)
+    info, is_new = process.start_background(user_paths(), flags, tell=edge.tell)
     if is_new:
         edge.say(f"Session-Buddy is running at {info.url} (pid {info.pid}, database {info.database}).")
         from session_buddy.host.holders import addresses_of  # 30 ms of psutil

@@ -18,6 +18,7 @@ from session_buddy.history.model import (
     SessionRow,
     Taken,
     Verdict,
+    changed,
     greatest,
     raised,
     without_host,
@@ -117,11 +118,12 @@ def with_outcome(row: SessionRow) -> SessionRow:
         return row
     end = row.believed_end
     listed_at = row.received_at if row.received_at and row.clock_skew else row.start_time
-    if end is None and row.status == "active" and row.listed_at == listed_at and row.search_text is not None:
+    active = end is None and row.status == "active"
+    if active and row.listed_at == listed_at and row.search_text is not None:
         return row  # as at every heartbeat
+    outcome = {} if active else _NOT_OVER if end is None else _outcome(row, end, listed_at)
     text = search_text(row, end.metadata if end else None)
-    outcome = _NOT_OVER if end is None else _outcome(row, end, listed_at)
-    return row._replace(listed_at=listed_at, search_text=text, **outcome)
+    return changed(row, {"listed_at": listed_at, "search_text": text, **outcome})
 
 
 def _outcome(row: SessionRow, end: End, listed_at: datetime) -> dict[str, Any]:

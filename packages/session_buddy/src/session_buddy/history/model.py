@@ -1,5 +1,6 @@
 """What the rules speak of: an event that came in, a session's row, its ends, its heartbeat state."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple, Self, TypeVar, get_args
 
@@ -217,6 +218,8 @@ class SessionRow(NamedTuple):
     @property
     def believed_end(self) -> End | None:
         """The end that counts, ``None`` while the session lives."""
+        if not self.ends:
+            return None
         standing = [end for end in self.ends if self._stands(end)]
         return max(standing, key=lambda end: end.weight) if standing else None
 
@@ -239,6 +242,17 @@ class SessionRow(NamedTuple):
         if self.elapsed_seconds is not None and end.elapsed_seconds is not None:
             return self.elapsed_seconds - end.elapsed_seconds <= REFUTES_AFTER.total_seconds()
         return self.last_seen <= self.start_time or self.last_seen - end.timestamp <= REFUTES_AFTER
+
+
+_PLACES: Final = {name: place for place, name in enumerate(SessionRow._fields)}
+
+
+def changed(row: SessionRow, changes: Mapping[str, Any]) -> SessionRow:
+    """The row with other values; ``_replace`` takes four times as long of so many fields."""
+    values = list(row)
+    for name, value in changes.items():
+        values[_PLACES[name]] = value
+    return SessionRow._make(values)
 
 
 class Taken(NamedTuple):

@@ -1,6 +1,6 @@
 """The one text of a session that words are looked for in, its letter case folded here and by no database."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from session_buddy.history.syntax import held
@@ -35,23 +35,20 @@ def search_text(row: "SessionRow", end_metadata: Mapping[str, Any] | None) -> st
         origin.get("ssh_client"),
         *texts_in({**(row.metadata or {}), **(end_metadata or {})}),
     ]
-    return folded("\n".join(text for text in told if text))
+    return folded("\n".join(filter(None, told)))
 
 
-def texts_in(value: object) -> Iterator[str]:
+def texts_in(value: object) -> list[str]:
     """All texts and numbers within JSON, but not the names of what is in it.
 
-    >>> list(texts_in({"adapters": ["a", "b"], "size": 12, "on": True}))
+    >>> texts_in({"adapters": ["a", "b"], "size": 12, "on": True})
     ['a', 'b', '12', 'true']
     """
-    if isinstance(value, Mapping):
-        for one in value.values():
-            yield from texts_in(one)
-    elif isinstance(value, list):
-        for one in value:
-            yield from texts_in(one)
-    elif value is not None:
-        yield text_of(value)
+    if isinstance(value, dict):
+        return [text for one in value.values() for text in texts_in(one)]
+    if isinstance(value, list):
+        return [text for one in value for text in texts_in(one)]
+    return [] if value is None else [text_of(value)]
 
 
 def text_of(value: Any) -> str:  # noqa: ANN401 - JSON

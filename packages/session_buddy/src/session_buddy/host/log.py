@@ -3,10 +3,12 @@
 import errno
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 import structlog
 from starlette.requests import ClientDisconnect
@@ -99,6 +101,19 @@ def set_up_logging(path: Path, level: str) -> None:
     root.setLevel(level.upper())
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(max(least, root.level))
+
+
+@contextmanager
+def also_on(stream: TextIO, name: str) -> Iterator[None]:
+    """Meanwhile, write warnings of this logger to a stream, too: somebody waits there."""
+    handler = logging.StreamHandler(stream)
+    handler.setLevel(logging.WARNING)
+    logger = logging.getLogger(name)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def _tells_of_us(record: logging.LogRecord) -> bool:

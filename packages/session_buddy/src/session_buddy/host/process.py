@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final, Literal
@@ -24,6 +24,7 @@ from session_buddy.host.variables import DATABASE, PREFIX
 START_SECONDS: Final = 60.0
 HANG_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.02
+_MOST_SAID: Final = 4096
 _ANSWER_SECONDS: Final = 2.0
 _LOCAL_PEERPID: Final = 2  # of macOS, on level 0
 END_IT: Final = "end it with: session-buddy mcp stop --force"
@@ -107,14 +108,20 @@ def wait_running(paths: Paths, seconds: float) -> ServerInfo | None:
 
 
 def start_background(
-    paths: Paths, flags: Mapping[str, object], settings: Mapping[str, str] | None = None
+    paths: Paths,
+    flags: Mapping[str, object],
+    settings: Mapping[str, str] | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[ServerInfo, bool]:
     """Start a server that outlives this process; returns once it answers.
+
+    As long as it says something, it is waited for: that a large database becomes one of its version.
 
     Args:
         paths: this user's folders.
         flags: options of ``mcp start`` by name, ``{"port": 9000}``; those that are ``None`` are left out.
         settings: variables for it, instead of those of this process that have the same names.
+        tell: is given each line that it says meanwhile.
 
     Returns:
         The server, and whether it is the new one: another process may have started one meanwhile.
@@ -124,8 +131,10 @@ def start_background(
     """
     with tempfile.TemporaryFile() as said:
         child = _spawn(flags, {**os.environ, **(settings or {})}, said)
-        deadline = time.monotonic() + START_SECONDS
+        heard, deadline = 0, time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
+            # Read before the look: what it says when it can be found is for those who started it themselves.
+            news = os.pread(said.fileno(), _MOST_SAID, heard)
             gone = child.poll() is not None
             info = running(paths)
             is_new = info is not None and info.pid == child.pid
@@ -135,6 +144,10 @@ def start_background(
                 raise ServerFailed(
                     _last_line(said) or f"the server left at once (exit code {child.returncode})"
                 )
+            if news and info is None and not news.startswith(b"Error: "):
+                heard, deadline = heard + len(news), time.monotonic() + START_SECONDS
+                for line in news.decode(errors="replace").splitlines():
+                    tell(line)
             time.sleep(_POLL_SECONDS)
     child.kill()
     child.wait()

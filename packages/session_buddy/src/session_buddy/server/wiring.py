@@ -4,6 +4,7 @@ import gc
 import os
 import resource
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from oneiric.transport import call_tool
 from session_buddy import __version__
 from session_buddy.errors import ServerFailed, SessionBuddyError
 from session_buddy.host.histories import make_own
-from session_buddy.host.log import log_file, set_up_logging
+from session_buddy.host.log import also_on, log_file, set_up_logging
 from session_buddy.host.process import only_one
 from session_buddy.host.server_file import ServerInfo
 from session_buddy.host.settings import Settings
@@ -125,7 +126,8 @@ def _run(
     # Until it can be asked, commands that want to open the database wait.
     our_turn = stack.enter_context(ExitStack())
     our_turn.enter_context(turn(paths, _TURN_SECONDS))
-    store = stack.enter_context(closing(open_known(url, paths, query_seconds=settings.query_seconds)))
+    with also_on(sys.stderr, "session_buddy.store"):
+        store = stack.enter_context(closing(open_known(url, paths, query_seconds=settings.query_seconds)))
     authenticator = Authenticator(accepted_secrets(settings, paths, store.secret))
     presence = Presence(settings.heartbeat_seconds, settings.lease_seconds)
     presence.learn(store.live(), monotonic())

@@ -42,13 +42,13 @@ _EMPTY_END: Final[dict[str, Any]] = {
 }
 
 
-def row_values(row: SessionRow, columns: Sequence[str] = COLUMNS) -> dict[str, Any]:
+def row_values(row: SessionRow, columns: Sequence[str] = COLUMNS) -> list[Any]:
     """The row as the values of these columns: JSON is text."""
-    values = row._asdict()
-    for name, form in _TO_VALUE.items():
-        if values[name] is not None:
-            values[name] = form(values[name])
-    return values if columns is COLUMNS else {name: values[name] for name in columns}
+    values: list[Any] = list(row)
+    for place, form in _TO_VALUE.items():
+        if values[place] is not None:
+            values[place] = form(values[place])
+    return values if columns is COLUMNS else [values[_PLACE[name]] for name in columns]
 
 
 def digits_of(session_id: str) -> int:
@@ -69,19 +69,19 @@ def row_from(fetched: Sequence[Any]) -> SessionRow:
     return SessionRow._make(values)
 
 
-def event_values(arrival: Arrival) -> dict[str, Any]:
+def event_values(arrival: Arrival) -> Values:
     """An event as the values of :data:`EVENT_COLUMNS`; heartbeats are not part of it."""
     event = arrival.event
-    return {
-        "session_id": arrival.session_id,
-        "event_id": arrival.event_id,
-        "event_type": event.event_type,
-        "timestamp": event.timestamp,
-        "received_at": arrival.received_at,
-        "subject": arrival.subject,
-        "by_admin": arrival.by_admin,
-        "body": arrival.body,
-    }
+    return (
+        arrival.session_id,
+        arrival.event_id,
+        event.event_type,
+        event.timestamp,
+        arrival.received_at,
+        arrival.subject,
+        arrival.by_admin,
+        arrival.body,
+    )
 
 
 def _aware(time: datetime) -> datetime:
@@ -130,16 +130,15 @@ INTEGERS: Final = (
     "counted_errors",
 )
 DOUBLES: Final = ("elapsed_seconds", "duration_seconds")
-_TO_VALUE: Final[dict[str, Callable[[Any], Any]]] = {
-    "origin": _text,
-    "metadata": _text,
-    "end_metadata": _text,
-    "person_also": _text,
-    "ends": _ends_text,
-}
+_PLACE: Final = {name: place for place, name in enumerate(COLUMNS)}
+_JSON: Final = ("origin", "metadata", "end_metadata", "person_also")
 # By their places among the columns.
+_TO_VALUE: Final[dict[int, Callable[[Any], Any]]] = {
+    **{_PLACE[name]: _text for name in _JSON},
+    _PLACE["ends"]: _ends_text,
+}
 _FROM_VALUE: Final[dict[int, Callable[[Any], Any]]] = {
-    **{COLUMNS.index(name): _aware for name in TIMES},
-    **{COLUMNS.index(name): json.loads for name in ("origin", "metadata", "end_metadata", "person_also")},
-    COLUMNS.index("ends"): _ends_from,
+    **{_PLACE[name]: _aware for name in TIMES},
+    **{_PLACE[name]: json.loads for name in _JSON},
+    _PLACE["ends"]: _ends_from,
 }

@@ -35,6 +35,7 @@ from session_buddy.store.duckdb.statements import (
 )
 from session_buddy.store.duckdb.wal import aside_of, is_unclean, log_of, sessions_named_in, set_aside
 from session_buddy.store.protocol import Gap
+from session_buddy.store.upgrade import CHANGED
 
 # threads: two were slower than one for rows this small. Extensions: a file of another kind must not make the
 # library look for a reader on the network.
@@ -212,6 +213,8 @@ def _locked(path: Path, message: str) -> StoreLocked:
 
 def _migrate(database: Cursor, path: Path) -> None:
     seen = schema_of(database, path)
+    if 0 < seen < LATEST:
+        log.warning(CHANGED, path, seen, LATEST)
     for number, statements in enumerate(MIGRATIONS[seen:], start=seen + 1):
         with _writing(database, path) as cursor:
             cursor.execute(statements)

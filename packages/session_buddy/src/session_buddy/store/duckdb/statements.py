@@ -11,7 +11,6 @@ import duckdb
 from pydantic_core import to_json
 
 from oneiric import contract
-from session_buddy.history.fold import with_outcome
 from session_buddy.history.model import HEARTBEAT_STATE, Beat, SessionRow
 from session_buddy.store.duckdb.newest import second_of
 from session_buddy.store.protocol import Gap
@@ -19,6 +18,7 @@ from session_buddy.store.rows import (
     BEAT_COLUMNS,
     COLUMNS,
     DOUBLES,
+    EVENT_COLUMNS,
     GROUP,
     INTEGERS,
     MUTABLE,
@@ -31,6 +31,7 @@ from session_buddy.store.rows import (
     row_values,
 )
 from session_buddy.store.sql import CANDIDATES, DIGITS, META, SELECT
+from session_buddy.store.upgrade import judged
 
 Cursor = duckdb.DuckDBPyConnection
 
@@ -39,15 +40,12 @@ _BULK_ROWS: Final = 3
 _SECOND: Final = timedelta(seconds=1)
 _LAST_SECOND: Final = datetime.max.replace(tzinfo=UTC) - _SECOND
 
+# The columns of both tables, in the order of the values that are written.
 EVENT_TYPES: Final = {
-    "event_id": "VARCHAR",
-    "session_id": "VARCHAR",
-    "event_type": "VARCHAR",
+    **dict.fromkeys(EVENT_COLUMNS, "VARCHAR"),
     "timestamp": "TIMESTAMP",
     "received_at": "TIMESTAMP",
-    "subject": "VARCHAR",
     "by_admin": "BOOLEAN",
-    "body": "VARCHAR",
 }
 ROW_TYPES: Final = {
     **dict.fromkeys(COLUMNS, "VARCHAR"),
@@ -207,9 +205,9 @@ def transaction(cursor: Cursor) -> Iterator[Cursor]:
         raise
 
 
-def values_of(row: SessionRow) -> dict[str, Any]:
+def values_of(row: SessionRow) -> Values:
     """A row as column values, with the last digits of its id."""
-    return {**row_values(row), "digits": digits_of(row.session_id)}
+    return [*row_values(row), digits_of(row.session_id)]
 
 
 def _appender(cursor: Cursor, table: str, columns: Iterable[str], key: Sequence[str] = ()) -> duckdb.Appender:
@@ -223,15 +221,15 @@ def _appender(cursor: Cursor, table: str, columns: Iterable[str], key: Sequence[
         raise duckdb.CatalogException(str(error)) from error
 
 
-def insert(cursor: Cursor, table: str, types: dict[str, str], rows: Sequence[dict[str, Any]]) -> None:
-    """Add rows to a table; ``types`` names its columns."""
+def insert(cursor: Cursor, table: str, columns: Iterable[str], rows: Sequence[Values]) -> None:
+    """Add rows to a table: the values of these columns, in their order."""
     if len(rows) >= _BULK_ROWS:
-        with _appender(cursor, table, types) as into:
-            into.append_rows([[_naive(row[name]) for name in types] for row in rows])
+        with _appender(cursor, table, columns) as into:
+            into.append_rows([[*map(_naive, row)] for row in rows])
         return
     for row in rows:
         # Each parameter takes its time, and VALUES more than SELECT.
-        known = {name: row[name] for name in types if row[name] is not None}
+        known = {name: value for name, value in zip(columns, row, strict=True) if value is not None}
         names, marks = ", ".join(known), ", ".join("?" * len(known))
         _execute(cursor, f"INSERT INTO {table} ({names}) SELECT {marks}", list(known.values()))
 
@@ -258,18 +256,18 @@ class Tables:
 
     def write(self, table: Table, rows: Sequence[Values]) -> None:
         """Add rows."""
-        made = [dict(zip(TABLES[table], row, strict=True)) for row in rows]
-        if table == "sessions":
-            made = [{**row, "digits": digits_of(row["session_id"])} for row in made]
-        insert(self._cursor, table, EVENT_TYPES if table == "events" else ROW_TYPES, made)
+        if table == "events":
+            insert(self._cursor, table, EVENT_COLUMNS, rows)
+        else:
+            insert(self._cursor, table, ROW_TYPES, [(*row, digits_of(row[0])) for row in rows])
 
 
 def judge_anew(cursor: Cursor) -> None:
     """Have every row say what follows from the rest of it, as this version has it."""
     # To update so many would take a minute more.
     cursor.execute("CREATE TABLE judged AS FROM sessions LIMIT 0")
-    for rows in Tables(cursor).read("sessions"):
-        insert(cursor, "judged", ROW_TYPES, [values_of(with_outcome(row_from(values))) for values in rows])
+    for rows in judged(Tables(cursor)):
+        insert(cursor, "judged", ROW_TYPES, [values_of(row) for row in rows])
     cursor.execute("DROP TABLE sessions; ALTER TABLE judged RENAME TO sessions")
 
 
@@ -278,10 +276,10 @@ def change(cursor: Cursor, rows: Sequence[SessionRow]) -> None:
     if len(rows) >= _BULK_ROWS:
         columns = (*_KEY, *MUTABLE)
         with _appender(cursor, "sessions", columns, _KEY) as into:
-            into.append_rows([[*map(_naive, row_values(row, columns).values())] for row in rows])
+            into.append_rows([[*map(_naive, row_values(row, columns))] for row in rows])
         return
     for row in rows:
-        values = row_values(row, MUTABLE).values()
+        values = row_values(row, MUTABLE)
         _execute(cursor, _CHANGE_ONE, [*values, *span_of([row.session_id]), row.session_id])
 
 

@@ -13,6 +13,7 @@ from session_buddy.errors import NewerDatabase, NotADatabase, OlderDatabase
 from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.store.postgres.schema import LATEST, MIGRATIONS
 from session_buddy.store.postgres.statements import judge_anew
+from session_buddy.store.upgrade import CHANGED
 
 log = logging.getLogger("session_buddy.store")
 
@@ -41,7 +42,7 @@ def bring_up_to_date(connection: Connection, url: DatabaseUrl, *, may_change: bo
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         seen = _schema_of(connection, url)
     if 0 < seen < LATEST:
-        log.warning("database %s: its tables are brought from version %d to %d", url, seen, LATEST)
+        log.warning(CHANGED, url, seen, LATEST)
     for number, statements in enumerate(MIGRATIONS[seen:], start=seen + 1):
         connection.execute(statements)
         if number == 1:

@@ -9,7 +9,6 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from oneiric import contract
-from session_buddy.history.fold import with_outcome
 from session_buddy.history.model import HEARTBEAT_STATE, Arrival, Beat, SessionRow
 from session_buddy.store.rows import (
     BEAT_COLUMNS,
@@ -26,6 +25,7 @@ from session_buddy.store.rows import (
     row_values,
 )
 from session_buddy.store.sql import CANDIDATES, NEWEST_FIRST, SELECT
+from session_buddy.store.upgrade import judged
 
 Postgres = Connection[TupleRow]
 T = TypeVar("T")
@@ -145,11 +145,9 @@ class Tables:
                 copy.write_row(row)
 
 
-def _insert(
-    connection: Postgres, table: Table, rows: Sequence[T], values_of: Callable[[T], dict[str, Any]]
-) -> None:
+def _insert(connection: Postgres, table: Table, rows: Sequence[T], values_of: Callable[[T], Values]) -> None:
     # Each is made when it is sent: the server reads what came before meanwhile.
-    values = (tuple(values_of(row).values()) for row in rows)
+    values = map(values_of, rows)
     if len(rows) >= BULK_ROWS:
         Tables(connection).write(table, values)
     elif rows:
@@ -162,14 +160,14 @@ def _insert(
 
 def judge_anew(connection: Postgres) -> None:
     """Have every row say what follows from the rest of it, as this version has it."""
-    for rows in Tables(connection).read("sessions"):
-        _change(connection, [with_outcome(row_from(values)) for values in rows])
+    for rows in judged(Tables(connection)):
+        _change(connection, rows)
 
 
 def _change(connection: Postgres, rows: Sequence[SessionRow]) -> None:
     """Write rows in the place of those that there are."""
     if rows:
-        values = [[*row_values(row, _CHANGED).values(), row.session_id] for row in rows]
+        values = [[*row_values(row, _CHANGED), row.session_id] for row in rows]
         with connection.cursor() as cursor:
             cursor.executemany(_CHANGE.encode(), values)
 
