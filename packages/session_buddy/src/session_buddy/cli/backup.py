@@ -68,8 +68,8 @@ def list_backups(form: FormatOption = None, db: Database = None) -> None:
         return
     with edge.output() as stream:
         if render.is_for_people(form, terminal=stream.isatty()):
-            told = [{**row, "made_at": local_time(row["made_at"])} for row in rows]
-            stream.writelines(render.plain_table(told, FIELDS))
+            listed = [{**row, "made_at": local_time(row["made_at"])} for row in rows]
+            stream.writelines(render.plain_table(listed, FIELDS))
         else:
             render.write_rows(rows, form, stream, FIELDS)
 

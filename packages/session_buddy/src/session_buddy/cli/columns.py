@@ -27,14 +27,14 @@ class Column(NamedTuple):
 
     Attributes:
         title: its heading.
-        told: what it says of a session.
+        text: what stands in it, of a session.
         short: what it says where there is less room; ``None``: the same.
         least: the fewest cells that its text may be cut to, twice that as long as no column has left;
             ``None``: it is not cut.
     """
 
     title: str
-    told: Callable[[Record, Clock], str]
+    text: Callable[[Record, Clock], str]
     short: Callable[[Record, Clock], str] | None = None
     least: int | None = None
 
@@ -65,9 +65,9 @@ def ending(record: Record) -> str:
     'crashed (exception, code 1)'
     """
     reason, code = record.get("exit_reason"), record.get("exit_code")
-    told = [shown(REASONS.get(reason, reason))] if reason else []
-    told += [f"code {code}"] if code else []
-    return f"{status_of(record)} ({', '.join(told)})" if told else status_of(record)
+    parts = [shown(REASONS.get(reason, reason))] if reason else []
+    parts += [f"code {code}"] if code else []
+    return f"{status_of(record)} ({', '.join(parts)})" if parts else status_of(record)
 
 
 def since(iso: str, moment: Clock) -> str:
@@ -99,8 +99,8 @@ def _field(name: str) -> Callable[[Record, Clock], str]:
 def came_from(record: Record, _: Clock) -> str:
     """The address and the terminal that a session was opened from."""
     origin = record.get("origin") or {}
-    told = [origin.get("ssh_client"), (origin.get("tty") or "").removeprefix("/dev/")]
-    return " ".join(shown(one) for one in told if one) or MISSING
+    parts = [origin.get("ssh_client"), (origin.get("tty") or "").removeprefix("/dev/")]
+    return " ".join(shown(one) for one in parts if one) or MISSING
 
 
 _WHO: Final = Column("who", lambda record, _: shown(who(record)), least=12)
@@ -138,7 +138,7 @@ def that_say_something(columns: Sequence[Column], records: Sequence[Record], mom
     def says(column: Column) -> bool:
         if column.title not in (*_IF_DIFFERENT, *_IF_ANY):
             return True
-        said = {column.told(record, moment) for record in records}
+        said = {column.text(record, moment) for record in records}
         if column.title in _IF_DIFFERENT:
             return len(said) > 1
         return said != {MISSING}
@@ -162,12 +162,12 @@ def of_fields(names: Sequence[str]) -> Layout:
 
 
 def _chosen(name: str) -> Column:
-    return Column(name.replace("_", " "), _told(name), least=None if name in _WHOLE else _LEAST_CHOSEN)
+    return Column(name.replace("_", " "), _text_of(name), least=None if name in _WHOLE else _LEAST_CHOSEN)
 
 
-def _told(name: str) -> Callable[[Record, Clock], str]:
+def _text_of(name: str) -> Callable[[Record, Clock], str]:
     if name in TIMES:
         return lambda record, moment: since(record[name], moment) if record.get(name) else MISSING
     if name in _LENGTHS:
         return lambda record, _: MISSING if record.get(name) is None else human_duration(record[name])
-    return _WHO.told if name == WHO else _field(name)
+    return _WHO.text if name == WHO else _field(name)

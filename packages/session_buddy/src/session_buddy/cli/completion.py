@@ -14,7 +14,7 @@ from session_buddy.history.syntax import Value
 Completer = Callable[[str], list[str]]
 
 # The fields that have the values of a key, those of a list that a running server can give.
-_TOLD: Final = {
+_FIELDS_OF: Final = {
     **{key.name: (key.column,) for key in KEYS if key.kind == "text" and key.column},
     "user": ("person", "username"),
     "id": ("session_id",),
@@ -43,7 +43,7 @@ def _written(key: Key) -> str:
 
 def values_of(key: str) -> Completer:
     """Completes what stands behind a key, or behind the option that is its other spelling."""
-    return _listed(lambda begun: CHOICES.get(key) or _told(key, begun))
+    return _listed(lambda begun: CHOICES.get(key) or _known(key, begun))
 
 
 def one_of(values: Collection[str]) -> Completer:
@@ -62,7 +62,7 @@ def some_of(values: Collection[str]) -> Completer:
 
 def session(typed: str) -> list[str]:
     """A session's id, its last digits once they are begun, or ``latest``."""
-    return one_of([*_told("id", typed), LATEST])(typed)
+    return one_of([*_known("id", typed), LATEST])(typed)
 
 
 def _listed(known: Callable[[str], Iterable[str]]) -> Completer:
@@ -76,15 +76,15 @@ def _listed(known: Callable[[str], Iterable[str]]) -> Completer:
     return complete
 
 
-def _told(key: str, begun: str) -> list[str]:
+def _known(key: str, begun: str) -> list[str]:
     """What a running server knows; without what a query, or a shell, reads as something else.
 
     Names come from other people's machines: typed into a shell, ``$(…)`` would be run.
     """
-    if key not in _TOLD:
+    if key not in _FIELDS_OF:
         return []
-    of_ids = _TOLD[key] == ("session_id",)
+    of_ids = _FIELDS_OF[key] == ("session_id",)
     query = f"{'id' if of_ids else key}:{Value(begun, any_behind=True)}" if begun else ""
-    told = ask.recent(_TOLD[key], query)
-    ends = [one[-_DIGITS:] for one in told] if of_ids and begun else []
-    return [one for one in (*told, *ends) if str(Value(one)) == one]
+    known = ask.recent(_FIELDS_OF[key], query)
+    ends = [one[-_DIGITS:] for one in known] if of_ids and begun else []
+    return [one for one in (*known, *ends) if str(Value(one)) == one]

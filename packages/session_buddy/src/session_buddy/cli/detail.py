@@ -34,7 +34,7 @@ _SOURCES: Final = {
     "origin.ssh_certificate": "SSH_USER_AUTH",
 }
 # How an end was found, by who says it.
-FOUND: Final = {
+_FOUND: Final = {
     "emitter": "the shell said so itself",
     "outbox": "its journal was left without an end, and no process held it",
     "liveness": "a server saw its process end",
@@ -69,11 +69,11 @@ def write_session(answer: Mapping[str, Any], stream: TextIO, moment: Clock) -> N
 
 def write_fields(record: Record, stream: TextIO, moment: Clock) -> None:
     """Write a field a line; long values go on below, but no word of theirs, no id, is cut."""
-    told = [
-        (shown(key), _told(key, value, moment) + _evidence(key, value, record), key == "status")
+    lines = [
+        (shown(key), _text(key, value, moment) + _evidence(key, value, record), key == "status")
         for key, value in flatten(record)
     ]
-    _write(console_on(stream), [(key, text, style_of(text) if styled else "") for key, text, styled in told])
+    _write(console_on(stream), [(key, text, style_of(text) if styled else "") for key, text, styled in lines])
 
 
 def _write(console: Console, lines: Sequence[Line]) -> None:
@@ -81,8 +81,8 @@ def _write(console: Console, lines: Sequence[Line]) -> None:
     for key, value, style in lines:
         # What goes on below stands behind the branches that a tree draws.
         drawn = value[: len(value) - len(value.lstrip(_BRANCHES))]
-        told = hanging(value[len(drawn) :], indent + cell_len(drawn), console.width)
-        text = drawn + "\n".join(told)
+        wrapped = hanging(value[len(drawn) :], indent + cell_len(drawn), console.width)
+        text = drawn + "\n".join(wrapped)
         padded = key + " " * (indent - cell_len(key))
         console.print(Text.assemble((padded, "bold"), (text, style)), soft_wrap=True)
 
@@ -100,7 +100,7 @@ def _first(record: Record, moment: Clock) -> Iterator[Line]:
     else:
         yield "since", local_time(record["start_time"], moment.zone), ""
         yield "until", f"{local_time(record['end_time'], moment.zone)}, after {lasted}", ""
-        yield "found", FOUND.get(record["detected_by"], shown(record["detected_by"])), ""
+        yield "found", _FOUND.get(record["detected_by"], shown(record["detected_by"])), ""
     if record["commands"] is not None:
         yield "did", f"{count(record['commands'], 'command')}, {count(record['errors'] or 0, 'error')}", ""
     for name, text in (
@@ -150,20 +150,20 @@ def _tree(records: Sequence[Record], moment: Clock) -> Iterator[str]:
 
 
 def _brief(record: Record, moment: Clock) -> str:
-    told = f"{shown(who(record))} in {shown(record['component'])} on {shown(record['hostname'])}"
+    what = f"{shown(who(record))} in {shown(record['component'])} on {shown(record['hostname'])}"
     when = since(record["start_time"], moment)
-    return f"{shown(record['session_id'][-8:])}  {told}, {when}, {ending(record)}"
+    return f"{shown(record['session_id'][-8:])}  {what}, {when}, {ending(record)}"
 
 
 def _event(event: Mapping[str, Any], moment: Clock) -> Line:
     body = event["body"]
-    told = [local_time(event["timestamp"], moment.zone)]
+    parts = [local_time(event["timestamp"], moment.zone)]
     if event["event_type"] == "session_end":
         status = {"status": "ended", **body}
-        told += [ending(status), f"by {shown(body.get('detected_by') or 'emitter')}"]
+        parts += [ending(status), f"by {shown(body.get('detected_by') or 'emitter')}"]
     came = local_time(event["received_at"], moment.zone)
-    told.append(f"reported by {shown(event['reported_by'])}, received {came}")
-    return shown(event["event_type"]), ", ".join(told), ""
+    parts.append(f"reported by {shown(event['reported_by'])}, received {came}")
+    return shown(event["event_type"]), ", ".join(parts), ""
 
 
 def _evidence(key: str, value: object, record: Record) -> str:
@@ -181,7 +181,7 @@ def _evidence(key: str, value: object, record: Record) -> str:
     return f" ({shown(known)})" if known and value is not None else ""
 
 
-def _told(key: str, value: object, moment: Clock) -> str:
+def _text(key: str, value: object, moment: Clock) -> str:
     if key in TIMES and isinstance(value, str):
         return local_time(value, moment.zone)
     if key == "person_also" and isinstance(value, list) and value:

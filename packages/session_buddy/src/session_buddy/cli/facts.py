@@ -61,11 +61,11 @@ def of_server(info: ServerInfo | None) -> dict[str, Any]:
         return {"running": False, **known, "error": str(error)}
     from session_buddy.host.holders import addresses_of  # 30 ms of psutil
 
-    told = {name: health[name] for name in ("uptime_seconds", "database", "live_sessions", "tools")}
+    found = {name: health[name] for name in ("uptime_seconds", "database", "live_sessions", "tools")}
     return {
         "running": True,
         **known,
-        **told,
+        **found,
         "listens_on": [address._asdict() for address in addresses_of(info.pid)],
         "socket": str(info.socket),
         **_last_backup(info),
@@ -91,12 +91,12 @@ def tell_named(this: str) -> None:
         edge.tell(f"SESSION_BUDDY_MCP_ENDPOINT names another server, {address}; {this}.")
 
 
-def in_words(told: Mapping[str, Any]) -> str:
+def in_words(found: Mapping[str, Any]) -> str:
     """The facts of a running server as lines that fit the terminal."""
     width = shutil.get_terminal_size().columns if edge.on_terminal() else _ANY
-    lines = [f"Session-Buddy {told['version']} is running (pid {told['pid']})."]
+    lines = [f"Session-Buddy {found['version']} is running (pid {found['pid']})."]
     for name, (label, text) in _LINES.items():
-        if told.get(name, []) != []:
-            value = "\n".join(hanging(shown(text(told[name])), _INDENT, width))
+        if found.get(name, []) != []:
+            value = "\n".join(hanging(shown(text(found[name])), _INDENT, width))
             lines.append(f"  {label + ':':<{_INDENT - 2}}{value}")
     return "\n".join(lines)

@@ -160,17 +160,17 @@ def status(
 
     Exit code 0 if it runs, answers and can read its database, 3 if not.
     """
-    told = facts.of_server(process.running(user_paths()))
+    found = facts.of_server(process.running(user_paths()))
     if form == "json":
-        edge.say(json.dumps(told))
-    elif told["running"]:
-        edge.say(facts.in_words(told))
-    elif "error" in told:
-        edge.tell(f"Error: {told['error']} (pid {told['pid']}, log {told['log']})")
+        edge.say(json.dumps(found))
+    elif found["running"]:
+        edge.say(facts.in_words(found))
+    elif "error" in found:
+        edge.tell(f"Error: {found['error']} (pid {found['pid']}, log {found['log']})")
     else:
         edge.say("Session-Buddy is not running. Start it with: session-buddy mcp start")
     facts.tell_named(_LOCAL_ONLY)
-    if not told["running"]:
+    if not found["running"]:
         raise typer.Exit(NOT_RUNNING)
 
 

@@ -70,11 +70,11 @@ def _forms(columns: Sequence[Column], layout: Layout) -> list[_Form]:
 
 
 def _cells(form: _Form, records: Sequence[Record], moment: Clock) -> list[list[str]]:
-    told = [
-        column.short if column.title in form.short and column.short else column.told
+    texts = [
+        column.short if column.title in form.short and column.short else column.text
         for column in form.columns
     ]
-    return [[tell(record, moment) for tell in told] for record in records]
+    return [[text(record, moment) for text in texts] for record in records]
 
 
 def _widths(form: _Form, cells: Sequence[Sequence[str]], width: int) -> list[int]:

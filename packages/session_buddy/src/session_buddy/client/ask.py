@@ -82,7 +82,7 @@ def list_sessions(query: str, fields: Sequence[str], limit: int, **options: str 
 
     Args:
         query: which, as its text.
-        fields: what is told of each.
+        fields: what is shown of each.
         limit: at most so many, over as many answers as that takes; 0: all.
         options: others of the ``list_sessions`` tool.
 
@@ -168,8 +168,8 @@ def recent(fields: Sequence[str], query: str = "") -> list[str]:
         answer = call_tool(server, "list_sessions", asked, _RECENT_SECONDS) if server else {}
     except (SessionBuddyError, TransportError):
         return []
-    told = [str(one[field]) for one in answer.get("sessions", ()) for field in fields if one.get(field)]
-    return list(dict.fromkeys(told))
+    values = [str(one[field]) for one in answer.get("sessions", ()) for field in fields if one.get(field)]
+    return list(dict.fromkeys(values))
 
 
 def _answered(work: Callable[[Ask], T], kept: Callable[[T], T] = lambda found: found) -> T:

@@ -195,8 +195,8 @@ class Bridge:
                         self._remember_version(message, answer)
                         yield part
                     elif "error" in answer:  # of a request that the server could not read whole
-                        told = _object(answer["error"])
-                        code, problem = told.get("code", code), str(told.get("message", problem))
+                        said = _object(answer["error"])
+                        code, problem = said.get("code", code), str(said.get("message", problem))
                 if response.status >= http.client.BAD_REQUEST and code == _INTERNAL_ERROR:
                     problem = f"Session-Buddy answered HTTP {response.status} {response.reason}"
         except Exception as error:  # noqa: BLE001 - the edge: whatever fails becomes this request's answer
@@ -264,8 +264,8 @@ def _messages(response: http.client.HTTPResponse) -> Iterator[bytes]:
     kind = response.getheader("Content-Type", "")
     if kind.startswith("text/event-stream"):
         # Other lines are comments, and the events' names.
-        told = (line.removeprefix(b"data:").strip() for line in response if line.startswith(b"data:"))
-        yield from filter(None, told)
+        data = (line.removeprefix(b"data:").strip() for line in response if line.startswith(b"data:"))
+        yield from filter(None, data)
     elif kind.startswith("application/json") and (body := response.read()):
         yield body.replace(b"\r", b"").replace(b"\n", b"")
 

@@ -300,12 +300,12 @@ class Beat(NamedTuple):
         )
 
 
-def raised(known: S, told: Beat | SessionRow) -> S:
-    """``known``, its heartbeat state raised to what ``told`` has."""
-    state: dict[str, Any] = {
-        name: greatest(getattr(known, name), getattr(told, name)) for name in HEARTBEAT_STATE
+def raised(known: S, state: Beat | SessionRow) -> S:
+    """``known``, its heartbeat state raised to what ``state`` has."""
+    highest: dict[str, Any] = {
+        name: greatest(getattr(known, name), getattr(state, name)) for name in HEARTBEAT_STATE
     }
-    return known._replace(**state)
+    return known._replace(**highest)
 
 
 def was_set(start: datetime, now: datetime | None, elapsed_seconds: float | None) -> bool:

@@ -40,14 +40,14 @@ class SessionsAnswer(TypedDict):
 def page(
     query: Query,
     select: Callable[[Query], Sequence[SessionRow]],
-    told: Callable[[Sequence[SessionRow]], Sequence[dict[str, Any]]],
+    records_of: Callable[[Sequence[SessionRow]], Sequence[dict[str, Any]]],
 ) -> SessionsAnswer:
     """The sessions that fit, as many as one answer holds; at least one, however large.
 
     Args:
         query: which, and behind which.
         select: gives those of a store.
-        told: makes of each what is shown of it.
+        records_of: makes of each what is shown of it.
     """
     records: list[dict[str, Any]] = []
     size, behind, more = 0, query.behind, True
@@ -58,7 +58,7 @@ def page(
         fit = (MAX_PAGE_BYTES - size) * len(records) // size + 1 if records else _FIRST_ROWS
         asked = min(most - len(records), fit, _MOST_ROWS) + 1 if query.newest_first else most + 1
         rows = select(replace(query, behind=behind, limit=asked))
-        for row, record in zip(rows, told(rows), strict=True):
+        for row, record in zip(rows, records_of(rows), strict=True):
             size += len(to_json(record))
             if len(records) == most or (records and size > MAX_PAGE_BYTES):
                 place = str(behind) if query.newest_first else None

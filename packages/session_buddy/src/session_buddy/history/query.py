@@ -48,7 +48,7 @@ FILTERS: Final[dict[str, tuple[str, str]]] = {
 _TIMES: Final = ("started", "ended", "at")
 _REST_OF_A_TIME: Final = re.compile(r"\d{1,2}:\d\d.*|ago|\d{1,2} ?[ap]m|\.\..*", re.IGNORECASE)
 # What heartbeats tell is on disk only some time later.
-_PULSE: Final = frozenset({"idle", "duration", "commands", "errors"})
+_BY_HEARTBEATS: Final = frozenset({"idle", "duration", "commands", "errors"})
 
 
 class Term(NamedTuple):
@@ -164,11 +164,11 @@ class Query:
         return self.sort == "started" and not self.reverse
 
     @property
-    def needs_pulse(self) -> bool:
+    def needs_heartbeats(self) -> bool:
         """Whether it looks at what heartbeats tell."""
         keys = {term.key for term in self.terms}
         unreachable = any(term.key == "status" and Value("unreachable") in term.wanted for term in self.terms)
-        return unreachable or self.sort in _PULSE or not keys.isdisjoint(_PULSE)
+        return unreachable or self.sort in _BY_HEARTBEATS or not keys.isdisjoint(_BY_HEARTBEATS)
 
 
 def terms_of(tokens: Sequence[Token], clock: Clock) -> list[Term]:

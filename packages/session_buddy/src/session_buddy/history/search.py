@@ -21,7 +21,7 @@ def folded(text: str) -> str:
 def search_text(row: "SessionRow", end_metadata: Mapping[str, Any] | None) -> str:
     """Who, where, why, and all values of the metadata, that of the end included, each on a line."""
     origin = row.origin or {}
-    told = [
+    texts = [
         row.person,
         row.username,
         row.sudo_user,
@@ -35,7 +35,7 @@ def search_text(row: "SessionRow", end_metadata: Mapping[str, Any] | None) -> st
         origin.get("ssh_client"),
         *texts_in({**(row.metadata or {}), **(end_metadata or {})}),
     ]
-    return folded("\n".join(filter(None, told)))
+    return folded("\n".join(filter(None, texts)))
 
 
 def texts_in(value: object) -> list[str]:

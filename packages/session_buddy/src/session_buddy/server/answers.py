@@ -65,7 +65,7 @@ class Answers:
         Raises:
             InvalidQuery: a field is unknown.
         """
-        if query.needs_pulse:
+        if query.needs_heartbeats:
             # What is told by heartbeats is written only now and then.
             await asyncio.wrap_future(self._writer.flush())
         query = replace(query, silent=self._presence.silent(self._clock()), busy=self._presence.busy())

@@ -65,21 +65,23 @@ class Number(NamedTuple):
     """Where a number is found.
 
     Attributes:
-        over: the column that has it of a session that is over, or of any; ``None``: there is none.
-        live: an expression for one that is active, ``None``: the same column.
-        living: what tells fastest that one is active.
+        ended: the column that has it of a session that is over, or of any; ``None``: there is none.
+        active: an expression for one that is active, ``None``: the same column.
+        is_active: what tells fastest that one is active.
     """
 
-    over: str | None
-    live: str | None = None
-    living: str = "status = 'active'"
+    ended: str | None
+    active: str | None = None
+    is_active: str = "status = 'active'"
 
     @property
     def of_any(self) -> str:
         """An expression for any session."""
-        live = f"CASE WHEN status = 'active' THEN {self.live} END"
+        live = f"CASE WHEN status = 'active' THEN {self.active} END"
         return (
-            self.over or live if self.over is None or self.live is None else f"coalesce({self.over}, {live})"
+            self.ended or live
+            if self.ended is None or self.active is None
+            else f"coalesce({self.ended}, {live})"
         )
 
 
@@ -250,13 +252,13 @@ def _status(status: str, query: Query) -> Condition:
 
 def _in_range(key: str, wanted: Range, query: Query) -> Condition:
     number = NUMBERS[key]
-    if number.over is None:
-        live = [(number.living, []), _compared(number.live or "", wanted, query)]
+    if number.ended is None:
+        live = [(number.is_active, []), _compared(number.active or "", wanted, query)]
         return _joined(" AND ", [*live, ("session_id <> ALL(?)", [list(query.busy)])])
-    over = _compared(number.over, wanted, query)
-    if number.live is None:
+    over = _compared(number.ended, wanted, query)
+    if number.active is None:
         return over
-    live = [(number.living, []), _compared(number.live, wanted, query)]
+    live = [(number.is_active, []), _compared(number.active, wanted, query)]
     return _joined(" OR ", [over, _joined(" AND ", live)])
 
 
