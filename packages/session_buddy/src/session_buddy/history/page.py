@@ -10,11 +10,12 @@ from typing_extensions import TypedDict
 from session_buddy.history.cursor import Cursor
 from session_buddy.history.fields import chosen
 from session_buddy.history.model import SessionRow
-from session_buddy.history.query import Query
+from session_buddy.history.query import DEFAULT_LIMIT, Query
 from session_buddy.history.record import SessionRecord
 
 MAX_PAGE_BYTES: Final = 512 * 1024
-_FIRST_ROWS: Final = 25
+# The rows of a list that nobody asked to be of another length: one query.
+_FIRST_ROWS: Final = DEFAULT_LIMIT
 # Whole rows are in memory, however little of them is shown.
 _MOST_ROWS: Final = 500
 

@@ -91,8 +91,8 @@ NUMBERS: Final = {
     "exit": Number("exit_code"),
     "commands": Number("counted_commands", "commands"),
     "errors": Number("counted_errors", "errors"),
-    # Before the expression is worked out, which takes DuckDB 38 ms of a million, and 7 with this.
-    "duration": Number("duration_seconds", _LIVED, "duration_seconds IS NULL"),
+    # The first tells DuckDB who is active, 7 ms of a million and 38 without; the second tells PostgreSQL.
+    "duration": Number("duration_seconds", _LIVED, "duration_seconds IS NULL AND status = 'active'"),
     "idle": Number(None, _IDLE),
 }
 

@@ -93,6 +93,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         ALTER COLUMN username SET STATISTICS 500,
         ALTER COLUMN hostname SET STATISTICS 500,
         ALTER COLUMN component SET STATISTICS 500;
+    CREATE INDEX sessions_duration ON sessions (duration_seconds) WHERE duration_seconds IS NOT NULL;
     """,
 )
 
