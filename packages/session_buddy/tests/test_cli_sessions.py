@@ -301,7 +301,12 @@ def test_a_time_that_is_typed_is_local_time_wherever_the_server_is(
         (["list-sessions", "--component", ""], "component: '' is not valid: a value is missing"),
         (["list-sessions", "usr:ada"], "query at 1: 'usr:' is not valid: no such key; the nearest is user;"),
         (["list-sessions", "-status:actve"], "status: 'actve' is not valid: one of active, "),
-        (["list-sessions", "-usr:ada"], "No such option"),
+        (["list-sessions", "-usr:ada"], "no option is -usr:ada"),
+        (
+            ["list-sessions", "select * from sessions"],
+            "query at 1: 'select * from sessions' is not valid: this is no SQL",
+        ),
+        (["who", "-rollback"], "no option is -rollback; sessions without that word: -- -rollback"),
         (["list-sessions", 'reason:"x'], "query at 8: '\"x' is not valid: no other \" closes it"),
         (["list-sessions", "--active", "--at", "9:00"], "--active is who is in now, --at who was in then"),
         (["list-sessions", "--since", "today", "--until", "yesterday"], "it is not before until"),

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import typer
-from typer.core import TyperCommand, TyperGroup, TyperOption
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from oneiric.contract import SESSION_ID_PATTERN
 from session_buddy.history.keys import NAMES
 
 _SESSION_ID: Final = re.compile(SESSION_ID_PATTERN)
+_WORD: Final = re.compile(r"-\w\w")
 
 
 def with_values(params: Iterable[object]) -> dict[str, TyperOption]:
@@ -53,11 +54,23 @@ class Command(TyperCommand):
         if words and "--" not in args:
             args = [*(word for word in args if word not in words), "--", *words]
         if not ctx.resilient_parsing:
+            self._require_options(args)
             *_, given = self.make_parser(ctx).parse_args(args=list(args))
             for one in options:
                 if given.count(one) > 1 and not (one.multiple or one.is_flag):
                     raise typer.BadParameter("it is given twice; give it once", ctx, one)
         return super().parse_args(ctx, args)
+
+    def _require_options(self, args: list[str]) -> None:
+        """Refuse what begins as an option and may be a word of a query; Typer names its letter alone."""
+        takes_words = any(isinstance(one, TyperArgument) and one.nargs == -1 for one in self.params)
+        letters = {name[1] for one in self.params for name in one.opts if name[:2] != "--" and name[0] == "-"}
+        valued = with_values(self.params)
+        for before, word in zip(["", *args], args, strict=False):
+            if word == "--" or not takes_words:
+                return
+            if _WORD.match(word) and word[1] not in {*letters, "h"} and before not in valued:
+                raise typer.BadParameter(f"no option is {word}; sessions without that word: -- {word}")
 
 
 class App(typer.Typer):

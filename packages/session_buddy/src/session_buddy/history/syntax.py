@@ -21,7 +21,8 @@ _REGULAR_EXPRESSION: Final = re.compile(
     r"^=?~|^\^|\\[dswb][+?{]|\[[^\[\]]+\][+*]|\.[*+?].|\([^()|]*\|[^()]*\)", re.DOTALL
 )
 _SQL: Final = re.compile(
-    r"SELECT|WHERE|LIKE|BETWEEN|AND|OR|NOT|[A-Za-z_.]+(=|!=|<>|<|>).*|[=;(%].*|!=.*", re.DOTALL
+    r"SELECT|WHERE|LIKE|BETWEEN|AND|OR|NOT|(?i:select)\s.*\s(?i:from)\s.*|[A-Za-z_.]+(=|!=|<>|<|>).*|[=;(%].*|!=.*",
+    re.DOTALL,
 )
 _NO_REGULAR_EXPRESSION: Final = (
     "regular expressions are not understood; a `*` at an end stands for any text, as in host:web*"
