@@ -25,6 +25,7 @@ from session_buddy.host.server_file import read_server_file
 STOP_SECONDS: Final = 15.0
 STOPPED: Final = "it was stopped with `session-buddy mcp stop`; to have it again: session-buddy mcp start"
 _POLL_SECONDS: Final = 0.02
+_UNSEEN_SECONDS: Final = 1.0
 
 
 def stop(paths: Paths, *, force: bool = False, restarting: bool = False) -> int | None:
@@ -150,19 +151,29 @@ def _end(process: _Process, paths: Paths, *, force: bool) -> None:
 def _server_pid(paths: Paths) -> int | None:
     """The server's process, as the kernel tells it: who listens on its socket, else who holds its lock."""
     info = read_server_file(paths)
-    pid = info and listener(info.socket)
-    if not pid and (lock := held_lock(paths)) is not None:
-        if lock != "server":
-            raise AlreadyRunning
-        from session_buddy.host.holders import lock_holder  # 30 ms of psutil
-
-        pid = lock_holder(lock_file(paths), "FLOCK") or 0
+    pid = (info and listener(info.socket)) or _lock_holder(paths)
     if pid == 0:
         raise ServerFailed(
             "a server of this user runs where it cannot be seen from here, in another container or on another"
             " machine: stop it there"
         )
     return pid
+
+
+def _lock_holder(paths: Paths) -> int | None:
+    """Who holds the server's lock, 0 if it is not to be seen, ``None`` if nobody does."""
+    # One that is just ending shows no files any more, and has the lock for a moment still.
+    deadline = time.monotonic() + _UNSEEN_SECONDS
+    while (lock := held_lock(paths)) is not None:
+        if lock != "server":
+            raise AlreadyRunning
+        from session_buddy.host.holders import lock_holder  # 30 ms of psutil
+
+        pid = lock_holder(lock_file(paths), "FLOCK")
+        if pid is not None or time.monotonic() > deadline:
+            return pid or 0
+        time.sleep(_POLL_SECONDS)
+    return None
 
 
 def _stop_marker(paths: Paths) -> Path:
