@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from benchmarks.measure import Effort, Row, duration, median, pairs
@@ -14,6 +15,7 @@ from oneiric.testing import start_event
 from oneiric.transport import call_tool
 from session_buddy.access.callers import local_caller
 from session_buddy.history.cursor import Cursor
+from session_buddy.history.model import SessionRow
 from session_buddy.history.query import Clock, Query
 from session_buddy.intake.admission import validate
 from session_buddy.store import Store
@@ -123,22 +125,24 @@ def in_process(store: Store, by_hand: ByHand, origin: str, what: str, rounds: in
         for text, where, values in asked(datetime.now(UTC), session_id, origin)
     ]
     every.append(("the hundredth page", hundredth, by_place, [place.listed_at] * 2))
+
+    def theirs(where: str, values: Sequence[datetime]) -> list[SessionRow]:
+        return [row_from(row) for row in by_hand(f"{SELECT}({where}){NEWEST}", values)]
+
     for text, query, where, values in every:
-        rows = [row_from(row) for row in by_hand(f"{SELECT}({where}){NEWEST}", values)]
-        if [row.session_id for row in rows] != [row.session_id for row in store.select(query)]:
+        if _ids(theirs(where, values)) != _ids(store.select(query)):
             raise RuntimeError(f"{text}: by hand it finds something else")
     with coming_in(lambda events: store.ingest(validate(events, local_caller(), datetime.now(UTC)).arrivals)):
         for text, query, where, values in every:
-            statement = f"{SELECT}({where}){NEWEST}"
-
-            def theirs(statement: str = statement, values: Sequence[datetime] = values) -> object:
-                return [row_from(row) for row in by_hand(statement, values)]
-
-            ours, hand = pairs(lambda: store.select(query), theirs, rounds)  # noqa: B023 - called here
+            ours, hand = pairs(partial(store.select, query), partial(theirs, where, values), rounds)
             figure = f"{ours / hand:.2f} times ({ours * 1000:.1f} ms, by hand {hand * 1000:.1f} ms)"
             named = f"{what}: {text or 'the newest 50'} / the same by hand"
             # Below a millisecond the parts that are not the database's count.
             yield Row(named, figure, f"≤ {MOST}", ours / hand <= MOST or ours - hand < 0.001)  # noqa: PLR2004 - said above
+
+
+def _ids(rows: Sequence[SessionRow]) -> list[str]:
+    return [row.session_id for row in rows]
 
 
 def commands(world: World, what: str, effort: Effort) -> Iterator[Row]:

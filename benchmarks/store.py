@@ -34,8 +34,8 @@ from session_buddy.server.register import Register
 from session_buddy.server.wiring import COLLECT_AFTER
 from session_buddy.store import Store, open_store
 from session_buddy.store.duckdb.schema import MIGRATIONS
-from session_buddy.store.duckdb.statements import EVENT_TYPES, ROW_TYPES, insert, transaction, values_of
-from session_buddy.store.rows import Values, event_values
+from session_buddy.store.duckdb.statements import ROW_COLUMNS, insert, transaction, values_of
+from session_buddy.store.rows import EVENT_COLUMNS, Values, event_values
 from tests.world import World
 
 Made = tuple[list[Values], list[Values]]
@@ -202,8 +202,8 @@ def batched(beside: str, store: Store, bare: Callable[[Made], None], rounds: int
 def _insert(bare: duckdb.DuckDBPyConnection, made: Made) -> None:
     events, sessions = made
     with transaction(bare):
-        insert(bare, "events", EVENT_TYPES, events)
-        insert(bare, "sessions", ROW_TYPES, sessions)
+        insert(bare, "events", EVENT_COLUMNS, events)
+        insert(bare, "sessions", ROW_COLUMNS, sessions)
 
 
 @contextmanager
@@ -218,12 +218,12 @@ def _collecting_as_the_server_does() -> Iterator[None]:
 
 def _seconds_row_by_row(bare: duckdb.DuckDBPyConnection) -> float:
     """The same rows as DuckDB's own ``executemany`` inserts them."""
-    tables = zip(("events", "sessions"), (EVENT_TYPES, ROW_TYPES), _made_rows(), strict=True)
+    tables = zip(("events", "sessions"), (EVENT_COLUMNS, ROW_COLUMNS), _made_rows(), strict=True)
     begun = time.perf_counter()
     with transaction(bare):
-        for table, types, rows in tables:
-            marks = ", ".join("?" * len(types))
-            into = f"INSERT INTO {table} ({', '.join(types)}) VALUES ({marks})"  # noqa: S608 - names
+        for table, columns, rows in tables:
+            marks = ", ".join("?" * len(columns))
+            into = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 - names
             bare.executemany(into, rows)
     return time.perf_counter() - begun
 

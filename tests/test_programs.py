@@ -138,7 +138,7 @@ def errs(shell: Shell) -> None:
         shell.type(shell.program.leave)
 
 
-def is_told(shell: Shell) -> None:
+def terminates(shell: Shell) -> None:
     """Send SIGTERM once the prompt waits for a key: one that comes just before is acted on at that key."""
     main, looks = Path(f"/proc/{shell.pid}/task/{shell.pid}/status"), [""]
 
@@ -159,7 +159,7 @@ ENDS: dict[str, tuple[Callable[[Shell], object], End]] = {
     "Ctrl-D": (ctrl_d, EXIT),
     "an error, then exit()": (errs, EXIT),
     "an uncaught exception": (fails, CRASH),
-    "SIGTERM": (is_told, ("ended", "sigterm", 15)),
+    "SIGTERM": (terminates, ("ended", "sigterm", 15)),
     "a closed terminal": (hangs_up, ("ended", "sighup", 1)),
     "SIGKILL": (lambda shell: shell.kill(signal.SIGKILL), ("crashed", "process_gone", None)),
 }

@@ -13,7 +13,7 @@ from session_buddy.history.syntax import Value
 
 Completer = Callable[[str], list[str]]
 
-# The fields that have the values of a key, those of a list that a running server can give.
+# The fields in which a running server has the values of a key.
 _FIELDS_OF: Final = {
     **{key.name: (key.column,) for key in KEYS if key.kind == "text" and key.column},
     "user": ("person", "username"),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
+from itertools import takewhile
 from typing import Any, Final
 
 import typer
@@ -44,13 +45,7 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - its class has no public name
         """Parse what was typed; a session's id, and a term of a query, may begin as an option does."""
         options = [one for one in self.params if isinstance(one, TyperOption)]
-        take_values = with_values(self.params)
-        words = [
-            word
-            for before, word in zip(["", *args], args, strict=False)
-            if word.startswith("-") and before not in take_values
-            if _SESSION_ID.fullmatch(word) or _is_term(word)
-        ]
+        words = [word for word in self._dashed(args) if _SESSION_ID.fullmatch(word) or _is_term(word)]
         if words and "--" not in args:
             args = [*(word for word in args if word not in words), "--", *words]
         if not ctx.resilient_parsing:
@@ -61,15 +56,22 @@ class Command(TyperCommand):
                     raise typer.BadParameter("it is given twice; give it once", ctx, one)
         return super().parse_args(ctx, args)
 
+    def _dashed(self, args: list[str]) -> list[str]:
+        """The words that begin as options do, and are no option's value."""
+        take_values = with_values(self.params)
+        return [
+            word
+            for before, word in zip(["", *args], args, strict=False)
+            if word.startswith("-") and before not in take_values
+        ]
+
     def _require_options(self, args: list[str]) -> None:
         """Refuse what begins as an option and may be a word of a query; Typer names its letter alone."""
-        takes_words = any(isinstance(one, TyperArgument) and one.nargs == -1 for one in self.params)
-        letters = {name[1] for one in self.params for name in one.opts if name[:2] != "--" and name[0] == "-"}
-        valued = with_values(self.params)
-        for before, word in zip(["", *args], args, strict=False):
-            if word == "--" or not takes_words:
-                return
-            if _WORD.match(word) and word[1] not in {*letters, "h"} and before not in valued:
+        if not any(isinstance(one, TyperArgument) and one.nargs == -1 for one in self.params):
+            return
+        names = {"-h", *(name for one in self.params for name in one.opts)}
+        for word in takewhile("--".__ne__, self._dashed(args)):
+            if _WORD.match(word) and word[:2] not in names:
                 raise typer.BadParameter(f"no option is {word}; sessions without that word: -- {word}")
 
 

@@ -111,7 +111,7 @@ KEYS: Final[tuple[Key, ...]] = (
     ),
 )
 _BY_NAME: Final = {key.name: key for key in KEYS}
-COLUMN_OF: Final = {key.name: key.column for key in KEYS}
+COLUMN_OF: Final = {key.name: key.column for key in KEYS if key.column}
 NAMES: Final = tuple(key.name.partition(".")[0] for key in KEYS)
 _WITH_WILDCARDS: Final = ("text", "words", "id")
 CHOICES: Final = {"status": STATUS_FILTERS, "exit": get_args(ExitReason), "actor": get_args(Actor)}

@@ -244,14 +244,15 @@ class SessionRow(NamedTuple):
         return self.last_seen <= self.start_time or self.last_seen - end.timestamp <= REFUTES_AFTER
 
 
-_PLACES: Final = {name: place for place, name in enumerate(SessionRow._fields)}
+# Where each field stands in a row.
+PLACES: Final = {name: place for place, name in enumerate(SessionRow._fields)}
 
 
 def changed(row: SessionRow, changes: Mapping[str, Any]) -> SessionRow:
     """The row with other values; ``_replace`` takes four times as long of so many fields."""
     values = list(row)
     for name, value in changes.items():
-        values[_PLACES[name]] = value
+        values[PLACES[name]] = value
     return SessionRow._make(values)
 
 

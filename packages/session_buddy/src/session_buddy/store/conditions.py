@@ -77,12 +77,10 @@ class Number(NamedTuple):
     @property
     def of_any(self) -> str:
         """An expression for any session."""
-        live = f"CASE WHEN status = 'active' THEN {self.active} END"
-        return (
-            self.ended or live
-            if self.ended is None or self.active is None
-            else f"coalesce({self.ended}, {live})"
-        )
+        if self.ended is not None and self.active is None:
+            return self.ended
+        active = f"CASE WHEN status = 'active' THEN {self.active} END"
+        return active if self.ended is None else f"coalesce({self.ended}, {active})"
 
 
 NUMBERS: Final = {
@@ -138,12 +136,12 @@ def _of_text(key: str, wanted: Value, query: Query, json: Json) -> Condition:
         return _there(key, query)
     if key == "status":
         return _status(wanted.text, query)
-    return _TEXTS[key](wanted) if key in _TEXTS else _fits(str(COLUMN_OF[key]), wanted)
+    return _TEXTS[key](wanted) if key in _TEXTS else _fits(COLUMN_OF[key], wanted)
 
 
 def _there(key: str, query: Query) -> Condition:
     """Whether anything is known of it."""
-    text = COLUMN_OF[key] or NUMBERS[key].of_any
+    text = COLUMN_OF[key] if key in COLUMN_OF else NUMBERS[key].of_any
     return f"({text}) IS NOT NULL", [query.now] * text.count("?")
 
 
@@ -253,13 +251,13 @@ def _status(status: str, query: Query) -> Condition:
 def _in_range(key: str, wanted: Range, query: Query) -> Condition:
     number = NUMBERS[key]
     if number.ended is None:
-        live = [(number.is_active, []), _compared(number.active or "", wanted, query)]
-        return _joined(" AND ", [*live, ("session_id <> ALL(?)", [list(query.busy)])])
-    over = _compared(number.ended, wanted, query)
+        active = [(number.is_active, []), _compared(number.active or "", wanted, query)]
+        return _joined(" AND ", [*active, ("session_id <> ALL(?)", [list(query.busy)])])
+    ended = _compared(number.ended, wanted, query)
     if number.active is None:
-        return over
-    live = [(number.is_active, []), _compared(number.active, wanted, query)]
-    return _joined(" OR ", [over, _joined(" AND ", live)])
+        return ended
+    active = [(number.is_active, []), _compared(number.active, wanted, query)]
+    return _joined(" OR ", [ended, _joined(" AND ", active)])
 
 
 def _compared(expression: str, wanted: Range, query: Query) -> Condition:
@@ -273,7 +271,7 @@ def _compared(expression: str, wanted: Range, query: Query) -> Condition:
     return condition, [one for limit in limits for one in (*asked, limit)]
 
 
-def _within(column: str | None, span: Span) -> Condition:
+def _within(column: str, span: Span) -> Condition:
     return _bounds((f"{column} >= ?", span.after), (f"{column} < ?", span.before))
 
 

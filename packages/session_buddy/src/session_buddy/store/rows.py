@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 from pydantic_core import to_json
 
-from session_buddy.history.model import HEARTBEAT_STATE, Arrival, Beat, End, SessionRow
+from session_buddy.history.model import HEARTBEAT_STATE, PLACES, Arrival, Beat, End, SessionRow
 
 Table = Literal["events", "sessions"]
 Values = Sequence[Any]
@@ -48,7 +48,7 @@ def row_values(row: SessionRow, columns: Sequence[str] = COLUMNS) -> list[Any]:
     for place, form in _TO_VALUE.items():
         if values[place] is not None:
             values[place] = form(values[place])
-    return values if columns is COLUMNS else [values[_PLACE[name]] for name in columns]
+    return values if columns is COLUMNS else [values[PLACES[name]] for name in columns]
 
 
 def digits_of(session_id: str) -> int:
@@ -130,15 +130,14 @@ INTEGERS: Final = (
     "counted_errors",
 )
 DOUBLES: Final = ("elapsed_seconds", "duration_seconds")
-_PLACE: Final = {name: place for place, name in enumerate(COLUMNS)}
 _JSON: Final = ("origin", "metadata", "end_metadata", "person_also")
 # By their places among the columns.
 _TO_VALUE: Final[dict[int, Callable[[Any], Any]]] = {
-    **{_PLACE[name]: _text for name in _JSON},
-    _PLACE["ends"]: _ends_text,
+    **{PLACES[name]: _text for name in _JSON},
+    PLACES["ends"]: _ends_text,
 }
 _FROM_VALUE: Final[dict[int, Callable[[Any], Any]]] = {
-    **{_PLACE[name]: _aware for name in TIMES},
-    **{_PLACE[name]: json.loads for name in _JSON},
-    _PLACE["ends"]: _ends_from,
+    **{PLACES[name]: _aware for name in TIMES},
+    **{PLACES[name]: json.loads for name in _JSON},
+    PLACES["ends"]: _ends_from,
 }

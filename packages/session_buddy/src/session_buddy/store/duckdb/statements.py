@@ -40,21 +40,15 @@ _BULK_ROWS: Final = 3
 _SECOND: Final = timedelta(seconds=1)
 _LAST_SECOND: Final = datetime.max.replace(tzinfo=UTC) - _SECOND
 
-# The columns of both tables, in the order of the values that are written.
-EVENT_TYPES: Final = {
-    **dict.fromkeys(EVENT_COLUMNS, "VARCHAR"),
-    "timestamp": "TIMESTAMP",
-    "received_at": "TIMESTAMP",
-    "by_admin": "BOOLEAN",
-}
-ROW_TYPES: Final = {
-    **dict.fromkeys(COLUMNS, "VARCHAR"),
+# The last digits of an id are a column of this engine alone.
+ROW_COLUMNS: Final = (*COLUMNS, "digits")
+_TYPES: Final = {
     **dict.fromkeys(TIMES, "TIMESTAMP"),
     **dict.fromkeys(INTEGERS, "BIGINT"),
     **dict.fromkeys(DOUBLES, "DOUBLE"),
     "digits": "UINTEGER",
 }
-_BEATS_TYPE: Final = json.dumps({name: [ROW_TYPES[name]] for name in ("digits", *BEAT_COLUMNS)})
+_BEATS_TYPE: Final = json.dumps({name: [_TYPES.get(name, "VARCHAR")] for name in ("digits", *BEAT_COLUMNS)})
 
 # What changed rows are joined by: the times skip nearly all of a million.
 _KEY: Final = ("start_time", "session_id")
@@ -259,7 +253,7 @@ class Tables:
         if table == "events":
             insert(self._cursor, table, EVENT_COLUMNS, rows)
         else:
-            insert(self._cursor, table, ROW_TYPES, [(*row, digits_of(row[0])) for row in rows])
+            insert(self._cursor, table, ROW_COLUMNS, [(*row, digits_of(row[0])) for row in rows])
 
 
 def judge_anew(cursor: Cursor) -> None:
@@ -267,7 +261,7 @@ def judge_anew(cursor: Cursor) -> None:
     # To update so many would take a minute more.
     cursor.execute("CREATE TABLE judged AS FROM sessions LIMIT 0")
     for rows in judged(Tables(cursor)):
-        insert(cursor, "judged", ROW_TYPES, [values_of(row) for row in rows])
+        insert(cursor, "judged", ROW_COLUMNS, [values_of(row) for row in rows])
     cursor.execute("DROP TABLE sessions; ALTER TABLE judged RENAME TO sessions")
 
 

@@ -18,7 +18,7 @@ from session_buddy.store.duckdb.newest import Newest
 from session_buddy.store.duckdb.opening import open_file
 from session_buddy.store.protocol import Gap
 from session_buddy.store.reading import Reading
-from session_buddy.store.rows import event_values
+from session_buddy.store.rows import EVENT_COLUMNS, event_values
 from session_buddy.store.sql import COUNT_STARTED
 
 
@@ -119,11 +119,11 @@ class DuckDBStore(Reading):
         altered = [row for row in changed if _same_start(row, before.get(row.session_id))]
         adds = before.keys().isdisjoint(row.session_id for row in changed)
         with self._connection.writing(adds=adds) as cursor, sql.transaction(cursor) as writer:
-            sql.insert(writer, "events", sql.EVENT_TYPES, [event_values(arrival) for arrival in kept])
+            sql.insert(writer, "events", EVENT_COLUMNS, [event_values(arrival) for arrival in kept])
             for row in fresh:
                 if row.session_id in before:
                     writer.execute(sql.REMOVE, [*sql.span_of([row.session_id]), row.session_id])
-            sql.insert(writer, "sessions", sql.ROW_TYPES, [sql.values_of(row) for row in fresh])
+            sql.insert(writer, "sessions", sql.ROW_COLUMNS, [sql.values_of(row) for row in fresh])
             sql.change(writer, altered)
         self._newest.add(row.session_id for row in fresh)
 
