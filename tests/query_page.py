@@ -81,8 +81,11 @@ user:ada -status:active component:mahavishnu,shop host:web* at:"tuesday 14:00..1
 - Words alone are looked for, in any letter case, in person, account, sudo's user, machine, component,
   agent, reason, folder, terminal, address, and all values of the metadata.
 - On a command line, an argument is one term, blanks included, since the shell has taken the quotes:
-  `session-buddy list-sessions reason:"schema change"`. One with a key further on is a query by itself. What a
-  shell would read itself is quoted for it: `'duration:>1h'`, `'host:web*'`.
+  `session-buddy list-sessions reason:"schema change"`. One with a key or a `-word` further on is a query by
+  itself: `'host:web1 -rollback'`. What a shell would read itself is quoted for it: `'duration:>1h'`,
+  `'host:web*'`. A negated word alone could be an option, and stands behind `--`:
+  `session-buddy list-sessions -- -rollback`.
+- Where nothing is found, the terminal shows how the query was understood.
 
 | question | query |
 |---|---|
@@ -127,7 +130,7 @@ _MORE: Final = """\
 _ORDER: Final = (
     "An option that names something may be given twice: *or*. `--sort` takes {sorts}: the newest, longest,"
     " busiest first, names from A on, unknown ones last; `--reverse` is the other way round. `--columns`"
-    " takes {columns}."
+    " takes {columns}; and the names of keys: `user`, `host`."
 )
 
 

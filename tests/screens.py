@@ -117,7 +117,7 @@ def listed(store: Store, width: int, limit: int = DEFAULT_LIMIT) -> Screen:
     def draw(stream: _Terminal) -> None:
         if records:
             table.write_rows(records, stream, LIST, DRAWN)
-        stream.write(summary.of_list(len(records), counted.sessions, counted.active, DRAWN) + "\n")
+        stream.write(summary.of_list(len(records), counted.sessions, counted.active, _query(), DRAWN) + "\n")
 
     option = f" --limit {limit}" * (limit != DEFAULT_LIMIT)
     return _drawn(f"session-buddy list-sessions{option} --utc", width, draw)
@@ -130,7 +130,9 @@ def who(store: Store, width: int) -> Screen:
     def draw(stream: _Terminal) -> None:
         if records:
             table.write_rows(records, stream, NOW, DRAWN)
-        stream.writelines(f"{line}\n" for line in summary.of_people(records, DRAWN, width))
+        stream.writelines(
+            f"{line}\n" for line in summary.of_people(records, _query("status:active"), DRAWN, width)
+        )
 
     return _drawn("session-buddy who --utc", width, draw)
 

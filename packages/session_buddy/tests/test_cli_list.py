@@ -75,6 +75,9 @@ def test_a_query_and_its_other_spellings_find_the_same(cli: Cli, ids: dict[str, 
     assert listed(cli, "--until", "2h") == [ids["dead"]]
     assert listed(cli, "--at", "42min ago") == [web[2], web[3]]
     assert listed(cli, "at:2h..55m") == web[2:]
+    assert listed(cli, "at:2h..") == web
+    assert listed(cli, "at:..2h") == [ids["dead"]]
+    assert listed(cli, "host:web1 -rollback") == listed(cli, "host:web1", "--", "-rollback") == web[:3]
     assert (
         listed(cli, "reason:OPS-7")
         == listed(cli, "--search", "ROLLBACK")
@@ -92,8 +95,9 @@ def test_a_list_is_sorted_cut_and_written_as_somebody_wants_it(
     assert listed(cli, "--sort", "duration", "--limit", "2") == [ids["dead"], ids["outer"]]
     assert listed(cli, "--reverse", "--limit", "1") == [ids["dead"]]
     assert listed(cli, "--limit", "0") == listed(cli)
-    chosen = cli("list-sessions", "user:bob", "--columns", "who,hostname,status").stdout
-    assert chosen == "bob\tweb1\tactive\n"
+    for columns in ("who,hostname,status", "user, host,status"):
+        assert cli("list-sessions", "user:bob", "--columns", columns).stdout == "bob\tweb1\tactive\n"
+    assert "columns: '' is not valid: one of who" in cli("list-sessions", "--columns", "").stderr
     (told,) = json.loads(cli("list-sessions", "user:bob", "--columns", "who,status", "-f", "json").stdout)
     assert told == {"who": "bob", "status": "active"}
     assert "duration_seconds" in cli("list-sessions", "--columns", "help").stdout.splitlines()
@@ -105,7 +109,9 @@ def test_a_list_is_sorted_cut_and_written_as_somebody_wants_it(
     assert [row[:29] for row in (home / "all.txt").read_text().splitlines()] == listed(cli)
     refused = cli("list-sessions", "host:db1", "--output", "all.csv")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
-    assert "--force to replace it" in refused.stderr
+    assert "it is there already; --force replaces it" in refused.stderr
+    assert "it is a folder; name a file" in cli("list-sessions", "--output", str(home)).stderr
+    assert (home / "all.csv").stat().st_mode & 0o777 == 0o600
     assert cli("list-sessions", "host:db1", "--output", "all.csv", "--force").returncode == 0
     assert len((home / "all.csv").read_text().splitlines()) == 2
     (home / "link.csv").symlink_to("all.csv")
@@ -138,7 +144,15 @@ def test_who_is_in_now(cli: Cli, ids: dict[str, str]) -> None:
     assert "2 people in 3 sessions; times in UTC" in table
     assert "shop is shared by bob and ada" in table
     assert [row.split("\t")[0] for row in cli("who", "user:bob").stdout.splitlines()] == [ids["bob"]]
-    assert "Nobody is in." in printed("who", "host:db1")
+    assert "Nobody is in of host:db1 status:active" in printed("who", "host:db1")
+    (row,) = (line.split("\t") for line in cli("who", "10.0.0.5").stdout.splitlines())
+    assert row[-2] == "false"
+    assert 1790 < float(row[-3]) < 2400
+    assert json.loads(row[-1])["ssh_client"] == "10.0.0.5"
+    assert 'No sessions found: "OPS-7 gone" started:"2026-01-01 00:00:00+00:00..' in printed(
+        "list-sessions", "OPS-7 gone", "started:2026-01-01", "--utc"
+    )
+    assert "3 sessions written to in.csv as csv" in printed("list-sessions", "--active", "--output", "in.csv")
     assert re.search(r"^ada +web1\s", printed("list-sessions", "--columns", "who,hostname"), re.MULTILINE)
     piped = subprocess.run(
         ["bash", "-c", f"{shlex.join(forkserver.COMMAND)} who | head -0"],

@@ -122,7 +122,7 @@ def test_a_section_that_a_working_folder_may_not_set_is_set_by_variables(home: P
             r"session-buddy.yaml, line 1: unknown key 'prot' \(did you mean port\?\); allowed: host, port",
         ),
         ("colour: red\n", r"line 1: unknown key 'colour'; allowed: host"),
-        ("# one\nport: many\n", r"line 2: port: 'many' is not valid: Input should be a valid integer"),
+        ("# one\nport: many\n", r"line 2: port: 'many' is not valid: allowed is a valid integer"),
         ("lease_seconds: yes\n", r"line 1: lease_seconds: True is not valid: a number is allowed"),
         ("port: 70000\n", r"line 1: port: 70000 is not valid: .*less than or equal to 65535"),
         (

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 
 from session_buddy.cli import detail, summary, table
 from session_buddy.cli.columns import LIST, NOW, Layout, ending, idle, of_fields, since, sorted_by
-from session_buddy.history.query import Clock
+from session_buddy.history.query import Clock, Query
 
 NOON = Clock(datetime(2026, 1, 2, 12, tzinfo=UTC), UTC)
 LONG_ID = "c" * 64 + "-20260102-030405-1b9d6bcd"
@@ -276,10 +276,14 @@ def _whole(**changes: Any) -> dict[str, Any]:
 
 def test_a_person_in_several_accounts_is_one_of_few_that_are_named() -> None:
     root = _record(username="root", person="ada", person_evidence="sudo", actor="agent", agent="cline")
-    assert [*summary.of_people([_record(), root], NOON, 80)] == ["1 person in 2 sessions; times in UTC"]
+    assert [*summary.of_people([_record(), root], Query(), NOON, 80)] == [
+        "1 person in 2 sessions; times in UTC"
+    ]
     records = [_record(username=name) for name in ("ada", "bob", "carol", "dan", "eve")]
-    assert [*summary.of_people(records[:4], NOON, 80)][1] == "shop is shared by ada, bob, carol and dan"
-    told = [*summary.of_people([root, *records], NOON, 30)]
+    assert [*summary.of_people(records[:4], Query(), NOON, 80)][
+        1
+    ] == "shop is shared by ada, bob, carol and dan"
+    told = [*summary.of_people([root, *records], Query(), NOON, 30)]
     assert told[1:] == ["shop is shared by ada, bob,", "carol and 2 others"]
 
 

@@ -19,6 +19,7 @@ from session_buddy.errors import InvalidQuery, SessionBuddyError
 DEBUG_VARIABLE: Final = "SESSION_BUDDY_DEBUG"
 INTERRUPTED: Final = 130
 MISTYPED: Final = 2
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 class Unprintable(SessionBuddyError):  # noqa: N818 - reads as the fact it states
@@ -30,9 +31,11 @@ def run(app: Callable[..., Any]) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app(prog_name="session-buddy")
+        sys.exit(app(prog_name="session-buddy", standalone_mode=False))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except typer.TyperException as error:
+        mistyped(error)
     except InvalidQuery as error:
         fail(str(error), MISTYPED)
     except (SessionBuddyError, TransportError) as error:
@@ -42,6 +45,21 @@ def run(app: Callable[..., Any]) -> None:
             raise
         said = f"unexpected: {type(error).__name__}: {error}"
         fail(f"{said}; see {_logged(error)}, or set {DEBUG_VARIABLE}=1")
+
+
+def mistyped(error: typer.TyperException) -> NoReturn:
+    """Say in one line what is wrong with what was typed, and where to read more; alone, a command's help."""
+    context, said = (
+        getattr(error, "ctx", None),
+        error.format_message().rstrip(".").removeprefix("Invalid value: "),
+    )
+    if said.startswith("Usage: "):
+        typer.echo(said, err=True)
+        sys.exit(error.exit_code)
+    if said.startswith("No such command") and "Did you mean" not in said:
+        said += f"; there are {', '.join(context.command.commands)}" if context else ""
+    more = f"; see {context.command_path} --help" if context else ""
+    fail(f"{said}{more}", error.exit_code)
 
 
 def _logged(error: Exception) -> str:
@@ -83,11 +101,17 @@ def say(text: str) -> None:
             stream.write(f"{text}\n")
 
 
-def is_there(file: Path) -> bool:
-    """Whether there is such a file; of a name that no file can have, false."""
+def require_free(file: Path) -> None:
+    """Refuse to replace a file, and to write to a folder; a name that no file can have is refused later.
+
+    Raises:
+        InvalidQuery: it is there already.
+    """
     with suppress(OSError, ValueError):
-        return file.exists()
-    return False
+        if file.is_dir():
+            raise InvalidQuery("output", str(file), f"it is a folder; name a file, as in {file / 'all.csv'}")
+        if file.exists():
+            raise InvalidQuery("output", str(file), "it is there already; --force replaces it")
 
 
 def on_terminal() -> bool:
@@ -122,7 +146,10 @@ def output(file: Path | None = None) -> Iterator[TextIO]:
 
 @contextmanager
 def _written(file: Path) -> Iterator[TextIO]:
-    """A file of this name; what is no plain file, such as a device, is written to, and stays what it is."""
+    """A file of this name, which nobody else can read; one that it replaces lends it its rights.
+
+    What is no plain file, such as a device, is written to, and stays what it is.
+    """
     try:
         if file.exists() and not file.is_file():
             with file.open("w", encoding="utf-8") as stream:
@@ -132,7 +159,7 @@ def _written(file: Path) -> Iterator[TextIO]:
         target = Path(os.path.realpath(file))
         draft = target.with_name(f".{target.name[:100]}.{os.getpid()}")
         try:
-            with draft.open("x", encoding="utf-8") as stream:
+            with os.fdopen(os.open(draft, _NEW, 0o600), "w", encoding="utf-8") as stream:
                 yield stream
             if target.exists():
                 shutil.copymode(target, draft)

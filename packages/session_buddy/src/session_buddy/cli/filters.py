@@ -8,7 +8,7 @@ import typer
 
 from session_buddy.cli import completion
 from session_buddy.errors import InvalidQuery
-from session_buddy.history.keys import NAMES
+from session_buddy.history.keys import KEYS, NAMES
 from session_buddy.history.query import Clock, Query, filtered, require_sense, terms_of
 from session_buddy.history.syntax import of_argument
 
@@ -17,12 +17,14 @@ _INCOMPLETE: Final = "exit:process_gone,outbox_recovered,lease_expired"
 
 Words = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="QUERY",
-        help="E.g. user:ada -status:active host:web* words; docs/query.md has all of it.",
-        autocompletion=completion.term,
-    ),
+    # Its help would show the type of a Python list: it stands above the options.
+    typer.Argument(metavar="QUERY", hidden=True, autocompletion=completion.term),
 ]
+QUERY: Final = (
+    "QUERY is words, and terms such as user:ada, host:web* or duration:>1h. All must fit; with - before it,"
+    " a term must not: -status:active. A word stands behind -- for that: -- -rollback."
+    f" Keys: {' '.join(key.name for key in KEYS)}."
+)
 
 
 def _named(key: str, text: str, *names: str, metavar: str = "NAME") -> Any:  # noqa: ANN401 - as Typer has it

@@ -10,11 +10,15 @@ import typer
 from session_buddy.cli import completion, edge, filters, render, summary
 from session_buddy.cli.columns import NOW, Layout, of_fields, sorted_by
 from session_buddy.cli.render import Format
+from session_buddy.cli.text import count
 from session_buddy.client import ask
-from session_buddy.errors import InvalidQuery, UnknownSession
-from session_buddy.history.fields import ALL, FIELDS
+from session_buddy.errors import UnknownSession
+from session_buddy.history.fields import ALL, FIELDS, field_named
 from session_buddy.history.keys import one_of
 from session_buddy.history.query import DEFAULT_LIMIT, SORTS, Clock
+
+LIST_HELP: Final = f"List sessions, newest first.\n\n{filters.QUERY}"
+WHO_HELP: Final = f"Show who is in now, idle for how long, and why.\n\n{filters.QUERY}"
 
 LIST_EXAMPLES: Final = """\b
 To a terminal: a table. Piped: tab-separated rows, newest first, without a
@@ -37,9 +41,14 @@ Examples:
   session-buddy show-session latest"""
 
 WHO_EXAMPLES: Final = """\b
+Piped: the fields of list-sessions, then idle seconds, busy, origin.
+
+\b
 Examples:
   session-buddy who                            everybody
   session-buddy who 'idle:>30m' 'host:web*'    who forgot to leave"""
+# Rows of who have these behind the fields of all rows.
+_OF_WHO: Final = ("idle_seconds", "busy", "origin")
 
 _FORMS: Final[dict[str, Format]] = {".csv": "csv", ".json": "json", ".ndjson": "ndjson"}
 
@@ -80,7 +89,7 @@ def list_sessions(
         str | None,
         typer.Option(
             metavar="A,B",
-            help="Which columns; help lists them.",
+            help="Which columns, as by --columns user,host; help lists all.",
             autocompletion=completion.some_of(FIELDS),
         ),
     ] = None,
@@ -113,8 +122,8 @@ def list_sessions(
         search=search,
     )
     fields = _columns(columns)
-    if output is not None and not force and edge.is_there(output):
-        raise InvalidQuery("output", str(output), "a file that is not there yet, or --force to replace it")
+    if output is not None and not force:
+        edge.require_free(output)
     form = form or (_FORMS.get(output.suffix) if output else None)
     as_table = render.is_for_people(form, terminal=output is None and edge.on_terminal())
     by = one_of("sort", sort, SORTS)
@@ -127,8 +136,10 @@ def list_sessions(
             shown = render.write_rows(records, form, stream, fields)
     if found.truncated:
         edge.tell(f"More do not fit into one answer: {shown} are shown; without --sort all can be listed")
+    elif output is not None and edge.on_terminal():
+        edge.tell(f"{count(shown, 'session')} written to {output} as {form or 'tab-separated rows'}")
     elif as_table and edge.on_terminal():
-        edge.tell(summary.of_list(shown, found.total, found.active, moment))
+        edge.tell(summary.of_list(shown, found.total, found.active, query, moment))
 
 
 def _table(records: Sequence[dict[str, Any]], stream: TextIO, layout: Layout, moment: Clock) -> int:
@@ -160,14 +171,17 @@ def who(
         if as_table:
             _table(records, stream, NOW, moment)
         else:
-            render.write_rows(records, form, stream)
+            render.write_rows(records, form, stream, () if form else (*render.ROW_FIELDS, *_OF_WHO))
     # Not where a reader of rows had enough of them, either.
     if as_table:
-        edge.tell_all(summary.of_people(records, moment, get_terminal_size().columns))
+        edge.tell_all(summary.of_people(records, query, moment, get_terminal_size().columns))
 
 
 def _columns(columns: str | None) -> list[str]:
-    return [one_of("columns", name.strip(), FIELDS) for name in (columns or "").split(",") if name.strip()]
+    """The fields that are meant; none: those of all lists."""
+    return (
+        [field_named("columns", name.strip()) for name in columns.split(",")] if columns is not None else []
+    )
 
 
 def _not_empty(session_id: str) -> str:
@@ -197,7 +211,8 @@ def show_session(
     except UnknownSession as error:
         if error.nearest:
             raise
-        edge.fail(f"{error}; `session-buddy list-sessions` shows those that there are")
+        query = f" {session_id}" * (":" in session_id)
+        edge.fail(f"{error}; `session-buddy list-sessions{query}` shows those that there are")
     with edge.output() as stream:
         if for_people:
             from session_buddy.cli import detail  # Rich costs 50 ms that pipes need not pay

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from session_buddy.cli.text import Record, count, hanging, shown
-from session_buddy.history.query import MOST_COUNTED, Clock
+from session_buddy.cli.text import Record, count, hanging, in_zone, shown
+from session_buddy.history.query import MOST_COUNTED, Clock, Query
 from session_buddy.history.record import person
 
 # So many people are named who share a component.
@@ -15,20 +15,26 @@ def _zone(moment: Clock) -> str:
     return f"times in {moment.now.astimezone(moment.zone):%Z}"
 
 
-def of_list(printed: int, total: int | None, active: int | None, moment: Clock) -> str:
+def _asked(query: Query, moment: Clock) -> str:
+    """A query as it was understood, its times in the zone that is shown."""
+    return query.written(lambda time: in_zone(time.isoformat(), moment.zone).isoformat(" ", "seconds"))
+
+
+def of_list(printed: int, total: int | None, active: int | None, query: Query, moment: Clock) -> str:
     """How many are shown, of how many that fit, how many of all those are active."""
     if not printed:
-        return "No sessions found."
+        return f"No sessions found: {_asked(query, moment)}" if query.terms else "No sessions found."
     total = total or printed
     many = f"more than {MOST_COUNTED:,} sessions" if total > MOST_COUNTED else count(total, "session")
     of = f"{printed:,} of " * (printed < total)
     return f"{of}{many}, {active or 0:,} active; {_zone(moment)}"
 
 
-def of_people(records: Sequence[Record], moment: Clock, width: int) -> Iterator[str]:
+def of_people(records: Sequence[Record], query: Query, moment: Clock, width: int) -> Iterator[str]:
     """How many people are in, and which components several of them are in, as lines of that width."""
     if not records:
-        yield "Nobody is in."
+        several = len(query.terms) > 1
+        yield f"Nobody is in of {_asked(query, moment)}" if several else "Nobody is in."
         return
     people = count(len({person(record) for record in records}), "person", "people")
     yield f"{people} in {count(len(records), 'session')}; {_zone(moment)}"

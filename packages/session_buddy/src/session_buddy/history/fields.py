@@ -3,11 +3,25 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from session_buddy.history.keys import one_of
+from session_buddy.history.keys import COLUMN_OF, one_of
 from session_buddy.history.record import WHO, SessionRecord, who
 
 ALL: Final = "*"
 FIELDS: Final = (WHO, *SessionRecord.__annotations__)
+# Fields go by the names of keys, and of the columns of tables, too.
+_ALSO: Final = {
+    **{key: column for key, column in COLUMN_OF.items() if column in FIELDS},
+    "user": WHO,
+    "session": "session_id",
+    "since": "start_time",
+    "started": "start_time",
+    "ended": "end_time",
+    "duration": "duration_seconds",
+    "lasted": "duration_seconds",
+    "idle": "idle_seconds",
+    "tty": "origin",
+    "from": "origin",
+}
 _SHORT: Final = (
     "session_id",
     WHO,
@@ -18,6 +32,18 @@ _SHORT: Final = (
     "reason",
 )
 _LONGEST: Final = 40
+
+
+def field_named(place: str, name: str) -> str:
+    """The field of this name, which may be that of a key.
+
+    Raises:
+        InvalidQuery: there is none; names those that there are, the nearest first.
+
+    >>> field_named("columns", "host")
+    'hostname'
+    """
+    return _ALSO.get(name.lower()) or one_of(place, name, FIELDS)
 
 
 def chosen(fields: Sequence[str] | None) -> Callable[[SessionRecord], dict[str, Any]]:
@@ -34,7 +60,7 @@ def chosen(fields: Sequence[str] | None) -> Callable[[SessionRecord], dict[str, 
         return _in_short
     if list(fields) == [ALL]:
         return dict
-    names = [one_of("fields", name, FIELDS) for name in fields]
+    names = [field_named("fields", name) for name in fields]
 
     def some(record: SessionRecord) -> dict[str, Any]:
         full = {**record, WHO: who(record)}

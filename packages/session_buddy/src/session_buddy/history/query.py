@@ -4,9 +4,9 @@ The text of a query is parsed here, once, for the command line, agents and progr
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple, Self, cast, get_args
 
@@ -14,7 +14,7 @@ from session_buddy.errors import InvalidQuery
 from session_buddy.history.cursor import Cursor
 from session_buddy.history.keys import Clock, Range, Wanted, key_named, one_of, read
 from session_buddy.history.syntax import Token, Value, cut, values_of
-from session_buddy.history.times import Span
+from session_buddy.history.times import Span, parse_duration
 
 __all__ = ["DEFAULT_LIMIT", "FILTERS", "MAX_LIMIT", "MOST_COUNTED", "SORTS", "Clock", "Query", "Sort", "Term"]
 
@@ -47,6 +47,8 @@ FILTERS: Final[dict[str, tuple[str, str]]] = {
 }
 _TIMES: Final = ("started", "ended", "at")
 _REST_OF_A_TIME: Final = re.compile(r"\d{1,2}:\d\d.*|ago|\d{1,2} ?[ap]m|\.\..*", re.IGNORECASE)
+_BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
+_TICK: Final = timedelta(microseconds=1)
 # What heartbeats tell is on disk only some time later.
 _BY_HEARTBEATS: Final = frozenset({"idle", "duration", "commands", "errors"})
 
@@ -64,15 +66,15 @@ class Term(NamedTuple):
     wanted: tuple[Wanted, ...]
     negated: bool = False
 
-    def __str__(self) -> str:
-        """As a query has it; times are absolute."""
-        values = ",".join(self._written(one) for one in self.wanted)
+    def written(self, time: Callable[[datetime], str] = str) -> str:
+        """As a query has it; times are absolute, each written by ``time``."""
+        values = ",".join(self._value(one, time) for one in self.wanted)
         return f"{'-' * self.negated}{self.key}{':' * bool(self.key)}{values}"
 
-    def _written(self, wanted: Wanted) -> str:
+    def _value(self, wanted: Wanted, time: Callable[[datetime], str]) -> str:
         if isinstance(wanted, Range):
             return wanted.written(_length if self.key in ("duration", "idle") else str)
-        return _span_text(wanted) if isinstance(wanted, Span) else str(wanted)
+        return _span_text(wanted, time) if isinstance(wanted, Span) else str(wanted)
 
 
 def _length(seconds: float) -> str:
@@ -81,11 +83,10 @@ def _length(seconds: float) -> str:
     return f"{days:.0f}d{rest:.6f}s"
 
 
-def _span_text(span: Span) -> str:
+def _span_text(span: Span, time: Callable[[datetime], str]) -> str:
     """A span of time as a query has it; of ``A..B`` B is included: the parser adds the microsecond."""
-    if span.before is None or span.after is None:
-        return f'"<{span.before}"' if span.after is None else f'">={span.after}"'
-    return f'"{span.after}..{span.before - timedelta(microseconds=1)}"'
+    last = span.before and max(span.before, _BEGINNING + _TICK) - _TICK
+    return f'"{time(span.after) if span.after else ""}..{time(last) if last else ""}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,11 @@ class Query:
 
     def __str__(self) -> str:
         """The text that means these terms."""
-        return " ".join(map(str, self.terms))
+        return self.written()
+
+    def written(self, time: Callable[[datetime], str] = str) -> str:
+        """The text that means these terms; ``time`` writes a time."""
+        return " ".join(term.written(time) for term in self.terms)
 
     @property
     def newest_first(self) -> bool:
@@ -197,6 +202,9 @@ def filtered(name: str, texts: Sequence[str], clock: Clock) -> Term:
     key = key_named(key_name, name)
     if not all(map(str.strip, texts)):
         raise InvalidQuery(name, "", f"a value is missing, as in {key.example.partition(':')[2]}")
+    if name == "last":
+        for text in texts:
+            parse_duration(name, text)
     # A time may have commas in it.
     values = [
         value

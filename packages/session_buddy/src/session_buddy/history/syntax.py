@@ -13,24 +13,34 @@ _KEY: Final = re.compile(r'(metadata(?:\.(?:"(?:[^"\\]|\\.)*"|[^\s:".,]+))+|[A-Z
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _PLAIN: Final = re.compile(r'[^\s"]+')
 _ARGUMENT: Final = re.compile(r'[^"]+')
+_NEGATED_FURTHER_ON: Final = re.compile(r"\s-[^\W\d]")
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 _TO_ESCAPE: Final = re.compile(r'(["\\])')
 # What is written without quotes and read as it is.
 _SAFE: Final = re.compile(r"\w[\w.@+/-]*")
 _REGULAR_EXPRESSION: Final = re.compile(
-    r"^=?~|^\^|\\[dswb][+?{]|\[[^\[\]]+\][+*]|\.[*+?].|\([^()|]*\|[^()]*\)", re.DOTALL
+    r"^=?~|^\^|\\[dswb][+?{]|\[[^\[\]]+\][+*]|\w-?\[[^\[\]]+\]|\.[*+?].|\([^()|]*\|[^()]*\)",
+    re.DOTALL,
 )
+# Of words alone, where a star at an end says nothing.
+_REGULAR_WORD: Final = re.compile(r"\.[*+?]$")
 _SQL: Final = re.compile(
-    r"SELECT|WHERE|LIKE|BETWEEN|AND|OR|NOT|(?i:select)\s.*\s(?i:from)\s.*|[A-Za-z_.]+(=|!=|<>|<|>).*|[=;(%].*|!=.*",
+    r"WHERE|LIKE|BETWEEN|(?i:and|or|not|select|select\s.*\sfrom\s.*)"
+    r"|[A-Za-z_.]+(=|!=|<>|<|>).*|[=;(%].*|!=.*",
     re.DOTALL,
 )
 _NO_REGULAR_EXPRESSION: Final = (
-    "regular expressions are not understood; a `*` at an end stands for any text, as in host:web*"
+    "regular expressions are not understood; a `*` at an end stands for any text, as in host:web*; quoted it"
+    " is what it says"
 )
 _NO_SQL: Final = (
     "this is no SQL: terms that all must fit stand side by side, a comma is or, `-` is not, as in"
-    " user:ada,bob -status:active"
+    " user:ada,bob -status:active; quoted it is a word"
 )
+_NO_SINGLE_QUOTES: Final = 'quotes are ", as in "schema change"; quoted it is what it says'
+_NO_KEY_BEFORE: Final = re.compile(r":[^:\s]")
+_NO_KEY: Final = "a key is missing before the colon; quoted it is a word"
+_NOTHING_NEGATED: Final = "`-` stands before what is not looked for, without a blank; quoted it is a word"
 
 
 class Value(NamedTuple):
@@ -104,14 +114,15 @@ def of_argument(argument: str, keys: Collection[str]) -> list[Token]:
     """The terms of one argument of a command, from which the shell has taken the quotes.
 
     What begins with a key is one term, blanks included, and so is what has no key; an argument with quotes of
-    its own, or with a key further on, is a query by itself.
+    its own, or with a key or ``-word`` further on, is a query by itself.
 
     >>> [token.values[0].text for token in of_argument("reason:schema change", ("reason", "user"))]
     ['schema change']
     """
     argument = argument.strip()
     found = [match.start() for match in _KEY.finditer(argument) if match[1].partition(".")[0].lower() in keys]
-    if '"' in argument or any(place > argument.startswith("-") for place in found):
+    several = '"' in argument or _NEGATED_FURTHER_ON.search(argument)
+    if several or any(place > argument.startswith("-") for place in found):
         return cut(argument)
     return [_term(argument, 0, _ARGUMENT)[0]] if argument else []
 
@@ -191,7 +202,12 @@ def _value(text: str, key: str, start: int) -> Value:
 
 def _require_own_language(piece: str, key: str, place: int) -> None:
     """Say what is meant instead, where somebody writes as elsewhere."""
-    if _REGULAR_EXPRESSION.search(piece):
-        raise InvalidQuery(f"query at {place + 1}", piece, _NO_REGULAR_EXPRESSION)
-    if not key and _SQL.fullmatch(piece):
-        raise InvalidQuery(f"query at {place + 1}", piece, _NO_SQL)
+    said = None
+    if _REGULAR_EXPRESSION.search(piece) or (not key and _REGULAR_WORD.search(piece)):
+        said = _NO_REGULAR_EXPRESSION
+    elif piece.startswith("'"):
+        said = _NO_SINGLE_QUOTES
+    elif not key and (_SQL.fullmatch(piece) or piece == "-" or _NO_KEY_BEFORE.match(piece)):
+        said = {"-": _NOTHING_NEGATED, ":": _NO_KEY}.get(piece[0], _NO_SQL)
+    if said:
+        raise InvalidQuery(f"query at {place + 1}", piece, said)

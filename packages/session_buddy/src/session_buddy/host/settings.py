@@ -323,7 +323,8 @@ def _complaint(error: ValidationError, layers: list[_Layer]) -> ConfigurationErr
         return ConfigurationError(
             f"{name}: unknown setting; allowed: {', '.join(BackupSettings.model_fields)}"
         )
-    message = first["msg"].removeprefix("Value error, ")
+    message = first["msg"].removeprefix("Value error, ").partition(", unable to")[0]
+    message = message.replace("Input should be", "allowed is")
     if first["type"] == "model_type":
         message = f"a section with {' and '.join(BackupSettings.model_fields)} is allowed"
     shown = "" if key in _SECRETS else f": {first['input']!r} is not valid"
