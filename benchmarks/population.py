@@ -49,6 +49,11 @@ _SESSIONS = f"""
         CASE WHEN number >= {LIVE} THEN made.ended END AS listed_until,
         CASE WHEN number >= {LIVE} THEN 1.0 + number % 7200 END AS duration_seconds,
         CASE WHEN number >= {LIVE} THEN one.exit_code END AS exit_code,
+        CASE WHEN number >= {LIVE} THEN number % 50 END AS counted_commands,
+        CASE WHEN number >= {LIVE} THEN number % 3 END AS counted_errors,
+        CASE WHEN number < {LIVE} THEN number % 50 END AS commands,
+        CASE WHEN number < {LIVE} THEN number % 3 END AS errors,
+        CASE WHEN number < {LIVE} THEN made.started + to_seconds(number % 30) END AS last_activity,
         made.reason AS reason, {{search_text}} AS search_text
     )
     FROM one_of_sessions AS one, made ORDER BY number DESC
