@@ -133,6 +133,21 @@ def call_tool(
     return _content(status, answer)
 
 
+def get(endpoint: Endpoint, target: str, timeout: float = 5.0) -> tuple[int, bytes]:
+    """One GET beside the tools, of e.g. ``/api/changes``; its status and body.
+
+    Raises:
+        Unreachable: no connection, time-out, or an answer that is not HTTP.
+    """
+    where = endpoint.socket or endpoint.url
+    try:
+        if endpoint.socket is not None:
+            return post_unix(endpoint.socket, target, {}, None, timeout)
+        return _post_url(endpoint, {}, None, timeout, target)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise Unreachable(f"{where}: {error}") from error
+
+
 def prepare(url: str | None) -> None:
     """Import on the caller's thread what calls to ``url`` need."""
     if url is not None:
@@ -153,15 +168,17 @@ def connection_to(url: str, timeout: float) -> "tuple[http.client.HTTPConnection
 
 
 def post_unix(
-    path: Path, target: str, headers: Mapping[str, str], body: bytes, timeout: float
+    path: Path, target: str, headers: Mapping[str, str], body: bytes | None, timeout: float
 ) -> tuple[int, bytes]:
-    """One POST through a Unix socket of this user; its status and body.
+    """One POST, without a body one GET, through a Unix socket of this user; its status and body.
 
     Or :class:`OSError`: nobody answers within ``timeout`` seconds, or not in HTTP.
     """
     deadline = time.monotonic() + timeout
     require_own(path)
-    head = [f"POST {target} HTTP/1.1", "Host: localhost", "Connection: close", f"Content-Length: {len(body)}"]
+    asked, body = ("GET", b"") if body is None else ("POST", body)
+    head = [f"{asked} {target} HTTP/1.1", "Host: localhost", "Connection: close"]
+    head.append(f"Content-Length: {len(body)}")
     head += [f"{key}: {value}" for key, value in headers.items()]
     received = bytearray()
     with _connected(path, deadline) as connection:
@@ -247,8 +264,13 @@ def _connect_high(address: tuple[str, int], timeout: float, source: Any) -> Any:
     return high
 
 
-def _post_url(endpoint: Endpoint, headers: dict[str, str], body: bytes, timeout: float) -> tuple[int, bytes]:
-    """One POST, on a thread of its own: resolving a name has no limit, and others have one for each step."""
+def _post_url(
+    endpoint: Endpoint, headers: dict[str, str], body: bytes | None, timeout: float, beside: str | None = None
+) -> tuple[int, bytes]:
+    """One POST, or one GET of what is ``beside`` the tools, on a thread of its own.
+
+    Resolving a name has no limit, and others have one for each step.
+    """
     import http.client
 
     connection, target = connection_to(endpoint.url or "", timeout)
@@ -263,7 +285,7 @@ def _post_url(endpoint: Endpoint, headers: dict[str, str], body: bytes, timeout:
             connection.connect()
             # The connection forgets its own while an answer is read that ends with it.
             sockets.append(connection.sock)
-            connection.request("POST", target, body, headers)
+            connection.request("POST" if body is not None else "GET", beside or target, body, headers)
             with connection.getresponse() as response:
                 outcome.append((response.status, response.read(_MAX_ANSWER_BYTES)))
         except http.client.HTTPException as error:

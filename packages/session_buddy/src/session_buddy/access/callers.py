@@ -19,6 +19,9 @@ RIGHTS: Final[dict[str, Scope | None]] = {
     "health_check": None,
 }
 
+# The same of what is asked for beside the tools; what is named nowhere takes ``admin``.
+PAGES: Final[dict[str, Scope]] = {"/api/changes": "read"}
+
 LOCAL: Final = "local:"
 
 
@@ -34,16 +37,16 @@ class Caller:
         """Whether this caller may do everything, and to anybody's sessions."""
         return "admin" in self.scopes
 
-    def require(self, tool: str) -> None:
+    def require(self, what: str) -> None:
         """Refuse what the rights do not allow.
 
         Raises:
             Forbidden: names the scope that is missing.
         """
-        needed = RIGHTS.get(tool, "admin")
+        needed = (RIGHTS | PAGES).get(what, "admin")
         if needed is not None and needed not in self.scopes and not self.is_admin:
             raise Forbidden(
-                f"{tool} needs a token with scope {needed}; this one ({self.subject}) has"
+                f"{what} needs a token with scope {needed}; this one ({self.subject}) has"
                 f" {' '.join(sorted(self.scopes)) or 'none'}"
             )
 

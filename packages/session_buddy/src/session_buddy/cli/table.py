@@ -103,12 +103,20 @@ def _needed(widths: Sequence[int]) -> int:
 def _print(console: Console, lines: Sequence[Sequence[str]], widths: Sequence[int]) -> None:
     titles = lines[0]
     for number, cells in enumerate(lines):
-        line = Text()
-        for title, cell, width in zip(titles, cells, widths, strict=True):
-            # Half of a wide character is no part of it, and would be filled with a blank.
-            text = cell if cell_len(cell) <= width else set_cell_size(cell, width - 1).rstrip() + "…"
-            style = "bold" if number == 0 else style_of(cell) if title == "status" else ""
-            line.append(text, style)
-            line.append(" " * (width + _GAP - cell_len(text)))
-        line.rstrip()
-        console.print(line, soft_wrap=True)
+        styles = [
+            "bold" if number == 0 else style_of(cell) if title == "status" else ""
+            for title, cell in zip(titles, cells, strict=True)
+        ]
+        print_line(console, cells, widths, styles)
+
+
+def print_line(console: Console, cells: Sequence[str], widths: Sequence[int], styles: Sequence[str]) -> None:
+    """Write texts beside each other, each cut to its width."""
+    line = Text()
+    for cell, width, style in zip(cells, widths, styles, strict=True):
+        # Half of a wide character is no part of it, and would be filled with a blank.
+        text = cell if cell_len(cell) <= width else set_cell_size(cell, width - 1).rstrip() + "…"
+        line.append(text, style)
+        line.append(" " * (width + _GAP - cell_len(text)))
+    line.rstrip()
+    console.print(line, soft_wrap=True)

@@ -103,6 +103,7 @@ class Query:
         silent: the ids that ``unreachable`` means, live sessions that have missed their heartbeats; a server
             sets them.
         busy: the ids of those in which a command runs, none of which is idle; likewise.
+        among: only those that have one of these ids; ``None``: any.
     """
 
     terms: tuple[Term, ...] = ()
@@ -113,6 +114,7 @@ class Query:
     behind: Cursor | None = None
     silent: frozenset[str] = frozenset()
     busy: frozenset[str] = frozenset()
+    among: frozenset[str] | None = None
 
     @classmethod
     def parse(

@@ -11,6 +11,7 @@ from anyio import CapacityLimiter, to_thread
 
 from session_buddy.errors import StoreUnavailable
 from session_buddy.history.around import SessionAnswer, answer
+from session_buddy.history.changes import ChangesAnswer, Place, told
 from session_buddy.history.fold import refreshed
 from session_buddy.history.model import SessionRow
 from session_buddy.history.page import SessionsAnswer, listed
@@ -19,6 +20,7 @@ from session_buddy.history.record import SessionRecord, to_record
 from session_buddy.history.reference import parse_ref
 from session_buddy.intake.presence import Presence
 from session_buddy.intake.writer import Writer
+from session_buddy.server.feed import Feed
 from session_buddy.store import Store
 
 # Threads that read the database at once; a look-up waits for no list, a health check for neither.
@@ -32,7 +34,11 @@ T = TypeVar("T")
 
 
 class Answers:
-    """Reads the database; none of its methods blocks the event loop."""
+    """Reads the database; none of its methods blocks the event loop.
+
+    Attributes:
+        feed: lets those wait who follow.
+    """
 
     def __init__(
         self,
@@ -48,6 +54,8 @@ class Answers:
         self._presence = presence
         self._clock = clock
         self._now = now
+        self.feed = Feed()
+        store.tell(self.feed.changed)
         self.lists = CapacityLimiter(LISTS_AT_ONCE)
         self.reads = CapacityLimiter(READS_AT_ONCE)
         self._health_checks = CapacityLimiter(1)
@@ -68,7 +76,7 @@ class Answers:
         if query.needs_heartbeats:
             # What is told by heartbeats is written only now and then.
             await asyncio.wrap_future(self._writer.flush())
-        query = replace(query, silent=self._presence.silent(self._clock()), busy=self._presence.busy())
+        query = self._present(query)
         counted = self._store.count if count else None
         ask = partial(listed, query, fields, self._store.select, self._records, counted)
         return await self._read(ask, self.lists)
@@ -86,6 +94,41 @@ class Answers:
             lambda: answer(self._store.find(parse_ref(ref)), around, self._records), self.reads
         )
 
+    async def changes(self, query: Query, place: str | None, seconds: float = 0.0) -> ChangesAnswer:
+        """What has happened to the sessions that fit, behind a place.
+
+        Args:
+            query: which; as they stand now.
+            place: of an earlier answer; ``None`` is now, of which there is nothing to tell.
+            seconds: how long to wait for something, if there is nothing.
+
+        Raises:
+            InvalidQuery: it is no place.
+        """
+        ends = self._clock() + seconds
+        seen = Place.parse(place) if place else None
+        while True:
+            count = self.feed.count
+            answer = await self._read(partial(self._since, query, seen), self.lists)
+            if seen is None or answer["changes"] or answer["lost"]:
+                return answer
+            seen = Place.parse(answer["place"])
+            if not await self.feed.wait(count, ends - self._clock()):
+                return answer
+
+    def _since(self, query: Query, seen: Place | None) -> ChangesAnswer:
+        last, instance = self._store.last_commit(), self._store.instance
+        lost = seen is not None and (seen.instance != instance or seen.commit_id > last)
+        if seen is None or lost:
+            return ChangesAnswer(place=str(Place(instance, last)), changes=[], lost=lost)
+        found = self._store.changes(seen.commit_id)
+        among = frozenset(session_id for session_id, _ in found.events)
+        known = self._present(query)
+        rows = self._store.select(replace(known, among=among, limit=len(among))) if among else []
+        records = {record["session_id"]: record for record in self._records(rows)}
+        place = Place(instance, found.last)
+        return ChangesAnswer(place=str(place), changes=told(found.events, records), lost=False)
+
     async def count_live(self) -> int:
         """How many sessions are active, soon.
 
@@ -102,6 +145,10 @@ class Answers:
             return await asyncio.wait_for(asyncio.shield(asking), seconds)
         except TimeoutError:
             raise StoreUnavailable(f"database {self._store.url} has not answered for {seconds:g} s") from None
+
+    def _present(self, query: Query) -> Query:
+        """A query with what only the server knows."""
+        return replace(query, silent=self._presence.silent(self._clock()), busy=self._presence.busy())
 
     def _records(self, rows: Sequence[SessionRow]) -> list[SessionRecord]:
         now, silent, busy = self._now(), self._presence.silent(self._clock()), self._presence.busy()

@@ -160,6 +160,7 @@ class Server(uvicorn.Server):
         tcp: the listener that strangers can reach.
         ready: called once requests are answered.
         renew: called every second; may give another Unix socket to listen at.
+        leave: called when it ends, before requests that are not answered are waited for.
     """
 
     def __init__(
@@ -168,6 +169,7 @@ class Server(uvicorn.Server):
         tcp: socket.socket,
         ready: Callable[[], None],
         renew: Callable[[], socket.socket | None],
+        leave: Callable[[], None] = lambda: None,
     ) -> None:
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._protocol = partial(Connection, Places(files // 8), Places(files // 4))
@@ -190,6 +192,7 @@ class Server(uvicorn.Server):
         self._tcp = tcp
         self._ready = ready
         self._renew = renew
+        self._leave = leave
         self._renewal: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -197,6 +200,11 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         await self._listen(self._tcp, _TCP_BACKLOG)
         await to_thread.run_sync(self._ready)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, and wait for what is being answered."""
+        self._leave()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

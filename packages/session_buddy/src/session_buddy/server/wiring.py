@@ -169,7 +169,8 @@ def _run(
     # Whoever wants the database waits until it is closed.
     stack.callback(lambda: our_turn.enter_context(turn(paths, 0)))
     stack.callback(signals.ignore)
-    server = Server(Gate(app, authenticator.local_token), tcp, ready, publication.renew)
+    leave = register.answers.feed.close
+    server = Server(Gate(app, authenticator.local_token), tcp, ready, publication.renew, leave)
     anyio.run(server.serve, [unix])
 
 

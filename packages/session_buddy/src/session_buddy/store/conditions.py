@@ -14,6 +14,7 @@ from session_buddy.history.query import Query, Term
 from session_buddy.history.search import folded
 from session_buddy.history.syntax import Value, path_of
 from session_buddy.history.times import Span
+from session_buddy.store.rows import span_of
 
 # A condition with its parameters.
 Condition = tuple[str, list[Any]]
@@ -98,6 +99,10 @@ NUMBERS: Final = {
 def of_terms(query: Query, json: Json) -> Condition:
     """What all terms of a query demand, and its place in the list."""
     found = [("status IS NOT NULL", []), *(_of_term(term, query, json) for term in query.terms)]
+    if query.among is not None:
+        # The times let most of a large table be skipped.
+        among = list(query.among)
+        found.append(("start_time BETWEEN ? AND ? AND session_id = ANY(?)", [*span_of(among), among]))
     if query.behind is not None:
         place, session_id = query.behind.listed_at, query.behind.session_id
         # The first bound alone lets most of a large table be skipped.

@@ -1,12 +1,13 @@
 """What a store is: the seam between the rules and a database."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from oneiric.contract import Status
 from session_buddy.history.around import Around
+from session_buddy.history.changes import Changes
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
 from session_buddy.history.query import Query
 from session_buddy.host.database_url import DatabaseUrl
@@ -115,6 +116,15 @@ class Store(Protocol):
             UnknownSession: none fits; names the nearest ids.
             AmbiguousSession: several fit; lists them.
         """
+
+    def last_commit(self) -> int:
+        """The number of the latest transaction that stored events, below which none is still open."""
+
+    def changes(self, behind: int) -> Changes:
+        """What was stored behind a transaction, whole transactions, a few thousand events at once."""
+
+    def tell(self, changed: Callable[[], None]) -> None:
+        """Have somebody told, on any thread, soon after events were stored, by whatever server."""
 
     def around(self, row: SessionRow) -> Around:
         """What stands around a session."""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from oneiric.contract import Status
 from session_buddy.errors import AmbiguousSession, StoreUnavailable, UnknownSession
 from session_buddy.history.around import Around, KeptEvent
+from session_buddy.history.changes import Changes
 from session_buddy.history.cursor import Cursor
 from session_buddy.history.model import SessionRow
 from session_buddy.history.query import Query
@@ -80,6 +81,21 @@ class Reading(ABC):
         if len(rows) > 1:
             raise AmbiguousSession(ref, [row.session_id for row in rows[: sql.CANDIDATES]])
         return rows[0]
+
+    @abstractmethod
+    def last_commit(self) -> int:
+        """The number of the latest transaction that stored events, below which none is still open."""
+
+    def changes(self, behind: int) -> Changes:
+        """What was stored behind a transaction, whole transactions, a few thousand events at once."""
+        last = self.last_commit()
+        found = self.rows(sql.COMMITTED, [behind, last])
+        if len(found) > sql.MOST_CHANGES:
+            # The last of them may be cut.
+            cut = found[-1][0]
+            found = [one for one in found if one[0] != cut]
+            last = found[-1][0]
+        return Changes(last, [(session_id, event_type) for _, session_id, event_type in found])
 
     def around(self, row: SessionRow) -> Around:
         """What stands around a session."""

@@ -1,14 +1,18 @@
 """A session's row and an event as the plain values that databases take, and back."""
 
 import json
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 from pydantic_core import to_json
 
+from oneiric import contract
 from session_buddy.history.model import HEARTBEAT_STATE, PLACES, Arrival, Beat, End, SessionRow
 
+_SECOND_IN_ID: Final = slice(-24, -9)
+_SECOND: Final = timedelta(seconds=1)
+_LAST_SECOND: Final = datetime.max.replace(tzinfo=UTC) - _SECOND
 Table = Literal["events", "sessions"]
 Values = Sequence[Any]
 # So many rows are read at once.
@@ -58,6 +62,18 @@ def digits_of(session_id: str) -> int:
     True
     """
     return int(session_id[-8:], 16)
+
+
+def second_of(session_id: str) -> str:
+    """When a session started, out of its id: it reads like a number, so the largest text is the latest."""
+    return session_id[_SECOND_IN_ID]
+
+
+def span_of(session_ids: Iterable[str]) -> tuple[datetime, datetime]:
+    """From when to when sessions with these ids started."""
+    by_time = sorted(session_ids, key=second_of)
+    first, last = (contract.start_time_of(by_time[end]) for end in (0, -1))
+    return first, min(last, _LAST_SECOND) + _SECOND
 
 
 def row_from(fetched: Sequence[Any]) -> SessionRow:

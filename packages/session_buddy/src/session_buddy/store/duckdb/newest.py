@@ -1,14 +1,8 @@
 """The sessions that started last: a start later than all that are known needs no look at the database."""
 
 from collections.abc import Iterable
-from typing import Final
 
-_SECOND_IN_ID: Final = slice(-24, -9)
-
-
-def second_of(session_id: str) -> str:
-    """When a session started, out of its id: it reads like a number, so the largest text is the latest."""
-    return session_id[_SECOND_IN_ID]
+from session_buddy.store.rows import second_of
 
 
 class Newest:

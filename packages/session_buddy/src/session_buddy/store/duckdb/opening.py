@@ -23,7 +23,7 @@ from session_buddy.errors import (
     StoreUnavailable,
 )
 from session_buddy.host.holders import program_of
-from session_buddy.store.duckdb.schema import LATEST, MIGRATIONS
+from session_buddy.store.duckdb.schema import JUDGED_BEHIND, LATEST, MIGRATIONS
 from session_buddy.store.duckdb.statements import (
     Cursor,
     gap_of,
@@ -221,7 +221,7 @@ def _migrate(database: Cursor, path: Path) -> None:
             if number == 1:
                 insert = "INSERT INTO meta VALUES ('instance', ?), ('schema_version', '1')"
                 cursor.execute(insert, [str(uuid.uuid4())])
-            if number == LATEST:
+            if number == LATEST and seen < JUDGED_BEHIND:
                 judge_anew(cursor)
             cursor.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", [str(number)])
 

@@ -102,6 +102,13 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     DROP TABLE sessions;
     ALTER TABLE changed RENAME TO sessions;
     """,
+    # The number of the transaction that stored it, which only grows: followers say how far they have seen.
+    """
+    ALTER TABLE events ADD COLUMN commit_id BIGINT;
+    """,
 )
+
+# The last step behind which every row has to be judged anew.
+JUDGED_BEHIND: Final = 4
 
 LATEST: Final = len(MIGRATIONS)

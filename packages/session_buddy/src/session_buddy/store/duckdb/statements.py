@@ -3,16 +3,14 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import duckdb
 from pydantic_core import to_json
 
-from oneiric import contract
-from session_buddy.history.model import HEARTBEAT_STATE, Beat, SessionRow
-from session_buddy.store.duckdb.newest import second_of
+from session_buddy.history.model import HEARTBEAT_STATE, Arrival, Beat, SessionRow
 from session_buddy.store.protocol import Gap
 from session_buddy.store.rows import (
     BEAT_COLUMNS,
@@ -27,8 +25,10 @@ from session_buddy.store.rows import (
     Table,
     Values,
     digits_of,
+    event_values,
     row_from,
     row_values,
+    span_of,
 )
 from session_buddy.store.sql import CANDIDATES, DIGITS, META, SELECT
 from session_buddy.store.upgrade import judged
@@ -37,8 +37,6 @@ Cursor = duckdb.DuckDBPyConnection
 
 # From so many rows on an appender is faster than a statement a row.
 _BULK_ROWS: Final = 3
-_SECOND: Final = timedelta(seconds=1)
-_LAST_SECOND: Final = datetime.max.replace(tzinfo=UTC) - _SECOND
 
 # The last digits of an id are a column of this engine alone.
 ROW_COLUMNS: Final = (*COLUMNS, "digits")
@@ -50,6 +48,8 @@ _TYPES: Final = {
 }
 _BEATS_TYPE: Final = json.dumps({name: [_TYPES.get(name, "VARCHAR")] for name in ("digits", *BEAT_COLUMNS)})
 
+_EVENT_COLUMNS: Final = (*EVENT_COLUMNS, "commit_id")
+_LAST_COMMIT: Final = "SELECT coalesce(max(commit_id), 0) FROM events"
 # What changed rows are joined by: the times skip nearly all of a million.
 _KEY: Final = ("start_time", "session_id")
 
@@ -89,13 +89,6 @@ UNLIKELY_ROWS: Final = tuple(
     f"SELECT 1 FROM {table} WHERE hash({table}) = 0"  # noqa: S608 - names of ours
     for table in ("sessions", "events")
 )
-
-
-def span_of(session_ids: Iterable[str]) -> tuple[datetime, datetime]:
-    """From when to when sessions with these ids started."""
-    by_time = sorted(session_ids, key=second_of)
-    first, last = (contract.start_time_of(by_time[end]) for end in (0, -1))
-    return first, min(last, _LAST_SECOND) + _SECOND
 
 
 def find_by_ids(cursor: Cursor, session_ids: set[str]) -> dict[str, SessionRow]:
@@ -197,6 +190,17 @@ def transaction(cursor: Cursor) -> Iterator[Cursor]:
         with suppress(duckdb.Error):
             cursor.execute("ROLLBACK")
         raise
+
+
+def last_commit(cursor: Cursor) -> int:
+    """The number of the latest transaction that stored events."""
+    (number,) = one(cursor, _LAST_COMMIT)
+    return int(number)
+
+
+def insert_events(cursor: Cursor, arrivals: Sequence[Arrival], commit_id: int) -> None:
+    """Add events, stored by the transaction of this number."""
+    insert(cursor, "events", _EVENT_COLUMNS, [(*event_values(one), commit_id) for one in arrivals])
 
 
 def values_of(row: SessionRow) -> Values:

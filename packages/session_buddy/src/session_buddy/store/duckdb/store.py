@@ -1,7 +1,7 @@
 """The embedded store: one DuckDB file, one process, one writing thread, any number of readers."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -18,7 +18,7 @@ from session_buddy.store.duckdb.newest import Newest
 from session_buddy.store.duckdb.opening import open_file
 from session_buddy.store.protocol import Gap
 from session_buddy.store.reading import Reading
-from session_buddy.store.rows import EVENT_COLUMNS, event_values
+from session_buddy.store.rows import span_of
 from session_buddy.store.sql import COUNT_STARTED
 
 
@@ -40,10 +40,11 @@ class DuckDBStore(Reading):
     def __init__(self, path: Path, database: sql.Cursor, gap: Gap | None, query_seconds: float) -> None:
         self.gap = gap
         self.url = DatabaseUrl.of(path)
-        self._connection = Connection(path, database, self._learn_newest, query_seconds)
+        self._connection = Connection(path, database, self._learn, query_seconds)
         self.instance = self.meta("instance")
+        self._tell: Callable[[], None] = lambda: None
         with self._connection.reading() as reader:
-            self._learn_newest(reader)
+            self._learn(reader)
 
     @classmethod
     def open(
@@ -119,13 +120,15 @@ class DuckDBStore(Reading):
         altered = [row for row in changed if _same_start(row, before.get(row.session_id))]
         adds = before.keys().isdisjoint(row.session_id for row in changed)
         with self._connection.writing(adds=adds) as cursor, sql.transaction(cursor) as writer:
-            sql.insert(writer, "events", EVENT_COLUMNS, [event_values(arrival) for arrival in kept])
+            sql.insert_events(writer, kept, self._commit_id + 1)
             for row in fresh:
                 if row.session_id in before:
-                    writer.execute(sql.REMOVE, [*sql.span_of([row.session_id]), row.session_id])
+                    writer.execute(sql.REMOVE, [*span_of([row.session_id]), row.session_id])
             sql.insert(writer, "sessions", sql.ROW_COLUMNS, [sql.values_of(row) for row in fresh])
             sql.change(writer, altered)
         self._newest.add(row.session_id for row in fresh)
+        self._commit_id += 1
+        self._tell()
 
     # reading: any thread
 
@@ -139,8 +142,18 @@ class DuckDBStore(Reading):
         with self._connection.reading() as reader:
             return sql.find_by_ref(reader, ref)
 
-    def _learn_newest(self, reader: sql.Cursor) -> None:
+    def last_commit(self) -> int:
+        """The number of the latest transaction that stored events."""
+        return self._commit_id
+
+    def tell(self, changed: Callable[[], None]) -> None:
+        """Have somebody told whenever events were stored, on the thread that did."""
+        self._tell = changed
+
+    def _learn(self, reader: sql.Cursor) -> None:
+        """What is remembered of the file, as one process alone writes to it."""
         self._newest = Newest(session_id for (session_id,) in sql.rows_of(reader, sql.NEWEST))
+        self._commit_id = sql.last_commit(reader)
 
     @contextmanager
     def tables(self, *, to_write: bool = False) -> Iterator[sql.Tables]:
@@ -149,7 +162,7 @@ class DuckDBStore(Reading):
             with sql.transaction(cursor):
                 yield sql.Tables(cursor)
             if to_write:
-                self._learn_newest(cursor)
+                self._learn(cursor)
 
     def abort(self) -> None:
         """Nobody waits for a file."""

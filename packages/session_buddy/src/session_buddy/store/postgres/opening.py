@@ -11,7 +11,7 @@ from psycopg.errors import UndefinedColumn
 
 from session_buddy.errors import NewerDatabase, NotADatabase, OlderDatabase
 from session_buddy.host.database_url import DatabaseUrl
-from session_buddy.store.postgres.schema import LATEST, MIGRATIONS
+from session_buddy.store.postgres.schema import JUDGED_BEHIND, LATEST, MIGRATIONS
 from session_buddy.store.postgres.statements import judge_anew
 from session_buddy.store.upgrade import CHANGED
 
@@ -49,7 +49,7 @@ def bring_up_to_date(connection: Connection, url: DatabaseUrl, *, may_change: bo
             insert = "INSERT INTO meta VALUES ('instance', %s), ('secret', %s), ('schema_version', '1')"
             connection.execute(insert, [str(uuid.uuid4()), secrets.token_urlsafe(48)])
         connection.execute("UPDATE meta SET value = %s WHERE key = 'schema_version'", [str(number)])
-    if 0 < seen < LATEST:
+    if 0 < seen < JUDGED_BEHIND:
         judge_anew(connection)
     return seen == 0
 

@@ -95,6 +95,16 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         ALTER COLUMN component SET STATISTICS 500;
     CREATE INDEX sessions_duration ON sessions (duration_seconds) WHERE duration_seconds IS NOT NULL;
     """,
+    # The number of the transaction that stored it: all those below the oldest that is still open are there,
+    # and followers say up to where they have seen. What was stored before has none.
+    """
+    ALTER TABLE events ADD COLUMN commit_id bigint;
+    ALTER TABLE events ALTER COLUMN commit_id SET DEFAULT CAST(CAST(pg_current_xact_id() AS text) AS bigint);
+    CREATE INDEX events_commit ON events USING brin (commit_id) WITH (autosummarize = on);
+    """,
 )
+
+# The last step behind which every row has to be judged anew.
+JUDGED_BEHIND: Final = 3
 
 LATEST: Final = len(MIGRATIONS)

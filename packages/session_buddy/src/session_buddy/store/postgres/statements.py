@@ -44,7 +44,7 @@ _REMOVE: Final = "DELETE FROM sessions WHERE session_id = ANY(?)"
 # Of JSON, too, the binary form is the text.
 _TYPES: Final = {
     **dict.fromkeys(("timestamp", *TIMES), "timestamptz"),
-    **dict.fromkeys(INTEGERS, "bigint"),
+    **dict.fromkeys((*INTEGERS, "commit_id"), "bigint"),
     **dict.fromkeys(DOUBLES, "float8"),
     "by_admin": "boolean",
 }
@@ -64,6 +64,8 @@ _TOUCH: Final = f"""
 _PROBE: Final = """
     INSERT INTO meta VALUES ('probe', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value
 """
+# All transactions below the oldest that is still open are committed, or will never be.
+LAST_COMMIT: Final = "SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint) - 1"
 ANALYZE: Final = "ANALYZE sessions, events"
 _STARTED: Final = f"{SELECT} WHERE status IS NOT NULL AND"
 BY_DIGITS: Final = f"{_STARTED} right(session_id, 8) = ? {NEWEST_FIRST} LIMIT {CANDIDATES + 1}"
@@ -136,20 +138,27 @@ class Tables:
 
     def write(self, table: Table, rows: Iterable[Values]) -> None:
         """Add rows."""
-        columns = TABLES[table]
-        # Times as numbers: to write and to read them as text takes as long as all the rest.
-        into = f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)"
-        with self._connection.cursor() as cursor, cursor.copy(into.encode()) as copy:
-            copy.set_types([_TYPES.get(name, "text") for name in columns])
-            for row in rows:
-                copy.write_row(row)
+        # Nobody is told of a history that was copied: its events have no number.
+        if table == "events":
+            _copy(self._connection, table, (*TABLES[table], "commit_id"), ((*row, None) for row in rows))
+        else:
+            _copy(self._connection, table, TABLES[table], rows)
+
+
+def _copy(connection: Postgres, table: Table, columns: Sequence[str], rows: Iterable[Values]) -> None:
+    # Times as numbers: to write and to read them as text takes as long as all the rest.
+    into = f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)"
+    with connection.cursor() as cursor, cursor.copy(into.encode()) as copy:
+        copy.set_types([_TYPES.get(name, "text") for name in columns])
+        for row in rows:
+            copy.write_row(row)
 
 
 def _insert(connection: Postgres, table: Table, rows: Sequence[T], values_of: Callable[[T], Values]) -> None:
     # Each is made when it is sent: the server reads what came before meanwhile.
     values = map(values_of, rows)
     if len(rows) >= BULK_ROWS:
-        Tables(connection).write(table, values)
+        _copy(connection, table, TABLES[table], values)
     elif rows:
         columns = TABLES[table]
         marks = ", ".join(["%s"] * len(columns))

@@ -1,6 +1,6 @@
 """The store on a PostgreSQL server: any number of servers may write to one database."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, Final, Self
 
@@ -15,6 +15,7 @@ from session_buddy.store import sql as common
 from session_buddy.store.conditions import Condition, Json
 from session_buddy.store.postgres import statements as sql
 from session_buddy.store.postgres.connection import Connections
+from session_buddy.store.postgres.listener import Listener
 from session_buddy.store.postgres.opening import bring_up_to_date
 from session_buddy.store.reading import Reading
 
@@ -37,6 +38,7 @@ class PostgresStore(Reading):
         self.url = url
         self.wiped = wiped
         self._connections = connections
+        self._listener = Listener(connections)
         self.instance, self.secret = self.meta("instance"), self.meta("secret")
 
     @classmethod
@@ -83,12 +85,15 @@ class PostgresStore(Reading):
             with self._connections.writing() as writer:
                 try:
                     with writer.pipeline() if few else nullcontext(), writer.transaction():
-                        return self._take_in(writer, arrivals, claims=claims)
+                        taken = self._take_in(writer, arrivals, claims=claims)
                 except UniqueViolation:
                     # One of the sessions that start here is known, or another server begins it just now.
                     claims = True
                 except (SerializationFailure, DeadlockDetected):
                     pass
+                else:
+                    self._listener.announce()
+                    return taken
         raise StoreUnavailable(f"database {self.url} cannot be written: too many others write the same")
 
     def touch(self, beats: Sequence[Beat]) -> None:
@@ -121,6 +126,15 @@ class PostgresStore(Reading):
         with self._connections.reading() as reader:
             return sql.rows_of(reader, statement, parameters)
 
+    def last_commit(self) -> int:
+        """The number of the latest transaction below which none is still open."""
+        ((number,),) = self.rows(sql.LAST_COMMIT)
+        return int(number)
+
+    def tell(self, changed: Callable[[], None]) -> None:
+        """Have somebody told, on a thread of ours, soon after events were stored, by whatever server."""
+        self._listener.start(changed)
+
     def named(self, ref: str) -> list[SessionRow]:
         """The sessions that have this id, or these last eight digits."""
         if common.DIGITS.fullmatch(ref):
@@ -140,8 +154,10 @@ class PostgresStore(Reading):
 
     def abort(self) -> None:
         """Have whoever waits for the database fail at once."""
+        self._listener.close()
         self._connections.abort()
 
     def close(self) -> None:
         """Let go of the database."""
+        self._listener.close()
         self._connections.close()

@@ -1,0 +1,93 @@
+"""What has happened since somebody looked last: which sessions started, which ended."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple, Self
+
+from typing_extensions import TypedDict
+
+from session_buddy.errors import InvalidQuery
+from session_buddy.history.record import SessionRecord
+
+_PLACE: Final = re.compile("([0-9a-f-]{8,40})\\.([0-9]{1,18})")
+
+
+class Place(NamedTuple):
+    """Up to where somebody has seen a history.
+
+    Attributes:
+        instance: which history, see :attr:`session_buddy.store.protocol.Store.instance`.
+        commit_id: the number of the last transaction whose events were seen.
+    """
+
+    instance: str
+    commit_id: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """A place as an answer named it.
+
+        Raises:
+            InvalidQuery: it is none.
+        """
+        found = _PLACE.fullmatch(text)
+        if not found:
+            raise InvalidQuery("place", text, "the place of an answer, or none to begin now")
+        return cls(found[1], int(found[2]))
+
+    def __str__(self) -> str:
+        """As answers name it."""
+        return f"{self.instance}.{self.commit_id}"
+
+
+class Changes(NamedTuple):
+    """What a store has behind a place.
+
+    Attributes:
+        last: the number of the last transaction that is part of it.
+        events: sessions' ids and the types of their events, in the order in which they were stored.
+    """
+
+    last: int
+    events: Sequence[tuple[str, str]]
+
+
+class Change(TypedDict):
+    """A session that started or ended, as it stands now."""
+
+    change: Literal["start", "end"]
+    session: dict[str, Any]
+
+
+class ChangesAnswer(TypedDict):
+    """What has happened.
+
+    Attributes:
+        place: from where to ask on.
+        changes: in the order in which their sessions were first stored. An end may come twice: of one that
+            was given up and came back, or where a better one was found.
+        lost: whether the history is another than the one that was asked about, of which nothing is told.
+    """
+
+    place: str
+    changes: list[Change]
+    lost: bool
+
+
+def told(events: Sequence[tuple[str, str]], records: Mapping[str, SessionRecord]) -> list[Change]:
+    """What events mean for the sessions that somebody asks for.
+
+    Args:
+        events: as a store has them.
+        records: those sessions by id, as they stand now.
+    """
+    started = {session_id for session_id, event_type in events if event_type == "session_start"}
+    changes: list[Change] = []
+    for session_id in dict.fromkeys(session_id for session_id, _ in events):
+        if record := records.get(session_id):
+            # Stored together they have no order, and an end may have been stored before its start.
+            if session_id in started:
+                changes.append(Change(change="start", session=dict(record)))
+            if record["status"] != "active":
+                changes.append(Change(change="end", session=dict(record)))
+    return changes
