@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
+from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -41,7 +42,7 @@ from session_buddy.host.histories import same
 from session_buddy.host.places import APP
 from session_buddy.host.server_file import ServerInfo
 from session_buddy.host.turn import turn
-from session_buddy.host.variables import DATABASE
+from session_buddy.host.variables import DATABASE, STORAGE_URL
 from session_buddy.intake import outbox
 
 IF_REFUSED: Final = "put one that `session-buddy token create` made there into SESSION_BUDDY_TOKEN"
@@ -327,10 +328,21 @@ def local_server(database: DatabaseUrl | None = None) -> ServerInfo | None:
     if info is None:
         return None
     if database is None and names_database():
+        if _is_named(DatabaseUrl.parse(info.database)):
+            return info
         from session_buddy.host.settings import load_settings  # 0.3 s, and rarely needed
 
         database = load_settings().database_url()
     return info if database is None or same(database, DatabaseUrl.parse(info.database)) else None
+
+
+def _is_named(kept: DatabaseUrl) -> bool:
+    """Whether the one variable that names a database names this one: what settings would say, 50 ms later."""
+    given = [(name, os.environ[name]) for name in DATABASE if os.environ.get(name)]
+    with suppress(ConfigurationError):
+        for name, text in given if len(given) == 1 else ():
+            return (DatabaseUrl.parse(text) if name == STORAGE_URL else DatabaseUrl.of(Path(text))) == kept
+    return False
 
 
 def names_database() -> bool:

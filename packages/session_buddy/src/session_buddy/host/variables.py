@@ -8,7 +8,8 @@ from session_buddy.errors import ConfigurationError
 
 PREFIX: Final = "SESSION_BUDDY_"
 PORT: Final = f"{PREFIX}PORT"
-DATABASE: Final = frozenset({f"{PREFIX}STORAGE_URL", f"{PREFIX}DB_PATH"})
+STORAGE_URL: Final = f"{PREFIX}STORAGE_URL"
+DATABASE: Final = frozenset({STORAGE_URL, f"{PREFIX}DB_PATH"})
 # Of the emitter, and of the command line.
 _OTHERS: Final = frozenset({ENDPOINT, *TOKEN_VARIABLES, f"{PREFIX}DEBUG"})
 _NAMES: Final = (
