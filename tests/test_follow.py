@@ -19,12 +19,15 @@ from tests.world import PATIENCE, World, eventually
 Size = Callable[[int, int], int]
 Told = Callable[[], list[list[str]]]
 
-# Some 150 sessions a second, each with its start and its end.
+# Some 80 sessions a second, each with its start and its end, until there is a file.
 MANY = """
-import sys, time, oneiric
-for number in range(int(sys.argv[1])):
+import os, sys, time, oneiric
+number = 0
+while not os.path.exists(sys.argv[1]) or number < int(sys.argv[2]):
     with oneiric.track_session("shop" if number % 2 else "bank"):
         time.sleep(0.005)
+    number += 1
+print(number)
 """
 ONE = "import oneiric\nwith oneiric.track_session('{}') as session: print(session.id)"
 
@@ -67,9 +70,9 @@ def following(world: World, *options: str) -> Iterator[Told]:
         assert "Traceback" not in complaint
 
 
-@pytest.fixture(params=["duckdb", "postgresql"])
-def restart(request: pytest.FixtureRequest, world: World) -> Iterator[Callable[[], Any]]:
-    """Restarts the database, where it has a server of its own."""
+@pytest.fixture(params=["duckdb", "postgresql"], name="engine")
+def restart_of(request: pytest.FixtureRequest, world: World) -> Iterator[Callable[[], Any]]:
+    """Where the history lies: restarts the database, if that has a server of its own."""
     if request.param == "duckdb":
         yield lambda: None
         return
@@ -89,20 +92,22 @@ def restart(request: pytest.FixtureRequest, world: World) -> Iterator[Callable[[
 
 @pytest.mark.sampled
 def test_each_start_and_each_end_is_told_once_whatever_happens_to_the_server(
-    world: World, restart: Callable[[], Any], size: Size
+    world: World, engine: Callable[[], Any], size: Size
 ) -> None:
-    count = size(200, 3000)
+    over = world.home / "over"
     world.start_server()
     with following(world) as told, following(world, "component:bank") as told_of_bank:
+        command = [sys.executable, "-c", MANY, str(over), str(size(50, 1500))]
         shells = [
-            subprocess.Popen([sys.executable, "-c", MANY, str(count // 2)], env=world.environ)
-            for _ in range(2)
+            subprocess.Popen(command, env=world.environ, stdout=subprocess.PIPE, text=True) for _ in range(2)
         ]
-        for trouble in (partial(kill_server, world), restart, partial(kill_server, world)):
+        for trouble in (partial(kill_server, world), engine, partial(kill_server, world)):
             until_more(told, 20)
             trouble()
             world.start_server()
-        assert [shell.wait(PATIENCE) for shell in shells] == [0, 0]
+        until_more(told, 20)
+        over.touch()
+        count = sum(int(shell.communicate(timeout=PATIENCE)[0]) for shell in shells)
         ids = [one["session_id"] for one in world.sessions("--limit", "0")]
         last = one_session(world, "bank")
         many, of_bank = until_told(told, last), until_told(told_of_bank, last)

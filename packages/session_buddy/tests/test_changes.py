@@ -13,11 +13,11 @@ import psycopg
 import pytest
 
 from oneiric.paths import Paths
-from oneiric.transport import Endpoint, call_tool, get
+from oneiric.transport import Endpoint, call_tool, page
 from session_buddy.access.secret import own_secret
 from session_buddy.access.tokens import issue
 from session_buddy.errors import InvalidQuery
-from session_buddy.history.changes import Place
+from session_buddy.history.changes import Changes, Place
 from session_buddy.host.server_file import ServerInfo
 from session_buddy.intake.presence import Presence
 from session_buddy.intake.writer import Writer
@@ -37,25 +37,31 @@ def store(engine: Engine) -> Iterator[Store]:
         yield store
 
 
+def told_behind(store: Store, place: int) -> Changes:
+    found = store.changes(place)
+    assert found is not None
+    return found
+
+
 def test_what_was_stored_behind_a_transaction_is_told_in_its_order(store: Store, engine: Engine) -> None:
     begin = store.last_commit()
     starts = [start_event(after) for after in range(3)]
     first, second, third = map(session_id_of, starts)
     store.ingest([arrival(starts[0])])
-    between = store.changes(begin).last
+    between = told_behind(store, begin).last
     store.ingest([arrival(starts[1]), arrival(starts[2]), arrival(heartbeat_event(first))])
     store.ingest([arrival(end_event(first)), arrival(starts[1])])
-    told = store.changes(begin)
+    told = told_behind(store, begin)
     assert told.events[0] == (first, "session_start")
     assert sorted(told.events[1:3]) == sorted([(second, "session_start"), (third, "session_start")])
     assert told.events[3:] == [(first, "session_end")]
-    assert store.changes(between).events == told.events[1:]
-    assert store.changes(told.last).events == []
+    assert told_behind(store, between).events == told.events[1:]
+    assert told_behind(store, told.last).events == []
     store.close()
     with closing(open_store(engine.url)) as again:
-        assert again.changes(between).events == told.events[1:]
+        assert told_behind(again, between).events == told.events[1:]
         again.ingest([arrival(end_event(second))])
-        assert again.changes(told.last).events == [(second, "session_end")]
+        assert told_behind(again, told.last).events == [(second, "session_end")]
 
 
 @pytest.mark.sampled
@@ -65,9 +71,9 @@ def test_no_transaction_is_cut(store: Store) -> None:
     for place, size in enumerate(sizes):
         before = sum(sizes[:place])
         store.ingest([arrival(raw) for raw in starts[before : before + size]])
-    first = store.changes(begin)
+    first = told_behind(store, begin)
     assert len(first.events) == 3 + MOST_CHANGES // 2
-    rest = store.changes(first.last)
+    rest = told_behind(store, first.last)
     assert len({*first.events, *rest.events}) == len(starts)
 
 
@@ -76,9 +82,9 @@ def test_nobody_is_told_of_a_history_that_was_copied(store: Store, tmp_path: Pat
         old.ingest([arrival(start_event(after)) for after in range(30)])
         begin = store.last_commit()
         migrate(old, store, lambda _: None)
-    assert store.changes(begin).events == []
+    assert told_behind(store, begin).events == []
     store.ingest([arrival(start_event(100))])
-    assert len(store.changes(begin).events) == 1
+    assert len(told_behind(store, begin).events) == 1
 
 
 def test_who_asked_is_told_that_something_was_stored(store: Store, engine: Engine) -> None:
@@ -95,17 +101,32 @@ def test_who_asked_is_told_that_something_was_stored(store: Store, engine: Engin
                 another.ingest([arrival(start_event())])
 
 
-def test_what_another_transaction_still_holds_back_is_told_later(database: PostgresDatabase) -> None:
-    with closing(open_store(database.url)) as store, psycopg.connect(database.url.whole) as slow:
+def test_what_another_transaction_still_holds_back_is_told_later(
+    database: PostgresDatabase, second: PostgresDatabase
+) -> None:
+    with (
+        closing(open_store(database.url)) as store,
+        psycopg.connect(second.url.whole) as another,
+        psycopg.connect(database.url.whole) as slow,
+    ):
+        # One of another database holds nothing back.
+        another.execute("CREATE TABLE slow ()")
+        begin = store.last_commit()
+        first = start_event()
+        store.ingest([arrival(first)])
+        assert told_behind(store, begin).events == [(session_id_of(first), "session_start")]
         begin = store.last_commit()
         event = "INSERT INTO events SELECT %s, 'e', 'session_start', now(), now(), 's', false, '{}'"
         slow.execute(event, ["early"])
-        later = start_event()
+        later = start_event(1)
         store.ingest([arrival(later)])
-        told = store.changes(begin)
+        told = told_behind(store, begin)
         assert told.events == []
         slow.commit()
-        assert sorted(one for one, _ in store.changes(told.last).events) == ["early", session_id_of(later)]
+        assert sorted(one for one, _ in told_behind(store, told.last).events) == [
+            "early",
+            session_id_of(later),
+        ]
 
 
 # --- asked of a server
@@ -181,7 +202,7 @@ def test_a_place_in_another_history_is_lost(answers: Any) -> None:
 
 def test_the_endpoint_tells_what_is_wrong_and_who_may(server: ServerInfo, paths: Paths) -> None:
     def at(endpoint: Endpoint, asked: str = "") -> tuple[int, dict[str, Any]]:
-        status, body = get(endpoint, f"{CHANGES}?{asked}")
+        status, body = page(endpoint, f"{CHANGES}?{asked}")
         return status, json.loads(body)
 
     status, begin = at(server.endpoint)

@@ -10,7 +10,7 @@ import pytest
 from oneiric.paths import Paths
 from session_buddy.access.secret import own_secret
 from session_buddy.access.tokens import issue
-from session_buddy.client.ask import post
+from session_buddy.client.api import Away, asked
 from session_buddy.errors import ServerFailed
 from session_buddy.host.server_file import ServerInfo
 
@@ -28,21 +28,20 @@ def over_tcp(server: ServerInfo, token: str | None) -> tuple[int, dict[str, str]
 
 
 def test_who_may_do_everything_may_ask_for_a_backup(server: ServerInfo, paths: Paths) -> None:
-    assert Path(post(server, "/api/backup")["path"]).exists()
+    assert Path(asked(server.endpoint, "/api/backup", {})["path"]).exists()
     secret = own_secret(paths)
     status, answer = over_tcp(server, issue(secret, "boss", ["admin"], 60))
     assert (status, Path(answer["path"]).name) == (201, answer["name"])
     assert over_tcp(server, issue(secret, "ann", ["read"], 60)) == (
         403,
-        {"error": "backup needs a token with scope admin; this one (ann) has read"},
+        {"error": "/api/backup needs a token with scope admin; this one (ann) has read"},
     )
     for token in (None, "nonsense"):
         assert over_tcp(server, token)[0] == 401
 
 
 def test_a_server_that_does_not_answer_or_cannot_is_said(server: ServerInfo, tmp_path: Path) -> None:
-    with pytest.raises(ServerFailed, match="does not answer: "):
-        post(server._replace(socket=tmp_path / "none.sock"), "/api/backup")
-    older = rf"knows no /api/nothing \(version {server.version}\): session-buddy mcp restart"
-    with pytest.raises(ServerFailed, match=older):
-        post(server, "/api/nothing")
+    with pytest.raises(Away, match="does not answer: "):
+        asked(server._replace(socket=tmp_path / "none.sock").endpoint, "/api/backup", {})
+    with pytest.raises(ServerFailed, match="knows no /api/nothing, as those of another version"):
+        asked(server.endpoint, "/api/nothing", {})

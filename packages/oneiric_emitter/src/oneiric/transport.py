@@ -133,8 +133,10 @@ def call_tool(
     return _content(status, answer)
 
 
-def get(endpoint: Endpoint, target: str, timeout: float = 5.0) -> tuple[int, bytes]:
-    """One GET beside the tools, of e.g. ``/api/changes``; its status and body.
+def page(
+    endpoint: Endpoint, target: str, body: bytes | None = None, timeout: float = 5.0
+) -> tuple[int, bytes]:
+    """One GET, with a body one POST, beside the tools, of e.g. ``/api/changes``; its status and body.
 
     Raises:
         Unreachable: no connection, time-out, or an answer that is not HTTP.
@@ -142,8 +144,8 @@ def get(endpoint: Endpoint, target: str, timeout: float = 5.0) -> tuple[int, byt
     where = endpoint.socket or endpoint.url
     try:
         if endpoint.socket is not None:
-            return post_unix(endpoint.socket, target, {}, None, timeout)
-        return _post_url(endpoint, {}, None, timeout, target)
+            return post_unix(endpoint.socket, target, {}, body, timeout)
+        return _post_url(endpoint, {}, body, timeout, target)
     except (OSError, ValueError, RuntimeError) as error:
         raise Unreachable(f"{where}: {error}") from error
 

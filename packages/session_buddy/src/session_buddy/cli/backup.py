@@ -1,6 +1,7 @@
 """``backup create|list|restore``: copies of the history, and the way back to one."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -11,14 +12,17 @@ from session_buddy.cli.mcp import Database
 from session_buddy.cli.sessions import FormatOption
 from session_buddy.cli.text import local_time
 from session_buddy.cli.wording import App
-from session_buddy.client import ask
+from session_buddy.client import api, ask
 from session_buddy.errors import SessionBuddyError
+from session_buddy.host import process
 from session_buddy.host.database_url import DatabaseUrl
+from session_buddy.host.server_file import ServerInfo
 from session_buddy.keep.backups import LATEST, Backup, Backups
 
 if TYPE_CHECKING:
     from session_buddy.keep.restore import Restored
 
+_BACKUP_SECONDS: Final = 600.0
 _LOCAL_ONLY: Final = "this command knows the local database only"
 FIELDS: Final = ("name", "made_at", "bytes", "path")
 
@@ -49,10 +53,13 @@ def create(db: Database = None) -> None:
     """Make a backup now, with a server running or not."""
     facts.tell_named(_LOCAL_ONLY)
     named = None if db is None else url_of(db)
-    path = ask.ask_or_open(
-        lambda server: ask.post(server, "/api/backup")["path"], lambda: _make(db).path, named
-    )
+    path = ask.ask_or_open(_at_server, lambda: _make(db).path, named)
     edge.say(f"Backup {path}")
+
+
+def _at_server(server: ServerInfo) -> Path:
+    process.require_answer(server)
+    return Path(api.asked(server.endpoint, "/api/backup", {}, _BACKUP_SECONDS)["path"])
 
 
 @app.command("list", epilog=_LIST_EXAMPLES)

@@ -11,7 +11,7 @@ from session_buddy.cli.columns import TIMES, came_from, ending, idle, since
 from session_buddy.cli.table import console_on, style_of
 from session_buddy.cli.text import MISSING, Record, count, flatten, hanging, human_duration, local_time, shown
 from session_buddy.history.query import Clock
-from session_buddy.history.record import who
+from session_buddy.history.record import ENDED_BECAUSE, ENDED_BY, who
 
 EVIDENCE_TEXTS: Final = {
     "login": "login: the kernel's login uid",
@@ -87,6 +87,14 @@ def _write(console: Console, lines: Sequence[Line]) -> None:
         console.print(Text.assemble((padded, "bold"), (text, style)), soft_wrap=True)
 
 
+def _found(record: Record) -> str:
+    """How the end was found."""
+    by, because = (record["metadata"].get(name) for name in (ENDED_BY, ENDED_BECAUSE))
+    if record["detected_by"] == "operator" and by:
+        return f"{shown(by)} ended it in the history" + (f": {shown(because)}" if because else "")
+    return _FOUND.get(record["detected_by"], shown(record["detected_by"]))
+
+
 def _first(record: Record, moment: Clock) -> Iterator[Line]:
     """What is asked first; nothing of what is not known."""
     yield "who", shown(who(record)), ""
@@ -100,7 +108,7 @@ def _first(record: Record, moment: Clock) -> Iterator[Line]:
     else:
         yield "since", local_time(record["start_time"], moment.zone), ""
         yield "until", f"{local_time(record['end_time'], moment.zone)}, after {lasted}", ""
-        yield "found", _FOUND.get(record["detected_by"], shown(record["detected_by"])), ""
+        yield "found", _found(record), ""
     if record["commands"] is not None:
         yield "did", f"{count(record['commands'], 'command')}, {count(record['errors'] or 0, 'error')}", ""
     for name, text in (

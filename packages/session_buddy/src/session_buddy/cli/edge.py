@@ -34,6 +34,8 @@ def run(app: Callable[..., Any]) -> None:
         sys.exit(app(prog_name="session-buddy", standalone_mode=False))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+    except typer.Abort:
+        fail("nothing was done")
     except typer.TyperException as error:
         mistyped(error)
     except InvalidQuery as error:
@@ -99,6 +101,12 @@ def say(text: str) -> None:
     if sys.stdout is not None:
         with output() as stream:
             stream.write(f"{text}\n")
+
+
+def say_all(lines: Iterable[str]) -> None:
+    """Several lines of that."""
+    if text := "\n".join(lines):
+        say(text)
 
 
 def require_free(file: Path) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from http import HTTPStatus
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Any, Final, NamedTuple, TypeVar
@@ -26,7 +25,6 @@ from oneiric.transport import (
     Unreachable,
     call_tool,
     local_endpoint,
-    post_unix,
 )
 from session_buddy.errors import (
     ConfigurationError,
@@ -47,7 +45,6 @@ from session_buddy.intake import outbox
 
 IF_REFUSED: Final = "put one that `session-buddy token create` made there into SESSION_BUDDY_TOKEN"
 _CALL_SECONDS: Final = 30.0
-_POST_SECONDS: Final = 600.0
 _RECENT: Final = 200
 _RECENT_SECONDS: Final = 0.8
 # More of a list than this is kept on disk until it is printed.
@@ -291,31 +288,6 @@ def _part(answer: Mapping[str, Any], name: str, kind: type) -> Any:  # noqa: ANN
     if not isinstance(part, kind):
         raise ServerFailed(f"what answers is no Session-Buddy: its answer has no {name}")
     return part
-
-
-def post(server: ServerInfo, path: str) -> dict[str, Any]:
-    """Ask this user's server, through its socket, for something that is no tool, and wait for it.
-
-    Args:
-        server: which one.
-        path: what is asked for, e.g. ``/api/backup``.
-
-    Raises:
-        ServerFailed: it went away, knows no such thing, or its own complaint.
-    """
-    process.require_answer(server)
-    try:
-        status, body = post_unix(server.socket, path, {}, b"", _POST_SECONDS)
-        if status == HTTPStatus.NOT_FOUND:
-            raise ServerFailed(
-                f"the running server knows no {path} (version {server.version}): session-buddy mcp restart"
-            )
-        answer: dict[str, Any] = json.loads(body)
-    except (OSError, ValueError) as error:
-        raise ServerFailed(f"Session-Buddy does not answer: {error}") from None
-    if status != HTTPStatus.CREATED:
-        raise ServerFailed(str(answer.get("error", f"Session-Buddy answered HTTP {status}")))
-    return answer
 
 
 def local_server(database: DatabaseUrl | None = None) -> ServerInfo | None:

@@ -1,29 +1,23 @@
 """What happens, as a server tells it, for as long as somebody listens; servers may come and go meanwhile."""
 
-import json
 from collections.abc import Callable, Iterator
-from http import HTTPStatus
 from time import sleep
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from oneiric.paths import user_paths
-from oneiric.transport import Endpoint, Unreachable, get
-from session_buddy.client.ask import IF_REFUSED, local_server, named_server
-from session_buddy.errors import ServerFailed, SessionBuddyError
+from oneiric.transport import Endpoint
+from session_buddy.client.api import Away, asked
+from session_buddy.client.ask import local_server, named_server
+from session_buddy.errors import SessionBuddyError
 from session_buddy.host.stopping import read_stop_marker
 
 _PATH: Final = "/api/changes"
 _WAIT_SECONDS: Final = 20
-_ANSWER_SECONDS: Final = 30.0
 _RETRY_SECONDS: Final = 0.2
 # So many sessions are remembered as told.
 _REMEMBERED: Final = 100_000
 LOST: Final = "the history was restored, or is another one: what happened meanwhile is in list-sessions"
-
-
-class _Away(ServerFailed):
-    """No server answers just now."""
 
 
 def changes(query: str, tell: Callable[[str], None]) -> Iterator[list[dict[str, Any]]]:
@@ -45,7 +39,7 @@ def changes(query: str, tell: Callable[[str], None]) -> Iterator[list[dict[str, 
     while True:
         try:
             answer = _asked(query, answer["place"])
-        except _Away as error:
+        except Away as error:
             tell(f"{error}; waiting for it")
             answer = _once_back(query, answer["place"])
             tell("The server is back.")
@@ -60,8 +54,8 @@ def _once_back(query: str, place: str) -> dict[str, Any]:
     while True:
         sleep(_RETRY_SECONDS)
         try:
-            return _asked(query, place)
-        except _Away:
+            return _asked(query, place, 0)
+        except Away:
             pass
 
 
@@ -77,36 +71,23 @@ def _remember(told: dict[tuple[str, str], None], one: dict[str, Any]) -> bool:
     return True
 
 
-def _asked(query: str, place: str | None) -> dict[str, Any]:
-    """One answer of the server that runs now.
+def _asked(query: str, place: str | None, wait: int = _WAIT_SECONDS) -> dict[str, Any]:
+    """One answer of the server that runs now, which may wait so many seconds for something to tell.
 
     Raises:
-        _Away: none answers.
-        ServerFailed: it refuses, and why.
+        Away: none answers.
+        SessionBuddyError: it refuses, and why.
     """
-    server = named_server() or _local()
-    asked = {"query": query, "wait": _WAIT_SECONDS} | ({"place": place} if place else {})
-    try:
-        status, body = get(server, f"{_PATH}?{urlencode(asked)}", _ANSWER_SECONDS)
-        answer: dict[str, Any] = json.loads(body)
-    except (Unreachable, ValueError) as error:
-        raise _Away(f"Session-Buddy does not answer: {error}") from None
-    if status == HTTPStatus.OK:
-        return answer
-    said = str(answer.get("error", f"Session-Buddy answered HTTP {status}"))
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        raise _Away(said)
-    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        raise ServerFailed(f"{said}; {IF_REFUSED}")
-    raise ServerFailed(said)
+    about = {"query": query, "wait": wait} | ({"place": place} if place else {})
+    return asked(named_server() or _local(), f"{_PATH}?{urlencode(about)}")
 
 
 def _local() -> Endpoint:
     try:
         server = local_server()
     except SessionBuddyError as error:
-        raise _Away(str(error)) from None
+        raise Away(str(error)) from None
     if server is None:
         stopped = "it was stopped" if read_stop_marker(user_paths()) else "none runs"
-        raise _Away(f"follow asks a server, and {stopped}: session-buddy mcp start --background")
+        raise Away(f"follow asks a server, and {stopped}: session-buddy mcp start --background")
     return server.endpoint

@@ -44,7 +44,7 @@ class Changes(NamedTuple):
     """What a store has behind a place.
 
     Attributes:
-        last: the number of the last transaction that is part of it.
+        last: the number of the last transaction that was seen.
         events: sessions' ids and the types of their events, in the order in which they were stored.
     """
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 # The field that lists may have beside those of a record, see :func:`who`.
 WHO: Final = "who"
+# In the metadata of an end that was put there by hand: by whom, and why.
+ENDED_BY: Final = "ended_by"
+ENDED_BECAUSE: Final = "ended_because"
 
 
 class SessionRecord(TypedDict):

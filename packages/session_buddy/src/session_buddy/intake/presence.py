@@ -173,6 +173,12 @@ class Presence:
         """The live sessions that have missed their heartbeats; they may still live."""
         return frozenset(entry.session_id for entry in self.everyone() if entry.is_silent(clock))
 
+    def is_alive(self, session_id: str, clock: float) -> bool:
+        """Whether a live session was heard of just now, or its process is known to run on this host."""
+        with self._lock:
+            entry = self._live.get(session_id)
+            return entry is not None and (entry.alive or not entry.is_silent(clock))
+
     def busy(self) -> frozenset[str]:
         """The live sessions in which a command runs, as they said last."""
         return frozenset(entry.session_id for entry in self.everyone() if entry.busy)

@@ -117,11 +117,11 @@ class Answers:
                 return answer
 
     def _since(self, query: Query, seen: Place | None) -> ChangesAnswer:
-        last, instance = self._store.last_commit(), self._store.instance
-        lost = seen is not None and (seen.instance != instance or seen.commit_id > last)
-        if seen is None or lost:
-            return ChangesAnswer(place=str(Place(instance, last)), changes=[], lost=lost)
-        found = self._store.changes(seen.commit_id)
+        instance = self._store.instance
+        found = self._store.changes(seen.commit_id) if seen and seen.instance == instance else None
+        if found is None:
+            now = Place(instance, self._store.last_commit())
+            return ChangesAnswer(place=str(now), changes=[], lost=seen is not None)
         among = frozenset(session_id for session_id, _ in found.events)
         known = self._present(query)
         rows = self._store.select(replace(known, among=among, limit=len(among))) if among else []

@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, Literal
 
 from anyio import CapacityLimiter, to_thread
@@ -16,9 +17,11 @@ from oneiric.events import SessionHeartbeat
 from session_buddy import __version__
 from session_buddy.access.callers import RIGHTS, Caller
 from session_buddy.errors import EventRefused, Forbidden, StoreUnavailable
-from session_buddy.history.model import Arrival, Taken
+from session_buddy.history.fold import refreshed
+from session_buddy.history.model import Arrival, SessionRow, Taken
 from session_buddy.intake.accounts import Accounts
 from session_buddy.intake.admission import Batch, EventResult, validate
+from session_buddy.intake.by_hand import EndedByHand, end_by_hand
 from session_buddy.intake.presence import Presence
 from session_buddy.intake.writer import Writer
 from session_buddy.server.answers import HEALTH_SECONDS, Answers
@@ -93,6 +96,7 @@ class Register:
         self._began = clock()
         self.answers = Answers(store, writer, presence, clock=clock, now=now)
         self._look_ups = CapacityLimiter(LOOK_UPS_AT_ONCE)
+        self._by_hand = CapacityLimiter(1)
 
     def __repr__(self) -> str:
         return f"<Register({self._store!r}, live={len(self._presence)})>"
@@ -131,6 +135,33 @@ class Register:
         result = await self._take_one(raw, caller)
         status: Literal["ended", "not_found"] = "not_found" if result["status"] == "not_found" else "ended"
         return EndAnswer(session_id=result["session_id"] or "", status=status, error=None, **self._paced())
+
+    async def end_by_hand(
+        self, refs: Sequence[str], reason: str | None, *, force: bool, caller: Caller
+    ) -> list[EndedByHand]:
+        """End sessions that are stuck, in the history alone; see :func:`intake.by_hand.end_by_hand`.
+
+        Raises:
+            InvalidQuery: too many, or too long a reason.
+            StoreError: the database cannot be read, or written.
+        """
+
+        def find(ref: str) -> SessionRow:
+            row = self._store.find(ref)
+            return refreshed(row, self._presence.state([row.session_id]).get(row.session_id))
+
+        work = partial(
+            end_by_hand,
+            refs,
+            reason,
+            force=force,
+            caller=caller,
+            now=self._now(),
+            find=find,
+            is_alive=lambda row: self._presence.is_alive(row.session_id, self._clock()),
+            ingest=self._writer.ingest,
+        )
+        return await to_thread.run_sync(work, limiter=self._by_hand)
 
     async def health(self) -> HealthAnswer:
         """How the server is, from a real read of the database, and from what became of its latest write.

@@ -120,8 +120,11 @@ class Store(Protocol):
     def last_commit(self) -> int:
         """The number of the latest transaction that stored events, below which none is still open."""
 
-    def changes(self, behind: int) -> Changes:
-        """What was stored behind a transaction, whole transactions, a few thousand events at once."""
+    def changes(self, behind: int) -> Changes | None:
+        """What was stored behind a transaction, whole transactions, a few thousand events at once.
+
+        ``None``: there was no such transaction yet, in this history.
+        """
 
     def tell(self, changed: Callable[[], None]) -> None:
         """Have somebody told, on any thread, soon after events were stored, by whatever server."""

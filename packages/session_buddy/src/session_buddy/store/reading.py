@@ -83,18 +83,24 @@ class Reading(ABC):
         return rows[0]
 
     @abstractmethod
-    def last_commit(self) -> int:
-        """The number of the latest transaction that stored events, below which none is still open."""
+    def horizon(self) -> int:
+        """The number of the latest transaction below which none is still open, and may still store."""
 
-    def changes(self, behind: int) -> Changes:
-        """What was stored behind a transaction, whole transactions, a few thousand events at once."""
-        last = self.last_commit()
-        found = self.rows(sql.COMMITTED, [behind, last])
+    @abstractmethod
+    def last_commit(self) -> int:
+        """The number of the latest transaction that stored events, not above the horizon."""
+
+    def changes(self, behind: int) -> Changes | None:
+        """What was stored behind a transaction, whole transactions; ``None``: it has not come yet."""
+        horizon = self.horizon()
+        if behind > horizon:
+            return None
+        found = self.rows(sql.COMMITTED, [behind, horizon])
         if len(found) > sql.MOST_CHANGES:
             # The last of them may be cut.
             cut = found[-1][0]
             found = [one for one in found if one[0] != cut]
-            last = found[-1][0]
+        last = found[-1][0] if found else behind
         return Changes(last, [(session_id, event_type) for _, session_id, event_type in found])
 
     def around(self, row: SessionRow) -> Around:

@@ -1,23 +1,21 @@
 """``POST /api/backup``: make a backup now, for those who may do everything."""
 
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, Final
 
 from anyio import CapacityLimiter, to_thread
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 
 from session_buddy.access.callers import Caller
-from session_buddy.errors import BackupsElsewhere, Forbidden, StoreError
 from session_buddy.keep.backups import Backup
+from session_buddy.server.web.pages import CallerOf, Endpoint, page
 
 BACKUP_PATH: Final = "/api/backup"
 
 
-def backup_page(
-    make: Callable[[], Backup], caller_of: Callable[[Request], Caller | None]
-) -> Callable[[Request], Awaitable[Response]]:
-    """The endpoint: ``201`` with ``name`` and ``path``; ``401``, ``403`` or ``503`` with ``error``.
+def backup_page(make: Callable[[], Backup], caller_of: CallerOf) -> Endpoint:
+    """The endpoint: ``201`` with ``name`` and ``path``.
 
     Args:
         make: makes one; takes its time.
@@ -26,17 +24,8 @@ def backup_page(
     # One at a time anyway: who waits for another holds no thread.
     limiter = CapacityLimiter(1)
 
-    async def backup(request: Request) -> Response:
-        caller = caller_of(request)
-        if caller is None:
-            return JSONResponse({"error": "a token is needed"}, status_code=401)
-        try:
-            caller.require("backup")
-            made = await to_thread.run_sync(make, limiter=limiter)
-        except Forbidden as error:
-            return JSONResponse({"error": str(error)}, status_code=403)
-        except (StoreError, BackupsElsewhere) as error:
-            return JSONResponse({"error": str(error)}, status_code=503)
-        return JSONResponse({"name": made.name, "path": str(made.path)}, status_code=201)
+    async def answer(_: Request, __: Caller) -> dict[str, Any]:
+        made = await to_thread.run_sync(make, limiter=limiter)
+        return {"name": made.name, "path": str(made.path)}
 
-    return backup
+    return page(BACKUP_PATH, caller_of, answer, HTTPStatus.CREATED)

@@ -146,6 +146,8 @@ class DuckDBStore(Reading):
         """The number of the latest transaction that stored events."""
         return self._commit_id
 
+    horizon = last_commit
+
     def tell(self, changed: Callable[[], None]) -> None:
         """Have somebody told whenever events were stored, on the thread that did."""
         self._tell = changed

@@ -64,8 +64,21 @@ _TOUCH: Final = f"""
 _PROBE: Final = """
     INSERT INTO meta VALUES ('probe', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value
 """
-# All transactions below the oldest that is still open are committed, or will never be.
-LAST_COMMIT: Final = "SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint) - 1"
+# Below the oldest that is still open all transactions are over; but for those of other databases, which write
+# nothing here, and may be open for hours.
+HORIZON: Final = """
+    SELECT CAST(CAST(coalesce(min(open), pg_snapshot_xmax(pg_current_snapshot())) AS text) AS bigint) - 1
+    FROM pg_snapshot_xip(pg_current_snapshot()) AS open
+    WHERE NOT EXISTS (
+        SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE transactionid = CAST(open AS xid) AND mode = 'ExclusiveLock' AND datname <> current_database()
+    )
+"""
+# The last of so many transactions that stored events; before them, if none of them did.
+LAST_COMMIT: Final = """
+    SELECT coalesce(max(commit_id), CAST(? AS bigint) - 1000) FROM events
+    WHERE commit_id <= ? AND commit_id > CAST(? AS bigint) - 1000
+"""
 ANALYZE: Final = "ANALYZE sessions, events"
 _STARTED: Final = f"{SELECT} WHERE status IS NOT NULL AND"
 BY_DIGITS: Final = f"{_STARTED} right(session_id, 8) = ? {NEWEST_FIRST} LIMIT {CANDIDATES + 1}"

@@ -126,9 +126,17 @@ class PostgresStore(Reading):
         with self._connections.reading() as reader:
             return sql.rows_of(reader, statement, parameters)
 
+    def horizon(self) -> int:
+        """The latest transaction below which none is open."""
+        ((number,),) = self.rows(sql.HORIZON)
+        return int(number)
+
     def last_commit(self) -> int:
-        """The number of the latest transaction below which none is still open."""
-        ((number,),) = self.rows(sql.LAST_COMMIT)
+        """The latest transaction that stored events, of those below the horizon.
+
+        Not the horizon itself: after a crash numbers are given again that had left nothing on disk.
+        """
+        ((number,),) = self.rows(sql.LAST_COMMIT, [self.horizon()] * 3)
         return int(number)
 
     def tell(self, changed: Callable[[], None]) -> None:

@@ -1,0 +1,54 @@
+"""Sessions ended in the history, by a server, or in the file where none keeps it."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from oneiric.transport import Endpoint
+from session_buddy.client.api import asked
+from session_buddy.client.ask import ask_or_open, named_server
+from session_buddy.host import process
+from session_buddy.host.server_file import ServerInfo
+
+_PATH: Final = "/api/end-session"
+# Without a server nobody counts heartbeats: who was heard of so recently is alive.
+_ALIVE: Final = timedelta(minutes=1)
+
+
+def end_sessions(refs: Sequence[str], reason: str | None, *, force: bool) -> list[dict[str, Any]]:
+    """End sessions; what became of each, see :class:`session_buddy.intake.by_hand.EndedByHand`.
+
+    Raises:
+        SessionBuddyError: none was ended, and why.
+    """
+
+    def by(server: Endpoint) -> list[dict[str, Any]]:
+        document = {"sessions": list(refs), "reason": reason, "force": force}
+        return list(asked(server, _PATH, document)["results"])
+
+    def at_server(server: ServerInfo) -> list[dict[str, Any]]:
+        process.require_answer(server)
+        return by(server.endpoint)
+
+    def open_file() -> list[dict[str, Any]]:
+        from session_buddy.access.callers import local_caller
+        from session_buddy.client import offline
+        from session_buddy.host.settings import load_settings
+        from session_buddy.intake.by_hand import end_by_hand
+
+        now = datetime.now(UTC)
+        with offline.opened(load_settings().database_url(), now, to_write=True) as store:
+            ended = end_by_hand(
+                refs,
+                reason,
+                force=force,
+                caller=local_caller(),
+                now=now,
+                find=store.find,
+                is_alive=lambda row: now - (row.last_seen or row.start_time) < _ALIVE,
+                ingest=store.ingest,
+            )
+            return [dict(one) for one in ended]
+
+    named = named_server()
+    return by(named) if named else ask_or_open(at_server, open_file)
