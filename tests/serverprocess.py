@@ -16,7 +16,7 @@ _SERVE: Final = """
 import sys
 from session_buddy.errors import SessionBuddyError
 from session_buddy.server.wiring import serve
-from session_buddy.host.settings import load_settings
+from session_buddy.host.layers import load_settings
 try:
     serve(load_settings(), lambda lines: print(*lines, sep="\\n", flush=True))
 except SessionBuddyError as error:

@@ -14,8 +14,8 @@ from session_buddy.access.callers import SCOPES, Caller, local_subject
 from session_buddy.access.secret import load_secret
 from session_buddy.access.tokens import verify
 from session_buddy.cli.token import Scope
+from session_buddy.host.layers import load_settings
 from session_buddy.host.server_file import ServerInfo
-from session_buddy.host.settings import load_settings
 from tests import forkserver
 from tests.terminal import Terminal
 

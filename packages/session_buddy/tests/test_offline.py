@@ -6,7 +6,7 @@ from typing import Any
 
 from oneiric.paths import Paths
 from session_buddy.client import offline
-from session_buddy.host.settings import load_settings
+from session_buddy.host.layers import load_settings
 
 
 def leave() -> str:

@@ -9,7 +9,8 @@ from session_buddy.cli import app
 from session_buddy.cli.columns import REASONS
 from session_buddy.cli.render import ROW_FIELDS
 from session_buddy.history.keys import STATUS_FILTERS
-from session_buddy.host.settings import FOLDER_KEYS, BackupSettings, Settings
+from session_buddy.host.layers import FOLDER_KEYS
+from session_buddy.host.settings import BackupSettings, Settings
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -27,7 +28,7 @@ def _commands(command: Any, name: str = "") -> dict[str, Any]:
 def test_the_page_has_every_command_with_its_options_and_no_other() -> None:
     commands = _commands(get_command(app))
     table = README.partition("## Commands")[2].partition("## ")[0]
-    rows = re.findall(r"^\| `([a-z -]+?)(?: [A-Z]+)?` \|(.*)$", table, re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z -]+?)(?: [A-Z]+)*` \|(.*)$", table, re.MULTILINE)
     assert {name.partition(" --")[0] for name, _ in rows} == set(commands)
     for name, command in commands.items():
         text = " ".join(f"{row} {rest}" for row, rest in rows if row.partition(" --")[0] == name)

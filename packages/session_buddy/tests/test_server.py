@@ -23,8 +23,8 @@ from session_buddy.access.callers import RIGHTS, local_subject
 from session_buddy.access.secret import own_secret
 from session_buddy.access.tokens import issue
 from session_buddy.host import process
+from session_buddy.host.layers import load_settings
 from session_buddy.host.server_file import ServerInfo
-from session_buddy.host.settings import load_settings
 from session_buddy.store import open_store
 from tests import forkserver
 from tests.samples import heartbeat_event, session_id_of, start_event

@@ -12,7 +12,8 @@ from pydantic import SecretStr
 from session_buddy.client.ask import names_database
 from session_buddy.errors import ConfigurationError
 from session_buddy.host import variables
-from session_buddy.host.settings import FOLDER_KEYS, BackupSettings, Settings, load_settings
+from session_buddy.host.layers import FOLDER_KEYS, load_settings
+from session_buddy.host.settings import BackupSettings, Settings
 
 SHIPPED = Path(__file__).parents[3] / "settings" / "session-buddy.yaml"
 

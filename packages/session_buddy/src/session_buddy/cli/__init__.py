@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from session_buddy.cli import backup, edge, end, follow, mcp, migrate, replay, sessions, tab, token
+from session_buddy.cli import backup, config, edge, end, follow, mcp, migrate, replay, sessions, tab, token
 from session_buddy.cli.wording import App, Commands
 from session_buddy.host.variables import require_known
 
@@ -30,6 +30,7 @@ Examples:
 app.add_typer(mcp.app)
 app.add_typer(backup.app)
 app.add_typer(token.app)
+app.add_typer(config.app)
 app.command("list-sessions", help=sessions.LIST_HELP, epilog=sessions.LIST_EXAMPLES)(sessions.list_sessions)
 app.command("who", help=sessions.WHO_HELP, epilog=sessions.WHO_EXAMPLES)(sessions.who)
 app.command("follow", help=follow.HELP, epilog=follow.EXAMPLES)(follow.follow)

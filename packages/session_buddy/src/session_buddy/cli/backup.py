@@ -139,7 +139,7 @@ def _row(backup: Backup) -> dict[str, Any]:
 
 def url_of(db: str | None) -> DatabaseUrl:
     """The database that an option names, else that of the settings."""
-    from session_buddy.host.settings import load_settings  # 0.3 s
+    from session_buddy.host.layers import load_settings  # 0.3 s
 
     return load_settings(db=db).database_url()
 
@@ -150,7 +150,7 @@ def _backups(db: str | None) -> Backups:
 
 def _make(db: str | None) -> Backup:
     from session_buddy.client.offline import opened  # the database's library
-    from session_buddy.host.settings import load_settings
+    from session_buddy.host.layers import load_settings
     from session_buddy.store import as_file
 
     now, settings = datetime.now(UTC), load_settings(db=db)

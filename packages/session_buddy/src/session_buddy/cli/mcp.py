@@ -122,7 +122,7 @@ def restart(host: Host = None, port: Port = None, db: Database = None, log_level
     or again.
     """
     from session_buddy.client.local import unless_set
-    from session_buddy.host.settings import load_settings  # 0.3 s
+    from session_buddy.host.layers import load_settings  # 0.3 s
 
     flags: dict[str, Any] = {"host": host, "port": port, "db": db, "log_level": log_level}
     load_settings(**flags).database_url()  # wrong settings stop no server
@@ -218,7 +218,7 @@ def _start_background(flags: dict[str, Any]) -> None:
 
 
 def _serve(flags: dict[str, Any], *, unless_stopped: bool) -> None:
-    from session_buddy.host.settings import load_settings  # 0.3 s
+    from session_buddy.host.layers import load_settings  # 0.3 s
     from session_buddy.server.wiring import serve  # 2 s that only the server needs
 
     facts.tell_named(_LOCAL_ONLY)
@@ -277,7 +277,7 @@ def _bridge(flags: dict[str, Any]) -> None:
 
 def _database_notices(flags: dict[str, Any]) -> list[str]:
     """What to say once a server has a database that was not there, or that is another than before."""
-    from session_buddy.host.settings import load_settings  # 0.3 s
+    from session_buddy.host.layers import load_settings  # 0.3 s
 
     url, paths = load_settings(**flags).database_url(), user_paths()
     before, notices = own(paths), []
@@ -295,7 +295,7 @@ def _tell_already(info: ServerInfo, flags: dict[str, Any]) -> None:
     process.require_answer(info)
     edge.say(f"Session-Buddy is already running at {info.url} (pid {info.pid}, database {info.database}).")
     if differing := _differing(info, flags):
-        from session_buddy.host.settings import load_settings  # loaded by now
+        from session_buddy.host.layers import load_settings  # loaded by now
 
         # As it was typed, but for a password.
         shown = load_settings(**flags).database_url().name if "://" in str(flags["db"]) else flags["db"]
@@ -305,7 +305,7 @@ def _tell_already(info: ServerInfo, flags: dict[str, Any]) -> None:
 
 def _differing(info: ServerInfo, flags: dict[str, Any]) -> list[str]:
     """Which settings of a server that runs are not those in force here; nothing is known of an older one."""
-    from session_buddy.host.settings import load_settings  # 0.3 s
+    from session_buddy.host.layers import load_settings  # 0.3 s
 
     settings = load_settings(**flags)
     has = process.last_settings(user_paths())

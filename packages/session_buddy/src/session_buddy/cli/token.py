@@ -75,7 +75,7 @@ def create(
     """Print a token for another user, host or program."""
     from session_buddy.access.secret import load_secret
     from session_buddy.access.tokens import issue  # settings and signing: 0.4 s that few commands need
-    from session_buddy.host.settings import load_settings
+    from session_buddy.host.layers import load_settings
 
     seconds, settings = _seconds(ttl), load_settings()
     secret = load_secret(settings, user_paths(), partial(_secret_of, settings))
@@ -120,7 +120,7 @@ def _seconds(text: str) -> float:
 
 
 def _client_entry(token: str) -> dict[str, object]:
-    from session_buddy.host.settings import load_settings
+    from session_buddy.host.layers import load_settings
 
     info, settings = process.running(user_paths()), load_settings()
     url = info.url if info is not None else settings.url(settings.port)

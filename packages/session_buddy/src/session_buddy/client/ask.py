@@ -181,7 +181,7 @@ def _answered(work: Callable[[Ask], T], kept: Callable[[T], T] = lambda found: f
 
     def open_file() -> T:
         from session_buddy.client import offline
-        from session_buddy.host.settings import load_settings
+        from session_buddy.host.layers import load_settings
 
         settings = load_settings()
         with offline.answering(settings.database_url(), settings.query_seconds) as answer:
@@ -227,7 +227,7 @@ def replay() -> list[str]:
 
     def open_file() -> list[dict[str, Any]]:
         from session_buddy.client import offline
-        from session_buddy.host.settings import load_settings
+        from session_buddy.host.layers import load_settings
 
         return offline.replayed(load_settings().database_url(), datetime.now(UTC))
 
@@ -302,7 +302,7 @@ def local_server(database: DatabaseUrl | None = None) -> ServerInfo | None:
     if database is None and names_database():
         if _is_named(DatabaseUrl.parse(info.database)):
             return info
-        from session_buddy.host.settings import load_settings  # 0.3 s, and rarely needed
+        from session_buddy.host.layers import load_settings  # 0.3 s, and rarely needed
 
         database = load_settings().database_url()
     return info if database is None or same(database, DatabaseUrl.parse(info.database)) else None

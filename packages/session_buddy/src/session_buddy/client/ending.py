@@ -33,7 +33,7 @@ def end_sessions(refs: Sequence[str], reason: str | None, *, force: bool) -> lis
     def open_file() -> list[dict[str, Any]]:
         from session_buddy.access.callers import local_caller
         from session_buddy.client import offline
-        from session_buddy.host.settings import load_settings
+        from session_buddy.host.layers import load_settings
         from session_buddy.intake.by_hand import end_by_hand
 
         now = datetime.now(UTC)

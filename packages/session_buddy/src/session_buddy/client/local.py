@@ -36,7 +36,7 @@ def find_server(paths: Paths, flags: Mapping[str, object]) -> Endpoint:
 
 def unless_set(database: str) -> str | None:
     """A database as an option, unless the settings mean the same one: they may know its password."""
-    from session_buddy.host.settings import load_settings  # 0.3 s
+    from session_buddy.host.layers import load_settings  # 0.3 s
 
     return None if same(load_settings().database_url(), DatabaseUrl.parse(database)) else database
 

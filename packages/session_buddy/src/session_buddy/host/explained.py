@@ -1,0 +1,163 @@
+"""The settings in force, each with where it comes from; and this user's own file, changed by one key."""
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import yaml
+from pydantic import SecretStr
+
+from oneiric.settings_file import InvalidFile
+from oneiric.settings_yaml import parse
+from session_buddy.errors import ConfigurationError
+from session_buddy.host.layers import Layer, layers_of, place_of, settings_of, unknown, user_file
+from session_buddy.host.settings import BackupSettings, Settings
+from session_buddy.host.variables import PREFIX
+
+DEFAULT: Final = "default"
+_HIDDEN: Final = "(set, not shown)"
+# Written as it is: YAML reads it as the same text.
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_./-][\w./-]*")
+
+
+class Setting(NamedTuple):
+    """One setting.
+
+    Attributes:
+        key: its name; of one in a section ``backup.keep``.
+        value: what is in force; of a secret only that it is set.
+        source: a variable, or file, line and key, or ``default``.
+        variable: its name in the environment.
+    """
+
+    key: str
+    value: Any
+    source: str
+    variable: str
+
+
+def keys() -> list[tuple[str, ...]]:
+    """All that can be set, those of a section one by one."""
+    names = [(name,) for name in Settings.model_fields if name != "backup"]
+    return [*names, *(("backup", name) for name in BackupSettings.model_fields)]
+
+
+def in_force(folder: Path | None = None) -> list[Setting]:
+    """All settings.
+
+    Args:
+        folder: whose ``settings/`` counts; the working folder if not given.
+
+    Raises:
+        ConfigurationError: they are not valid.
+    """
+    layers = layers_of(folder)
+    settings = settings_of(layers)
+    return [_setting(key, settings, layers) for key in keys()]
+
+
+def _setting(key: tuple[str, ...], settings: Settings, layers: Sequence[Layer]) -> Setting:
+    value: Any = settings
+    for name in key:
+        value = getattr(value, name)
+    if key == ("storage_url",) and not settings.db_path:
+        # Without its password; also the one that is meant where none is named.
+        value = str(settings.database_url())
+    elif isinstance(value, SecretStr):
+        value = _HIDDEN
+    elif isinstance(value, Path):
+        value = str(value)
+    variable = f"{PREFIX}{'__'.join(key)}".upper()
+    return Setting(".".join(key), value, place_of(layers, *key) or DEFAULT, variable)
+
+
+def change(key: str, text: str) -> Path:
+    """Set a value in this user's own file; the rest of it, comments included, stays as it is.
+
+    Args:
+        key: its name; of one in a section ``backup.keep``.
+        text: the value, as YAML has it.
+
+    Returns:
+        The file.
+
+    Raises:
+        ConfigurationError: there is no such setting, the value is not allowed, or the file cannot be read,
+            written, or its line changed.
+    """
+    known = {".".join(name): name for name in keys()}
+    file = user_file()
+    if key not in known:
+        raise unknown("config set", key, list(known))
+    try:
+        before = file.read_text(encoding="utf-8") if file.exists() else ""
+        after = _with(before, known[key], text)
+        settings_of(_only(file, after))
+        _write(file, after)
+    except InvalidFile as error:
+        raise ConfigurationError(str(error)) from None
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError(f"{file}: {getattr(error, 'strerror', None) or error}") from None
+    return file
+
+
+def _only(file: Path, text: str) -> list[Layer]:
+    content = parse(text.encode(), str(file))
+    return [Layer(str(file), content.values, content.lines)]
+
+
+def _with(text: str, key: tuple[str, ...], value: str) -> str:
+    """A file's text with another value of a key."""
+    content = parse(text.encode(), str(user_file()))
+    lines = text.splitlines()
+    *section, name = key
+    written = f"{'  ' * len(section)}{name}: {_as_yaml(value)}"
+    if key in content.lines:
+        at = content.lines[key] - 1
+        if not re.fullmatch(rf"\s*{name}\s*:.*", lines[at]) or _goes_on(lines, at):
+            raise ConfigurationError(
+                f"{user_file()}, line {at + 1}: it is written in its own way; edit it there"
+            )
+        lines[at] = written + "".join(re.findall(r"\s+#.*$", lines[at]))
+    elif section and tuple(section) in content.lines:
+        lines.insert(content.lines[tuple(section)], written)
+    else:
+        lines += [*(f"{one}:" for one in section), written]
+    return "\n".join(lines) + "\n"
+
+
+def _goes_on(lines: Sequence[str], at: int) -> bool:
+    """Whether a value has more lines than its first."""
+    indent = len(lines[at]) - len(lines[at].lstrip())
+    rest = [line for line in lines[at + 1 :] if line.strip() and not line.lstrip().startswith("#")]
+    return bool(rest) and (rest[0].lstrip().startswith("-") or len(rest[0]) - len(rest[0].lstrip()) > indent)
+
+
+def _as_yaml(value: str) -> str:
+    """A value as a file has it; a text that YAML would read otherwise is quoted."""
+    try:
+        read = yaml.safe_load(value)
+    except yaml.YAMLError:
+        read = value
+    if not isinstance(read, str | dict):
+        return value if value.strip() else '""'
+    return value if _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)
+
+
+def _write(file: Path, text: str) -> None:
+    """All or nothing; what may hold a secret is read by nobody else."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    target = Path(os.path.realpath(file))
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with os.fdopen(
+            os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+        ) as new:
+            new.write(text)
+            os.fsync(new.fileno())
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
