@@ -5,6 +5,7 @@ from typing import Any, get_args
 from typer.main import get_command
 
 from oneiric.contract import ExitReason
+from session_buddy.access.callers import PAGES
 from session_buddy.cli import app
 from session_buddy.cli.columns import REASONS
 from session_buddy.cli.render import ROW_FIELDS
@@ -23,6 +24,12 @@ def _commands(command: Any, name: str = "") -> dict[str, Any]:
             for path, leaf in _commands(inner, f"{name} {part}".strip()).items()
         }
     return {name: command}
+
+
+def test_the_page_has_everything_that_programs_can_ask_for() -> None:
+    table = README.partition("## Programs")[2].partition("## ")[0]
+    rows = re.findall(r"^\| `[A-Z]+ ([^`]+)` \| `?(\w+)`? \|", table, re.MULTILINE)
+    assert dict(rows) == {"/health": "none", **PAGES}
 
 
 def test_the_page_has_every_command_with_its_options_and_no_other() -> None:

@@ -20,7 +20,11 @@ RIGHTS: Final[dict[str, Scope | None]] = {
 }
 
 # The same of what is asked for beside the tools; what is named nowhere takes ``admin``.
-PAGES: Final[dict[str, Scope]] = {"/api/changes": "read", "/api/end-session": "track"}
+PAGES: Final[dict[str, Scope]] = {
+    "/api/changes": "read",
+    "/api/end-session": "track",
+    "/api/backup": "admin",
+}
 
 LOCAL: Final = "local:"
 

@@ -257,7 +257,9 @@ def _in_range(key: str, wanted: Range, query: Query) -> Condition:
     number = NUMBERS[key]
     if number.ended is None:
         active = [(number.is_active, []), _compared(number.active or "", wanted, query)]
-        return _joined(" AND ", [*active, ("session_id <> ALL(?)", [list(query.busy)])])
+        # Where nobody is, no ids need be read.
+        idle = [("session_id <> ALL(?)", [list(query.busy)])] if query.busy else []
+        return _joined(" AND ", [*active, *idle])
     ended = _compared(number.ended, wanted, query)
     if number.active is None:
         return ended
