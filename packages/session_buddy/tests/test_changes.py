@@ -16,6 +16,7 @@ from oneiric.paths import Paths
 from oneiric.transport import Endpoint, call_tool, page
 from session_buddy.access.secret import own_secret
 from session_buddy.access.tokens import issue
+from session_buddy.client import following
 from session_buddy.errors import InvalidQuery
 from session_buddy.history.changes import Changes, Place
 from session_buddy.host.server_file import ServerInfo
@@ -37,8 +38,9 @@ def store(engine: Engine) -> Iterator[Store]:
         yield store
 
 
-def told_behind(store: Store, place: int) -> Changes:
-    found = store.changes(place)
+def told_behind(store: Store, place: int | Changes) -> Changes:
+    at = (place,) if isinstance(place, int) else (place.commit_id, place.session_id)
+    found = store.changes(*at)
     assert found is not None
     return found
 
@@ -48,7 +50,7 @@ def test_what_was_stored_behind_a_transaction_is_told_in_its_order(store: Store,
     starts = [start_event(after) for after in range(3)]
     first, second, third = map(session_id_of, starts)
     store.ingest([arrival(starts[0])])
-    between = told_behind(store, begin).last
+    between = told_behind(store, begin)
     store.ingest([arrival(starts[1]), arrival(starts[2]), arrival(heartbeat_event(first))])
     store.ingest([arrival(end_event(first)), arrival(starts[1])])
     told = told_behind(store, begin)
@@ -56,25 +58,31 @@ def test_what_was_stored_behind_a_transaction_is_told_in_its_order(store: Store,
     assert sorted(told.events[1:3]) == sorted([(second, "session_start"), (third, "session_start")])
     assert told.events[3:] == [(first, "session_end")]
     assert told_behind(store, between).events == told.events[1:]
-    assert told_behind(store, told.last).events == []
+    assert told_behind(store, told).events == []
     store.close()
     with closing(open_store(engine.url)) as again:
         assert told_behind(again, between).events == told.events[1:]
         again.ingest([arrival(end_event(second))])
-        assert told_behind(again, told.last).events == [(second, "session_end")]
+        assert told_behind(again, told).events == [(second, "session_end")]
 
 
-@pytest.mark.sampled
-def test_no_transaction_is_cut(store: Store) -> None:
-    begin, sizes = store.last_commit(), (3, MOST_CHANGES // 2, MOST_CHANGES // 2)
-    starts = [start_event(after) for after in range(sum(sizes))]
-    for place, size in enumerate(sizes):
-        before = sum(sizes[:place])
-        store.ingest([arrival(raw) for raw in starts[before : before + size]])
-    first = told_behind(store, begin)
-    assert len(first.events) == 3 + MOST_CHANGES // 2
-    rest = told_behind(store, first.last)
-    assert len({*first.events, *rest.events}) == len(starts)
+def test_however_much_was_stored_each_event_is_told_once(store: Store) -> None:
+    place: int | Changes = store.last_commit()
+    # A transaction that is told in parts, each session as a whole.
+    starts = [start_event(after) for after in range(2 * MOST_CHANGES - 10)]
+    ends = [end_event(session_id_of(raw)) for raw in starts]
+    store.ingest([arrival(raw) for raw in [*starts, *ends[:20]]])
+    store.ingest([arrival(raw) for raw in ends[20:40]])
+    told = list[tuple[str, str]]()
+    while (found := told_behind(store, place)).events:
+        assert len(found.events) <= MOST_CHANGES
+        together = [session_id for session_id, _ in found.events]
+        assert (
+            not {session_id for session_id, _ in told} & set(together) or len(found.events) < MOST_CHANGES / 2
+        )
+        told += found.events
+        place = found
+    assert len(told) == len(set(told)) == len(starts) + 40
 
 
 def test_nobody_is_told_of_a_history_that_was_copied(store: Store, tmp_path: Path) -> None:
@@ -123,10 +131,35 @@ def test_what_another_transaction_still_holds_back_is_told_later(
         told = told_behind(store, begin)
         assert told.events == []
         slow.commit()
-        assert sorted(one for one, _ in told_behind(store, told.last).events) == [
+        assert sorted(one for one, _ in told_behind(store, told).events) == [
             "early",
             session_id_of(later),
         ]
+
+
+def test_a_database_that_came_from_a_server_that_had_counted_further_tells_what_is_new(
+    database: PostgresDatabase,
+) -> None:
+    with closing(open_store(database.url)) as store:
+        store.ingest([arrival(start_event())])
+    with psycopg.connect(database.url.whole) as connection:
+        connection.execute("UPDATE events SET commit_id = 1000000000000")
+    with closing(open_store(database.url)) as store:
+        begin = store.last_commit()
+        fresh = start_event(1)
+        store.ingest([arrival(fresh)])
+        assert told_behind(store, begin).events == [(session_id_of(fresh), "session_start")]
+
+
+def test_who_was_lost_and_came_back_ends_twice() -> None:
+    told: dict[tuple[str, str], None] = {}
+
+    def one(change: str, status: str) -> bool:
+        return following.is_new(told, {"change": change, "session": {"session_id": "x", "status": status}})
+
+    # Both in one answer, after a long absence; told again; and what became of it in the end.
+    assert [one("start", "lost"), one("end", "lost"), one("end", "lost")] == [True, True, False]
+    assert [one("end", "ended"), one("end", "crashed"), one("start", "ended")] == [True, False, False]
 
 
 # --- asked of a server
@@ -154,7 +187,7 @@ def test_who_waits_is_woken_by_what_fits(answers: Any) -> None:
         return [begin, await waiting, await answers.changes(asked(), begin["place"], 600)]
 
     begin, of_bob, of_all = asyncio.run(follow())
-    assert (begin["changes"], begin["lost"]) == ([], False)
+    assert (begin["changes"], begin["another_history"]) == ([], False)
     assert [(one["change"], one["session"]["session_id"]) for one in of_bob["changes"]] == [
         ("start", session_id_of(bob))
     ]
@@ -194,8 +227,8 @@ def test_a_place_in_another_history_is_lost(answers: Any) -> None:
     now = Place.parse(asyncio.run(answers.changes(asked(), None))["place"])
     for place in (now._replace(instance="0" * 36), now._replace(commit_id=now.commit_id + 1)):
         answer = asyncio.run(answers.changes(asked(), str(place)))
-        assert (answer["lost"], answer["place"], answer["changes"]) == (True, str(now), [])
-    for odd in ("x", "1.2", f"{now}0000000000000000000"):
+        assert (answer["another_history"], answer["place"], answer["changes"]) == (True, str(now), [])
+    for odd in ("x", "1.2", f"{now} "):
         with pytest.raises(InvalidQuery, match="the place of an answer, or none to begin now"):
             asyncio.run(answers.changes(asked(), odd))
 

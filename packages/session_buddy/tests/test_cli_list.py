@@ -89,6 +89,7 @@ def test_a_query_and_its_other_spellings_find_the_same(cli: Cli, ids: dict[str, 
     assert listed(cli, "parent:" + ids["outer"][-8:]) == [ids["inner"]]
 
 
+@pytest.mark.parametrize("ids", ["file"], indirect=True)
 def test_a_list_is_sorted_cut_and_written_as_somebody_wants_it(
     cli: Cli, ids: dict[str, str], home: Path
 ) -> None:
@@ -133,6 +134,7 @@ def test_a_list_is_sorted_cut_and_written_as_somebody_wants_it(
     assert [path.name for path in home.glob(".all*")] == []
 
 
+@pytest.mark.parametrize("ids", ["server"], indirect=True)
 def test_who_is_in_now(cli: Cli, ids: dict[str, str]) -> None:
     table = printed("who", "--utc")
     assert [row.split()[0] for row in table.splitlines()[:4]] == ["who", "bob", "ada", "ada"]
@@ -144,7 +146,7 @@ def test_who_is_in_now(cli: Cli, ids: dict[str, str]) -> None:
     assert "2 people in 3 sessions; times in UTC" in table
     assert "shop is shared by bob and ada" in table
     assert [row.split("\t")[0] for row in cli("who", "user:bob").stdout.splitlines()] == [ids["bob"]]
-    assert "Nobody is in of host:db1 status:active" in printed("who", "host:db1")
+    assert "Nobody is in: host:db1 status:active" in printed("who", "host:db1")
     (row,) = (line.split("\t") for line in cli("who", "10.0.0.5").stdout.splitlines())
     assert row[-2] == "false"
     assert 1790 < float(row[-3]) < 2400

@@ -85,6 +85,21 @@ def test_a_value_is_set_and_the_rest_stays_as_it_is(file: Path) -> None:
     assert source_of("backup.keep") == f"{file}, line 5: backup.keep"
 
 
+def test_a_section_keeps_its_indent_and_a_value_in_quotes_is_replaced_whole(file: Path) -> None:
+    file.write_text('secret: "forty letters and a # that is none of a comment"\nbackup:\n    keep: 5\n')
+    change("secret", "x" * 40)
+    change("backup.every_hours", "2")
+    assert file.read_text() == f"secret: {'x' * 40}\nbackup:\n    every_hours: 2\n    keep: 5\n"
+
+
+def test_of_two_names_of_the_database_the_stronger_counts(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text("db_path: /x.duckdb\n")
+    monkeypatch.setenv("SESSION_BUDDY_STORAGE_URL", "duckdb:////y.duckdb")
+    assert (source_of("db_path"), source_of("storage_url")) == ("default", "SESSION_BUDDY_STORAGE_URL")
+
+
 def test_the_first_value_makes_the_file(cli: Cli, home: Path) -> None:
     assert cli("config", "path").stdout == f"{user_file()}\n"
     done = cli("config", "set", "backup.keep", "9")
@@ -114,6 +129,8 @@ def test_who_runs_a_server_is_told_when_it_counts(cli: Cli) -> None:
         ("port: [", "port", "1", "line 1: not valid YAML"),
         ("port:\n  5\n", "port", "1", "line 1: it is written in its own way; edit it there"),
         ("allowed_hosts:\n- a\n", "allowed_hosts", "[]", "line 1: it is written in its own way"),
+        ("backup: {keep: 5}", "backup.every_hours", "1", "line 1: it is written in its own way"),
+        ("heartbeat_seconds: 100", "lease_seconds", "60", "four heartbeats, 400 seconds, are the least"),
         ("{port: 5}", "port", "1", "line 1: it is written in its own way"),
         ("colour: red", "port", "1", "colour: unknown setting"),
     ],

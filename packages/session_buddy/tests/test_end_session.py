@@ -118,7 +118,7 @@ def test_those_of_standard_input_and_of_a_query(cli: Cli, ids: list[str], home: 
     assert done.stdout == f"Ended {ids[0]}\n"
     refused = cli("end-session", "--query", "host:old*", stdin=subprocess.DEVNULL)
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert "'2 sessions' is not valid: asked for by a query they are confirmed; --yes" in refused.stderr
+    assert "Error: 2 sessions of a query: confirm it on a terminal, or with --yes" in refused.stderr
     for answer, said in (("n", "Error: nothing was done"), ("y", f"Ended {ids[1]}")):
         child = pexpect.spawn(
             forkserver.COMMAND[0], [*forkserver.COMMAND[1:], "end-session", "--query", "host:old1"],
@@ -150,8 +150,8 @@ def test_what_is_mistyped(cli: Cli, ids: list[str]) -> None:
 def test_only_who_may_ends_a_session(server: ServerInfo, paths: Paths, shell: Callable[..., str]) -> None:
     with open_shell() as session:
 
-        def asked(scope: Scope, document: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-            token = issue(own_secret(paths), "bob", [scope], 60)
+        def asked(scopes: list[Scope], document: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+            token = issue(own_secret(paths), "bob", scopes, 60)
             body = json.dumps(document).encode()
             status, answer = page(Endpoint(url=server.url, token=token), "/api/end-session", body)
             return status, json.loads(answer)
@@ -159,8 +159,8 @@ def test_only_who_may_ends_a_session(server: ServerInfo, paths: Paths, shell: Ca
         while page(server.endpoint, f"/api/changes?query=id:{session}")[0] != 200:
             pass
         wanted = {"sessions": [session], "force": True}
-        assert asked("read", wanted)[0] == 403
-        status, answer = asked("track", wanted)
+        assert asked(["read"], wanted)[0] == asked(["track"], wanted)[0] == 403
+        status, answer = asked(["track", "read"], wanted)
         (result,) = answer["results"]
         assert (status, result["status"], "bob may not speak for it" in result["error"]) == (
             200,
@@ -173,5 +173,5 @@ def test_only_who_may_ends_a_session(server: ServerInfo, paths: Paths, shell: Ca
             ({"sessions": [], "more": 1}, "more: 1 is not valid"),
             ({"sessions": ["x"] * (MOST + 1)}, f"at most {MOST} at once"),
         ):
-            status, answer = asked("track", odd)
+            status, answer = asked(["track", "read"], odd)
             assert (status, said in answer["error"]) == (400, True), answer

@@ -43,5 +43,5 @@ def test_who_may_do_everything_may_ask_for_a_backup(server: ServerInfo, paths: P
 def test_a_server_that_does_not_answer_or_cannot_is_said(server: ServerInfo, tmp_path: Path) -> None:
     with pytest.raises(Away, match="does not answer: "):
         asked(server._replace(socket=tmp_path / "none.sock").endpoint, "/api/backup", {})
-    with pytest.raises(ServerFailed, match="knows no /api/nothing, as those of another version"):
+    with pytest.raises(ServerFailed, match="is of another version, and has no /api/nothing"):
         asked(server.endpoint, "/api/nothing", {})

@@ -276,6 +276,9 @@ def _post_url(
     import http.client
 
     connection, target = connection_to(endpoint.url or "", timeout)
+    if beside is not None:
+        # A proxy may have it all below a path of its own.
+        target = target.partition("?")[0].rstrip("/").removesuffix("/mcp") + beside
     if endpoint.token:
         headers = {**headers, "Authorization": f"Bearer {endpoint.token}"}
     connection._create_connection = _connect_high  # type: ignore[attr-defined]  # noqa: SLF001 - also below TLS
@@ -287,7 +290,7 @@ def _post_url(
             connection.connect()
             # The connection forgets its own while an answer is read that ends with it.
             sockets.append(connection.sock)
-            connection.request("POST" if body is not None else "GET", beside or target, body, headers)
+            connection.request("POST" if body is not None else "GET", target, body, headers)
             with connection.getresponse() as response:
                 outcome.append((response.status, response.read(_MAX_ANSWER_BYTES)))
         except http.client.HTTPException as error:

@@ -103,12 +103,6 @@ def say(text: str) -> None:
             stream.write(f"{text}\n")
 
 
-def say_all(lines: Iterable[str]) -> None:
-    """Several lines of that."""
-    if text := "\n".join(lines):
-        say(text)
-
-
 def require_free(file: Path) -> None:
     """Refuse to replace a file, and to write to a folder; a name that no file can have is refused later.
 

@@ -24,7 +24,7 @@ Examples:
   session-buddy list-sessions host:old1 -f ndjson | jq -r .session_id |
       session-buddy end-session -"""
 _STDIN: Final = "-"
-_AT_ONCE: Final = 500
+_AT_ONCE: Final = 100
 
 
 def end_session(
@@ -44,18 +44,18 @@ def end_session(
 
     SESSION is an id, its last eight digits, a unique beginning; - reads them from standard input.
     """
+    if bool(sessions) == (query is not None):
+        raise InvalidQuery("end-session", " ".join(sessions or ()), "sessions, or --query, one of the two")
     named = [one for ref in sessions or () for one in (_read() if ref == _STDIN else [ref])]
-    if bool(named) == (query is not None):
-        raise InvalidQuery("end-session", " ".join(named), "sessions, or --query, one of the two")
     refs = named if query is None else _found(query, yes=yes)
-    ended = [
-        one
-        for first in range(0, len(refs), _AT_ONCE)
-        for one in ending.end_sessions(refs[first : first + _AT_ONCE], reason, force=force)
-    ]
-    edge.say_all(f"Ended {one['session_id']}" for one in ended if one["status"] == "ended")
-    refused = [one for one in ended if one["status"] != "ended"]
-    edge.tell_all(f"Error: {one['error']}" for one in refused)
+    refused = False
+    for first in range(0, len(refs), _AT_ONCE):
+        for one in ending.end_sessions(refs[first : first + _AT_ONCE], reason, force=force):
+            if one["status"] == "ended":
+                edge.say(f"Ended {one['session_id']}")
+            else:
+                edge.tell(f"Error: {one['error']}")
+                refused = True
     if refused:
         sys.exit(1)
 
@@ -78,9 +78,7 @@ def _found(query: str, *, yes: bool) -> Sequence[str]:
     if not yes:
         if not (sys.stdin.isatty() and edge.on_terminal()):
             many = count(len(records), "session")
-            raise InvalidQuery(
-                "end-session", many, "asked for by a query they are confirmed; --yes does that"
-            )
+            edge.fail(f"{many} of a query: confirm it on a terminal, or with --yes", edge.MISTYPED)
         from session_buddy.cli import table
 
         table.write_rows(records, sys.stdout, NOW, moment)

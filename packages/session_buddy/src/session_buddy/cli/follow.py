@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from session_buddy.cli import edge, filters
+from session_buddy.cli import edge, filters, render
 from session_buddy.cli.columns import ending
-from session_buddy.cli.render import ROW_FIELDS
-from session_buddy.cli.text import Record, as_json, human_duration, in_zone, shown
+from session_buddy.cli.text import Record, human_duration, in_zone, shown
 from session_buddy.client import following
 from session_buddy.history.query import Clock
 from session_buddy.history.record import who
@@ -49,7 +48,7 @@ def follow(
     """Show starts and ends as they happen."""
     moment = filters.moment(utc=utc)
     query = filters.query_of(words or (), clock=moment, component=component, username=user, host=host)
-    for_people = form == "table" or (form is None and edge.on_terminal())
+    for_people = render.is_for_people(form, terminal=edge.on_terminal())
     found = following.changes(str(query), edge.tell)
     next(found)
     if for_people:
@@ -63,15 +62,9 @@ def follow(
             if for_people:
                 _print(console, one["change"], one["session"], moment)
             else:
-                stream.write(_row(one["change"], one["session"], form))
+                record = {"change": one["change"], **one["session"]}
+                render.write_rows([record], form, stream, ("change", *render.ROW_FIELDS))
             stream.flush()
-
-
-def _row(word: str, record: Record, form: str | None) -> str:
-    """One line for programs."""
-    if form == "ndjson":
-        return f"{as_json({'change': word, **record})}\n"
-    return "\t".join([word, *(shown(record.get(name)) for name in ROW_FIELDS)]) + "\n"
 
 
 def _print(console: "Console", word: str, record: Record, moment: Clock) -> None:

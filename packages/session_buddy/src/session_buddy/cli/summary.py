@@ -34,7 +34,7 @@ def of_people(records: Sequence[Record], query: Query, moment: Clock, width: int
     """How many people are in, and which components several of them are in, as lines of that width."""
     if not records:
         several = len(query.terms) > 1
-        yield f"Nobody is in of {_asked(query, moment)}" if several else "Nobody is in."
+        yield f"Nobody is in: {_asked(query, moment)}" if several else "Nobody is in."
         return
     people = count(len({person(record) for record in records}), "person", "people")
     yield f"{people} in {count(len(records), 'session')}; {_zone(moment)}"

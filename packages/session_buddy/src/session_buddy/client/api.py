@@ -33,11 +33,13 @@ def asked(
     try:
         status, answered = page(server, target, body, timeout)
         if status == HTTPStatus.NOT_FOUND:
-            unknown = f"the server knows no {target.partition('?')[0]}, as those of another version"
-            raise ServerFailed(f"{unknown}: session-buddy mcp restart")
-        answer: dict[str, Any] = json.loads(answered)
+            asked_for = target.partition("?")[0]
+            raise ServerFailed(f"the server is of another version, and has no {asked_for}: restart it")
+        answer: Any = json.loads(answered)
     except (Unreachable, ValueError) as error:
         raise Away(f"Session-Buddy does not answer: {error}") from None
+    if not isinstance(answer, dict):
+        raise Away("what answers is no Session-Buddy")
     if status < HTTPStatus.BAD_REQUEST:
         return answer
     said = str(answer.get("error", f"Session-Buddy answered HTTP {status}"))

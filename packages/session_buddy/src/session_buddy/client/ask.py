@@ -88,7 +88,7 @@ def list_sessions(query: str, fields: Sequence[str], limit: int, **options: str 
         CallRefused: the server did not accept something.
         SessionBuddyError: nobody could answer, and why.
     """
-    asked = {"query": _typed(query), "fields": list(fields), **options}
+    asked = {"query": typed(query), "fields": list(fields), **options}
     most = limit or sys.maxsize
 
     def collect(ask: Ask) -> Listing:
@@ -145,12 +145,12 @@ def get_session(ref: str, *, details: bool) -> dict[str, Any]:
         CallRefused: the server knows none, but some near, or several.
         SessionBuddyError: the file likewise, or nobody could answer.
     """
-    typed = _typed(ref)
+    name = typed(ref)
     try:
-        answer = _answered(lambda ask: dict(ask("get_session", {"session_id": typed, "details": details})))
+        answer = _answered(lambda ask: dict(ask("get_session", {"session_id": name, "details": details})))
         _part(answer, "session", dict)
     except CallRefused as refused:
-        nothing_near = UnknownSession(typed)
+        nothing_near = UnknownSession(name)
         raise (nothing_near if str(refused) == str(nothing_near) else refused) from None
     return answer
 
@@ -340,7 +340,7 @@ def named_server() -> Endpoint | None:
         raise ConfigurationError(str(error)) from None
 
 
-def _typed(text: str) -> str:
+def typed(text: str) -> str:
     """What was typed, without bytes that are no text in the terminal's encoding: JSON cannot carry them."""
     return text.encode(errors="replace").decode()
 

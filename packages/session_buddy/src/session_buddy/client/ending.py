@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from oneiric.transport import Endpoint
 from session_buddy.client.api import asked
-from session_buddy.client.ask import ask_or_open, named_server
+from session_buddy.client.ask import ask_or_open, named_server, typed
 from session_buddy.host import process
 from session_buddy.host.server_file import ServerInfo
 
@@ -35,6 +35,7 @@ def end_sessions(refs: Sequence[str], reason: str | None, *, force: bool) -> lis
         from session_buddy.client import offline
         from session_buddy.host.layers import load_settings
         from session_buddy.intake.by_hand import end_by_hand
+        from session_buddy.intake.liveness import runs_here
 
         now = datetime.now(UTC)
         with offline.opened(load_settings().database_url(), now, to_write=True) as store:
@@ -45,10 +46,11 @@ def end_sessions(refs: Sequence[str], reason: str | None, *, force: bool) -> lis
                 caller=local_caller(),
                 now=now,
                 find=store.find,
-                is_alive=lambda row: now - (row.last_seen or row.start_time) < _ALIVE,
+                is_alive=lambda row: runs_here(row) or now - (row.last_seen or row.start_time) < _ALIVE,
                 ingest=store.ingest,
             )
             return [dict(one) for one in ended]
 
+    refs, reason = [typed(ref) for ref in refs], reason and typed(reason)
     named = named_server()
     return by(named) if named else ask_or_open(at_server, open_file)

@@ -14,6 +14,8 @@ from session_buddy.host.stopping import read_stop_marker
 
 _PATH: Final = "/api/changes"
 _WAIT_SECONDS: Final = 20
+# More than a server waits, and then reads.
+_ANSWER_SECONDS: Final = 60.0
 _RETRY_SECONDS: Final = 0.2
 # So many sessions are remembered as told.
 _REMEMBERED: Final = 100_000
@@ -43,9 +45,9 @@ def changes(query: str, tell: Callable[[str], None]) -> Iterator[list[dict[str, 
             tell(f"{error}; waiting for it")
             answer = _once_back(query, answer["place"])
             tell("The server is back.")
-        if answer["lost"]:
+        if answer["another_history"]:
             tell(LOST)
-        fresh = [one for one in answer["changes"] if _remember(told, one)]
+        fresh = [one for one in answer["changes"] if is_new(told, one)]
         if fresh:
             yield fresh
 
@@ -59,10 +61,10 @@ def _once_back(query: str, place: str) -> dict[str, Any]:
             pass
 
 
-def _remember(told: dict[tuple[str, str], None], one: dict[str, Any]) -> bool:
-    """Whether it was not told before; who was given up and came back may end again."""
+def is_new(told: dict[tuple[str, str], None], one: dict[str, Any]) -> bool:
+    """Whether it was not told before, and remember it; who was given up and came back may end again."""
     session_id, lost = one["session"]["session_id"], one["session"]["status"] == "lost"
-    key = session_id, "lost" if lost else one["change"]
+    key = session_id, "lost" if lost and one["change"] == "end" else one["change"]
     if key in told:
         return False
     told[key] = None
@@ -79,7 +81,7 @@ def _asked(query: str, place: str | None, wait: int = _WAIT_SECONDS) -> dict[str
         SessionBuddyError: it refuses, and why.
     """
     about = {"query": query, "wait": wait} | ({"place": place} if place else {})
-    return asked(named_server() or _local(), f"{_PATH}?{urlencode(about)}")
+    return asked(named_server() or _local(), f"{_PATH}?{urlencode(about)}", timeout=_ANSWER_SECONDS)
 
 
 def _local() -> Endpoint:

@@ -9,7 +9,9 @@ from typing_extensions import TypedDict
 from session_buddy.errors import InvalidQuery
 from session_buddy.history.record import SessionRecord
 
-_PLACE: Final = re.compile("([0-9a-f-]{8,40})\\.([0-9]{1,18})")
+_PLACE: Final = re.compile(r"([0-9a-f-]{8,40})\.([0-9]{1,18})\.([A-Za-z0-9_~-]{0,100})")
+# Behind all ids.
+ALL: Final = "~"
 
 
 class Place(NamedTuple):
@@ -17,11 +19,14 @@ class Place(NamedTuple):
 
     Attributes:
         instance: which history, see :attr:`session_buddy.store.protocol.Store.instance`.
-        commit_id: the number of the last transaction whose events were seen.
+        commit_id: the number of the last transaction of which something was seen.
+        session_id: of what it stored, what is of this session, and of those before it in the order of ids,
+            was seen.
     """
 
     instance: str
     commit_id: int
+    session_id: str = ALL
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -33,22 +38,24 @@ class Place(NamedTuple):
         found = _PLACE.fullmatch(text)
         if not found:
             raise InvalidQuery("place", text, "the place of an answer, or none to begin now")
-        return cls(found[1], int(found[2]))
+        return cls(found[1], int(found[2]), found[3])
 
     def __str__(self) -> str:
         """As answers name it."""
-        return f"{self.instance}.{self.commit_id}"
+        return f"{self.instance}.{self.commit_id}.{self.session_id}"
 
 
 class Changes(NamedTuple):
     """What a store has behind a place.
 
     Attributes:
-        last: the number of the last transaction that was seen.
-        events: sessions' ids and the types of their events, in the order in which they were stored.
+        commit_id: the number of the last transaction of which something is told.
+        session_id: the last session of it that is told of.
+        events: sessions' ids and the types of their events, in the order of transactions, then of ids.
     """
 
-    last: int
+    commit_id: int
+    session_id: str
     events: Sequence[tuple[str, str]]
 
 
@@ -64,14 +71,15 @@ class ChangesAnswer(TypedDict):
 
     Attributes:
         place: from where to ask on.
-        changes: in the order in which their sessions were first stored. An end may come twice: of one that
-            was given up and came back, or where a better one was found.
-        lost: whether the history is another than the one that was asked about, of which nothing is told.
+        changes: in the order of the transactions that stored them. An end may come twice: of one that was
+            given up and came back, or where a better one was found.
+        another_history: whether the history is another than the one that was asked about, of which nothing
+            is told.
     """
 
     place: str
     changes: list[Change]
-    lost: bool
+    another_history: bool
 
 
 def told(events: Sequence[tuple[str, str]], records: Mapping[str, SessionRecord]) -> list[Change]:

@@ -71,7 +71,9 @@ def _setting(key: tuple[str, ...], settings: Settings, layers: Sequence[Layer]) 
     elif isinstance(value, Path):
         value = str(value)
     variable = f"{PREFIX}{'__'.join(key)}".upper()
-    return Setting(".".join(key), value, place_of(layers, *key) or DEFAULT, variable)
+    # Of the two names of the database a stronger place has taken the other away.
+    counts = key[0] in settings.model_fields_set
+    return Setting(".".join(key), value, (place_of(layers, *key) if counts else None) or DEFAULT, variable)
 
 
 def change(key: str, text: str) -> Path:
@@ -95,7 +97,9 @@ def change(key: str, text: str) -> Path:
     try:
         before = file.read_text(encoding="utf-8") if file.exists() else ""
         after = _with(before, known[key], text)
-        settings_of(_only(file, after))
+        alone = _only(file, after)
+        settings_of(alone)
+        settings_of([*alone, *(one for one in layers_of() if one.name != str(file))])
         _write(file, after)
     except InvalidFile as error:
         raise ConfigurationError(str(error)) from None
@@ -114,15 +118,21 @@ def _with(text: str, key: tuple[str, ...], value: str) -> str:
     content = parse(text.encode(), str(user_file()))
     lines = text.splitlines()
     *section, name = key
-    written = f"{'  ' * len(section)}{name}: {_as_yaml(value)}"
+    beside = next((line for one, line in content.lines.items() if section and list(one[:-1]) == section), 0)
+    indent = re.match(r"\s*", lines[beside - 1])[0] if beside else "  " * len(section)  # type: ignore[index]
+    written = f"{indent}{name}: {_as_yaml(value)}"
     if key in content.lines:
         at = content.lines[key] - 1
         if not re.fullmatch(rf"\s*{name}\s*:.*", lines[at]) or _goes_on(lines, at):
             raise ConfigurationError(
                 f"{user_file()}, line {at + 1}: it is written in its own way; edit it there"
             )
-        lines[at] = written + "".join(re.findall(r"\s+#.*$", lines[at]))
+        lines[at] = written + "".join(re.findall(r"^[^\"'#]*?(\s+#.*)$", lines[at]))
     elif section and tuple(section) in content.lines:
+        if beside and beside == content.lines[tuple(section)]:
+            raise ConfigurationError(
+                f"{user_file()}, line {beside}: it is written in its own way; edit it there"
+            )
         lines.insert(content.lines[tuple(section)], written)
     else:
         lines += [*(f"{one}:" for one in section), written]

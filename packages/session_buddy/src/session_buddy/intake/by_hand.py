@@ -64,6 +64,7 @@ def end_by_hand(
     because = {ENDED_BY: caller.subject} | ({ENDED_BECAUSE: reason} if reason else {})
     results: list[EndedByHand] = []
     arrivals: dict[int, Arrival] = {}
+    ended = set[str]()
     for ref in dict.fromkeys(refs):
         try:
             row = find(parse_ref(ref))
@@ -71,6 +72,9 @@ def end_by_hand(
         except (UnknownSession, AmbiguousSession, InvalidQuery, _Refused) as error:
             results.append(_refused(ref, str(error)))
             continue
+        if row.session_id in ended:
+            continue
+        ended.add(row.session_id)
         arrivals[len(results)] = Arrival.of(event, caller.subject, now, by_admin=caller.is_admin)
         results.append(EndedByHand(session_id=row.session_id, status="ended", error=None))
     for place, taken in zip(arrivals, ingest(list(arrivals.values())) if arrivals else (), strict=True):

@@ -17,9 +17,9 @@ from oneiric.entries import Moment
 from oneiric.events import SessionEnd
 from session_buddy.access.callers import local_subject
 from session_buddy.errors import StoreError
-from session_buddy.history.model import Arrival, Taken, without_host
+from session_buddy.history.model import Arrival, SessionRow, Taken, without_host
 from session_buddy.intake.exits import Exits
-from session_buddy.intake.presence import Live, Presence
+from session_buddy.intake.presence import Live, Presence, live_of
 
 TICK_SECONDS: Final = 1.0
 SWEEP_SECONDS: Final = 5.0
@@ -67,6 +67,12 @@ def look_at(live: Live) -> Life:
         life = life_since(live.pid, live.process.started_at)
     live.alive = life == "alive"
     return life
+
+
+def runs_here(row: SessionRow) -> bool:
+    """Whether the process of a session can be seen from here, and runs."""
+    live = live_of(row)
+    return Here.now().holds(live) and look_at(live) == "alive"
 
 
 def life_since(pid: int, started_at: int) -> Life:

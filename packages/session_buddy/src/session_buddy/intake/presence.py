@@ -126,7 +126,7 @@ class Presence:
         if known is not None:
             known.skew_known = row.clock_skew
             return None
-        entry = self._live[row.session_id] = _live(row)
+        entry = self._live[row.session_id] = live_of(row)
         return entry
 
     def hear(self, event: SessionHeartbeat, subject: str, heard: float, *, by_admin: bool) -> bool:
@@ -189,7 +189,8 @@ class Presence:
             return list(self._live.values())
 
 
-def _live(row: SessionRow) -> Live:
+def live_of(row: SessionRow) -> Live:
+    """An active session as it is looked after."""
     beat = Beat(row.session_id, row.start_time, None, None, None)
     return Live(
         session_id=row.session_id,

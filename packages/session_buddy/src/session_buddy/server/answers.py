@@ -58,6 +58,7 @@ class Answers:
         store.tell(self.feed.changed)
         self.lists = CapacityLimiter(LISTS_AT_ONCE)
         self.reads = CapacityLimiter(READS_AT_ONCE)
+        self._followers = CapacityLimiter(READS_AT_ONCE)
         self._health_checks = CapacityLimiter(1)
 
     async def sessions(
@@ -109,8 +110,8 @@ class Answers:
         seen = Place.parse(place) if place else None
         while True:
             count = self.feed.count
-            answer = await self._read(partial(self._since, query, seen), self.lists)
-            if seen is None or answer["changes"] or answer["lost"]:
+            answer = await self._read(partial(self._since, query, seen), self._followers)
+            if seen is None or answer["changes"] or answer["another_history"]:
                 return answer
             seen = Place.parse(answer["place"])
             if not await self.feed.wait(count, ends - self._clock()):
@@ -118,16 +119,17 @@ class Answers:
 
     def _since(self, query: Query, seen: Place | None) -> ChangesAnswer:
         instance = self._store.instance
-        found = self._store.changes(seen.commit_id) if seen and seen.instance == instance else None
+        known = seen if seen and seen.instance == instance else None
+        found = self._store.changes(known.commit_id, known.session_id) if known else None
         if found is None:
             now = Place(instance, self._store.last_commit())
-            return ChangesAnswer(place=str(now), changes=[], lost=seen is not None)
+            return ChangesAnswer(place=str(now), changes=[], another_history=seen is not None)
         among = frozenset(session_id for session_id, _ in found.events)
-        known = self._present(query)
-        rows = self._store.select(replace(known, among=among, limit=len(among))) if among else []
+        asked = replace(self._present(query), among=among, limit=len(among))
+        rows = self._store.select(asked) if among else []
         records = {record["session_id"]: record for record in self._records(rows)}
-        place = Place(instance, found.last)
-        return ChangesAnswer(place=str(place), changes=told(found.events, records), lost=False)
+        place = Place(instance, found.commit_id, found.session_id)
+        return ChangesAnswer(place=str(place), changes=told(found.events, records), another_history=False)
 
     async def count_live(self) -> int:
         """How many sessions are active, soon.

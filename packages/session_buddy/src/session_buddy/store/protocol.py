@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from oneiric.contract import Status
 from session_buddy.history.around import Around
-from session_buddy.history.changes import Changes
+from session_buddy.history.changes import ALL, Changes
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
 from session_buddy.history.query import Query
 from session_buddy.host.database_url import DatabaseUrl
@@ -120,8 +120,8 @@ class Store(Protocol):
     def last_commit(self) -> int:
         """The number of the latest transaction that stored events, below which none is still open."""
 
-    def changes(self, behind: int) -> Changes | None:
-        """What was stored behind a transaction, whole transactions, a few thousand events at once.
+    def changes(self, commit_id: int, session_id: str = ALL) -> Changes | None:
+        """What was stored behind a transaction, or a session of it, a few hundred events at once.
 
         ``None``: there was no such transaction yet, in this history.
         """

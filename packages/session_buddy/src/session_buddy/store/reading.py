@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from oneiric.contract import Status
 from session_buddy.errors import AmbiguousSession, StoreUnavailable, UnknownSession
 from session_buddy.history.around import Around, KeptEvent
-from session_buddy.history.changes import Changes
+from session_buddy.history.changes import ALL, Changes
 from session_buddy.history.cursor import Cursor
 from session_buddy.history.model import SessionRow
 from session_buddy.history.query import Query
@@ -90,18 +90,19 @@ class Reading(ABC):
     def last_commit(self) -> int:
         """The number of the latest transaction that stored events, not above the horizon."""
 
-    def changes(self, behind: int) -> Changes | None:
-        """What was stored behind a transaction, whole transactions; ``None``: it has not come yet."""
+    def changes(self, commit_id: int, session_id: str = ALL) -> Changes | None:
+        """What was stored behind a transaction, or a session of it; ``None``: it has not come yet."""
         horizon = self.horizon()
-        if behind > horizon:
+        if commit_id > horizon:
             return None
-        found = self.rows(sql.COMMITTED, [behind, horizon])
+        found = self.rows(sql.COMMITTED, [commit_id, horizon, commit_id, session_id])
         if len(found) > sql.MOST_CHANGES:
-            # The last of them may be cut.
-            cut = found[-1][0]
-            found = [one for one in found if one[0] != cut]
-        last = found[-1][0] if found else behind
-        return Changes(last, [(session_id, event_type) for _, session_id, event_type in found])
+            # Of the last session there may be more.
+            cut = found[-1][:2]
+            found = [one for one in found if one[:2] != cut]
+        if found:
+            commit_id, session_id, _ = found[-1]
+        return Changes(commit_id, session_id, [(one, event_type) for _, one, event_type in found])
 
     def around(self, row: SessionRow) -> Around:
         """What stands around a session."""

@@ -5,13 +5,13 @@ from typing import Final
 
 from session_buddy.history.query import MOST_COUNTED, Query, Sort
 from session_buddy.store.conditions import NUMBERS, Condition, Json, of_terms
-from session_buddy.store.rows import COLUMNS, GROUP
+from session_buddy.store.rows import COLUMNS
 
 # So many are named where several fit.
 CANDIDATES: Final = 10
 _RECENT_IDS: Final = 500
-# More than one transaction stores: of several, so many events are told of at once.
-MOST_CHANGES: Final = 2 * GROUP
+# So many events are told of at once, each with its session: a megabyte, mostly.
+MOST_CHANGES: Final = 500
 # So many sessions around one are told of.
 MOST_AROUND: Final = 100
 
@@ -49,7 +49,8 @@ NEXT: Final = f"""
 """
 COMMITTED: Final = f"""
     SELECT commit_id, session_id, event_type FROM events
-    WHERE commit_id > ? AND commit_id <= ? ORDER BY commit_id LIMIT {MOST_CHANGES + 1}
+    WHERE commit_id BETWEEN ? AND ? AND (commit_id, session_id) > (?, ?)
+    ORDER BY commit_id, session_id LIMIT {MOST_CHANGES + 1}
 """  # noqa: S608 - a number
 STATUSES: Final = "SELECT session_id, status FROM sessions WHERE status IS NOT NULL"
 

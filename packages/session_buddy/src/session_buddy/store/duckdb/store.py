@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from session_buddy.errors import StoreUnavailable
 from session_buddy.history.fold import fold_all
@@ -26,6 +26,10 @@ def _pointed(path: Sequence[str]) -> Condition:
     """A JSON pointer (RFC 6901)."""
     names = (name.replace("~", "~0").replace("/", "~1") for name in path)
     return "->?", ["/" + "/".join(names)]
+
+
+# More than any log holds of transactions.
+_BEHIND_A_GAP: Final = 1_000_000
 
 
 class DuckDBStore(Reading):
@@ -155,7 +159,8 @@ class DuckDBStore(Reading):
     def _learn(self, reader: sql.Cursor) -> None:
         """What is remembered of the file, as one process alone writes to it."""
         self._newest = Newest(session_id for (session_id,) in sql.rows_of(reader, sql.NEWEST))
-        self._commit_id = sql.last_commit(reader)
+        # What was lost had numbers that followers may have seen.
+        self._commit_id = sql.last_commit(reader) + (_BEHIND_A_GAP if self.gap else 0)
 
     @contextmanager
     def tables(self, *, to_write: bool = False) -> Iterator[sql.Tables]:

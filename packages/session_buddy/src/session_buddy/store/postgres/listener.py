@@ -4,7 +4,7 @@ import os
 import select
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 from typing import Final
 
 from psycopg import Connection, Error
@@ -29,6 +29,7 @@ class Listener:
         self._connections = connections
         self._changed: Callable[[], None] = lambda: None
         self._closing = Event()
+        self._pipe = Lock()
         self._thread: Thread | None = None
         self._wake, self._woken = -1, -1
 
@@ -45,22 +46,19 @@ class Listener:
 
     def announce(self) -> None:
         """Have all servers told that events were stored."""
-        if self._thread is not None:
-            # A full pipe has told it already.
-            with suppress(BlockingIOError):
-                os.write(self._wake, b"x")
+        with self._pipe:
+            if self._wake >= 0:
+                # A full pipe has told it already.
+                with suppress(BlockingIOError):
+                    os.write(self._wake, b"x")
 
     def close(self) -> None:
         """End the thread; closing twice is allowed."""
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._closing.set()
-            os.write(self._wake, b"x")
-            thread.join(_RETRY_SECONDS)
-            # One that hangs in the network ends with the process, and needs its end of the pipe.
-            if not thread.is_alive():
-                os.close(self._wake)
-                os.close(self._woken)
+        self._closing.set()
+        self.announce()
+        if self._thread is not None:
+            # One that hangs in the network ends with the process.
+            self._thread.join(_RETRY_SECONDS)
 
     def _run(self) -> None:
         while not self._closing.is_set():
@@ -72,6 +70,10 @@ class Listener:
                 self._changed()
                 self._listen(connection)
             self._closing.wait(_RETRY_SECONDS)
+        with self._pipe:
+            os.close(self._wake)
+            os.close(self._woken)
+            self._wake = -1
 
     def _listen(self, connection: Connection) -> None:
         waiting = select.poll()
@@ -84,3 +86,5 @@ class Listener:
             if self._woken in ready and not self._closing.wait(_GATHER_SECONDS):
                 os.read(self._woken, 65536)
                 connection.execute(f"NOTIFY {_CHANNEL}")
+                # What comes to ourselves is read with the answer.
+                self._changed()

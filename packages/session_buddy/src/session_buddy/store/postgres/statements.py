@@ -67,7 +67,12 @@ _PROBE: Final = """
 # Below the oldest that is still open all transactions are over; but for those of other databases, which write
 # nothing here, and may be open for hours.
 HORIZON: Final = """
-    SELECT CAST(CAST(coalesce(min(open), pg_snapshot_xmax(pg_current_snapshot())) AS text) AS bigint) - 1
+    SELECT CAST(CAST(coalesce(
+        min(open),
+        -- A copy that only reads does not know them one by one.
+        CASE WHEN pg_is_in_recovery() THEN pg_snapshot_xmin(pg_current_snapshot())
+            ELSE pg_snapshot_xmax(pg_current_snapshot()) END
+    ) AS text) AS bigint) - 1
     FROM pg_snapshot_xip(pg_current_snapshot()) AS open
     WHERE NOT EXISTS (
         SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
@@ -76,8 +81,13 @@ HORIZON: Final = """
 """
 # The last of so many transactions that stored events; before them, if none of them did.
 LAST_COMMIT: Final = """
-    SELECT coalesce(max(commit_id), CAST(? AS bigint) - 1000) FROM events
+    SELECT greatest(0, coalesce(max(commit_id), CAST(? AS bigint) - 1000)) FROM events
     WHERE commit_id <= ? AND commit_id > CAST(? AS bigint) - 1000
+"""
+# Of a database that was brought here from a server that had counted further.
+FORGET_COMMITS: Final = """
+    UPDATE events SET commit_id = NULL
+    WHERE commit_id > CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)
 """
 ANALYZE: Final = "ANALYZE sessions, events"
 _STARTED: Final = f"{SELECT} WHERE status IS NOT NULL AND"

@@ -92,7 +92,8 @@ class PostgresStore(Reading):
                 except (SerializationFailure, DeadlockDetected):
                     pass
                 else:
-                    self._listener.announce()
+                    if any(one.kept for one in taken):
+                        self._listener.announce()
                     return taken
         raise StoreUnavailable(f"database {self.url} cannot be written: too many others write the same")
 
