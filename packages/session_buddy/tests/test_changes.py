@@ -254,6 +254,7 @@ def test_the_endpoint_tells_what_is_wrong_and_who_may(server: ServerInfo, paths:
     for odd, said in (
         ("wait=26", "wait: '26' is not valid: whole seconds from 0 to 25"),
         ("wait=-1", "whole seconds"),
+        (f"wait={'1' * 5000}", "whole seconds"),
         ("query=usr:x", "the nearest is user"),
         ("place=x", "place: 'x' is not valid"),
     ):

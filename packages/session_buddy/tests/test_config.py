@@ -1,6 +1,7 @@
 """``config``: what is in force, from where, and the user's own file."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,18 @@ def test_a_section_keeps_its_indent_and_a_value_in_quotes_is_replaced_whole(file
     assert file.read_text() == f"secret: {'x' * 40}\nbackup:\n    every_hours: 2\n    keep: 5\n"
 
 
+def test_lines_end_as_they_did(file: Path) -> None:
+    file.write_bytes(b"# mine\r\nport: 5\r\n")
+    change("query_seconds", "3")
+    assert file.read_bytes() == b"# mine\r\nport: 5\r\nquery_seconds: 3\n"
+
+
+def test_what_is_no_file_is_not_waited_for(file: Path) -> None:
+    os.mkfifo(file)
+    with pytest.raises(ConfigurationError, match="it is no regular file"):
+        change("port", "5")
+
+
 def test_of_two_names_of_the_database_the_stronger_counts(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,7 +145,10 @@ def test_who_runs_a_server_is_told_when_it_counts(cli: Cli) -> None:
         ("backup: {keep: 5}", "backup.every_hours", "1", "line 1: it is written in its own way"),
         ("heartbeat_seconds: 100", "lease_seconds", "60", "four heartbeats, 400 seconds, are the least"),
         ("{port: 5}", "port", "1", "line 1: it is written in its own way"),
-        ("colour: red", "port", "1", "colour: unknown setting"),
+        ("{port: 5}", "host", "127.0.0.1", "it is written in its own way"),
+        ("---\nport: 1\n...\n", "host", "127.0.0.1", "it is written in its own way"),
+        ("", "storage_url", "mysql://x.invalid/y", "is not valid: duckdb:///path or postgresql"),
+        ("colour: red", "port", "1", "unknown key 'colour'"),
     ],
 )
 def test_what_cannot_be_set_changes_nothing(file: Path, text: str, key: str, value: str, said: str) -> None:

@@ -57,7 +57,7 @@ def path() -> None:
 
 @app.command(epilog=_VALIDATE_EXAMPLES)
 def validate() -> None:
-    """Check all settings, as they would be read now."""
+    """Check all settings: what a server would read now."""
     from session_buddy.host.explained import DEFAULT, in_force
 
     settings = in_force()

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 import yaml
 from pydantic import SecretStr
 
+from oneiric import settings_file
 from oneiric.settings_file import InvalidFile
 from oneiric.settings_yaml import parse
 from session_buddy.errors import ConfigurationError
@@ -56,6 +57,7 @@ def in_force(folder: Path | None = None) -> list[Setting]:
     """
     layers = layers_of(folder)
     settings = settings_of(layers)
+    settings.database_url()
     return [_setting(key, settings, layers) for key in keys()]
 
 
@@ -95,11 +97,12 @@ def change(key: str, text: str) -> Path:
     if key not in known:
         raise unknown("config set", key, list(known))
     try:
-        before = file.read_text(encoding="utf-8") if file.exists() else ""
+        before = (settings_file.read(file) or b"").decode()
+        _only(file, before)
         after = _with(before, known[key], text)
-        alone = _only(file, after)
-        settings_of(alone)
-        settings_of([*alone, *(one for one in layers_of() if one.name != str(file))])
+        alone = _in_its_own_way(file, after)
+        for layers in (alone, [*alone, *(one for one in layers_of() if one.name != str(file))]):
+            settings_of(layers).database_url()
         _write(file, after)
     except InvalidFile as error:
         raise ConfigurationError(str(error)) from None
@@ -113,10 +116,19 @@ def _only(file: Path, text: str) -> list[Layer]:
     return [Layer(str(file), content.values, content.lines)]
 
 
+def _in_its_own_way(file: Path, text: str) -> list[Layer]:
+    """The file as it would be: it was valid before, so what is not valid now is a line that we put there."""
+    try:
+        return _only(file, text)
+    except InvalidFile:
+        raise ConfigurationError(f"{file}: it is written in its own way; edit it there") from None
+
+
 def _with(text: str, key: tuple[str, ...], value: str) -> str:
     """A file's text with another value of a key."""
     content = parse(text.encode(), str(user_file()))
-    lines = text.splitlines()
+    # Whatever ends them: the others stay as they are.
+    lines = text.removesuffix("\n").split("\n") if text else []
     *section, name = key
     beside = next((line for one, line in content.lines.items() if section and list(one[:-1]) == section), 0)
     indent = re.match(r"\s*", lines[beside - 1])[0] if beside else "  " * len(section)  # type: ignore[index]

@@ -1,5 +1,6 @@
 """``GET /api/changes``: which sessions started and ended, as they do."""
 
+import re
 from datetime import UTC, datetime
 from typing import Final
 
@@ -35,6 +36,6 @@ def changes_page(answers: Answers, caller_of: CallerOf) -> Endpoint:
 
 
 def _seconds(text: str) -> float:
-    if not text.isdecimal() or int(text) > MOST_SECONDS:
+    if not re.fullmatch("[0-9]{1,2}", text) or int(text) > MOST_SECONDS:
         raise InvalidQuery("wait", text, f"whole seconds from 0 to {MOST_SECONDS:.0f}")
     return float(text)
