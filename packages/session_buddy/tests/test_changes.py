@@ -145,6 +145,7 @@ def test_a_database_that_came_from_a_server_that_had_counted_further_tells_what_
     with psycopg.connect(database.url.whole) as connection:
         connection.execute("UPDATE events SET commit_id = 1000000000000")
     with closing(open_store(database.url)) as store:
+        store.tell(lambda: None)
         begin = store.last_commit()
         fresh = start_event(1)
         store.ingest([arrival(fresh)])

@@ -12,7 +12,7 @@ from psycopg.errors import UndefinedColumn
 from session_buddy.errors import NewerDatabase, NotADatabase, OlderDatabase
 from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.store.postgres.schema import JUDGED_BEHIND, LATEST, MIGRATIONS
-from session_buddy.store.postgres.statements import FORGET_COMMITS, judge_anew
+from session_buddy.store.postgres.statements import judge_anew
 from session_buddy.store.upgrade import CHANGED
 
 log = logging.getLogger("session_buddy.store")
@@ -51,8 +51,6 @@ def bring_up_to_date(connection: Connection, url: DatabaseUrl, *, may_change: bo
         connection.execute("UPDATE meta SET value = %s WHERE key = 'schema_version'", [str(number)])
     if 0 < seen < JUDGED_BEHIND:
         judge_anew(connection)
-    if may_change:
-        connection.execute(FORGET_COMMITS)
     return seen == 0
 
 

@@ -1,7 +1,7 @@
 """The store on a PostgreSQL server: any number of servers may write to one database."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, Final, Self
 
 from psycopg.errors import DeadlockDetected, SerializationFailure, UniqueViolation
@@ -142,6 +142,9 @@ class PostgresStore(Reading):
 
     def tell(self, changed: Callable[[], None]) -> None:
         """Have somebody told, on a thread of ours, soon after events were stored, by whatever server."""
+        # By a server alone: it may take as long as reading all events.
+        with suppress(StoreUnavailable), self._connections.writing() as writer:
+            sql.run(writer, sql.FORGET_COMMITS)
         self._listener.start(changed)
 
     def named(self, ref: str) -> list[SessionRow]:
