@@ -141,11 +141,14 @@ def test_a_database_that_came_from_a_server_that_had_counted_further_tells_what_
     database: PostgresDatabase,
 ) -> None:
     with closing(open_store(database.url)) as store:
+        store.tell(lambda: None)
         store.ingest([arrival(start_event())])
     with psycopg.connect(database.url.whole) as connection:
         connection.execute("UPDATE events SET commit_id = 1000000000000")
+        connection.execute("UPDATE meta SET value = 'another' WHERE key = 'cluster'")
     with closing(open_store(database.url)) as store:
         store.tell(lambda: None)
+        assert database.ask("SELECT commit_id FROM events") == [(None,)]
         begin = store.last_commit()
         fresh = start_event(1)
         store.ingest([arrival(fresh)])

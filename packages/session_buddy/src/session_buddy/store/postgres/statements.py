@@ -24,7 +24,7 @@ from session_buddy.store.rows import (
     row_from,
     row_values,
 )
-from session_buddy.store.sql import CANDIDATES, NEWEST_FIRST, SELECT
+from session_buddy.store.sql import CANDIDATES, META, NEWEST_FIRST, SELECT
 from session_buddy.store.upgrade import judged
 
 Postgres = Connection[TupleRow]
@@ -84,8 +84,11 @@ LAST_COMMIT: Final = """
     SELECT greatest(0, coalesce(max(commit_id), CAST(? AS bigint) - 1000)) FROM events
     WHERE commit_id <= ? AND commit_id > CAST(? AS bigint) - 1000
 """
-# Of a database that was brought here from a server that had counted further.
-FORGET_COMMITS: Final = """
+_CLUSTER: Final = "SELECT CAST(system_identifier AS text) FROM pg_control_system()"
+_SAY_CLUSTER: Final = """
+    INSERT INTO meta VALUES ('cluster', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value
+"""
+_FORGET_COMMITS: Final = """
     UPDATE events SET commit_id = NULL
     WHERE commit_id > CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)
 """
@@ -138,6 +141,18 @@ def touch(connection: Postgres, beats: Sequence[Beat]) -> None:
         run(connection, _TOUCH, [list(column) for column in zip(*beats, strict=True)])
     else:
         run(connection, _PROBE, [datetime.now(UTC).isoformat()])
+
+
+def know_cluster(connection: Postgres) -> None:
+    """Where the database was brought here from another server, forget numbers that are still to come here.
+
+    It takes as long as reading all events.
+    """
+    here, known = rows_of(connection, _CLUSTER), rows_of(connection, META, ["cluster"])
+    if here != known:
+        if known:
+            run(connection, _FORGET_COMMITS)
+        run(connection, _SAY_CLUSTER, here[0])
 
 
 class Tables:

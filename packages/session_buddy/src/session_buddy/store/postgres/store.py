@@ -142,9 +142,8 @@ class PostgresStore(Reading):
 
     def tell(self, changed: Callable[[], None]) -> None:
         """Have somebody told, on a thread of ours, soon after events were stored, by whatever server."""
-        # By a server alone: it may take as long as reading all events.
         with suppress(StoreUnavailable), self._connections.writing() as writer:
-            sql.run(writer, sql.FORGET_COMMITS)
+            sql.know_cluster(writer)
         self._listener.start(changed)
 
     def named(self, ref: str) -> list[SessionRow]:
