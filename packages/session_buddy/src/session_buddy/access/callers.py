@@ -25,6 +25,7 @@ PAGES: Final[dict[str, Scope]] = {
     "/api/end-session": "track",
     "/api/backup": "admin",
 }
+_NEEDED: Final = RIGHTS | PAGES
 
 LOCAL: Final = "local:"
 
@@ -47,7 +48,7 @@ class Caller:
         Raises:
             Forbidden: names the scope that is missing.
         """
-        needed = (RIGHTS | PAGES).get(what, "admin")
+        needed = _NEEDED.get(what, "admin")
         if needed is not None and needed not in self.scopes and not self.is_admin:
             raise Forbidden(
                 f"{what} needs a token with scope {needed}; this one ({self.subject}) has"

@@ -98,9 +98,8 @@ def change(key: str, text: str) -> Path:
         raise unknown("config set", key, list(known))
     try:
         before = (settings_file.read(file) or b"").decode()
-        _only(file, before)
         after = _with(before, known[key], text)
-        alone = _in_its_own_way(file, after)
+        alone = _layer_of(file, after)
         for layers in (alone, [*alone, *(one for one in layers_of() if one.name != str(file))]):
             settings_of(layers).database_url()
         _write(file, after)
@@ -111,17 +110,18 @@ def change(key: str, text: str) -> Path:
     return file
 
 
-def _only(file: Path, text: str) -> list[Layer]:
-    content = parse(text.encode(), str(file))
+def _layer_of(file: Path, text: str) -> list[Layer]:
+    """The file as it would be: it was valid before, so what is not valid now is a line that we put there."""
+    try:
+        content = parse(text.encode(), str(file))
+    except InvalidFile:
+        raise _not_ours(str(file)) from None
     return [Layer(str(file), content.values, content.lines)]
 
 
-def _in_its_own_way(file: Path, text: str) -> list[Layer]:
-    """The file as it would be: it was valid before, so what is not valid now is a line that we put there."""
-    try:
-        return _only(file, text)
-    except InvalidFile:
-        raise ConfigurationError(f"{file}: it is written in its own way; edit it there") from None
+def _not_ours(where: str) -> ConfigurationError:
+    """What is said of a file that cannot be changed line by line."""
+    return ConfigurationError(f"{where}: it is written in its own way; edit it there")
 
 
 def _with(text: str, key: tuple[str, ...], value: str) -> str:
@@ -136,15 +136,11 @@ def _with(text: str, key: tuple[str, ...], value: str) -> str:
     if key in content.lines:
         at = content.lines[key] - 1
         if not re.fullmatch(rf"\s*{name}\s*:.*", lines[at]) or _goes_on(lines, at):
-            raise ConfigurationError(
-                f"{user_file()}, line {at + 1}: it is written in its own way; edit it there"
-            )
+            raise _not_ours(f"{user_file()}, line {at + 1}")
         lines[at] = written + "".join(re.findall(r"^[^\"'#]*?(\s+#.*)$", lines[at]))
     elif section and tuple(section) in content.lines:
         if beside and beside == content.lines[tuple(section)]:
-            raise ConfigurationError(
-                f"{user_file()}, line {beside}: it is written in its own way; edit it there"
-            )
+            raise _not_ours(f"{user_file()}, line {beside}")
         lines.insert(content.lines[tuple(section)], written)
     else:
         lines += [*(f"{one}:" for one in section), written]

@@ -1,20 +1,16 @@
 """``/health``: up or down for anybody; the rest for those who may know."""
 
-from collections.abc import Awaitable, Callable
-
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from session_buddy.access.callers import Caller
 from session_buddy.errors import StoreError
 from session_buddy.server.register import Register
+from session_buddy.server.web.pages import CallerOf, Endpoint
 
 SHOWN = ("status", "version", "database", "uptime_seconds", "live_sessions")
 
 
-def health_page(
-    register: Register, caller_of: Callable[[Request], Caller | None]
-) -> Callable[[Request], Awaitable[Response]]:
+def health_page(register: Register, caller_of: CallerOf) -> Endpoint:
     """The endpoint: ``200 {"status": "ok"}`` or ``503 {"status": "down"}``, with details for a valid token.
 
     Args:
