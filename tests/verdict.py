@@ -1,4 +1,4 @@
-"""The last line of ``./dev test``: what all the tests came to, and how much of the code they ran."""
+"""The last line of ``./dev test``: what all the tests came to; in full also how much of the code they ran."""
 
 import sqlite3
 import subprocess
@@ -67,28 +67,27 @@ def measured() -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def main(code: int, found: Path) -> int:
+def main(code: int, found: Path, *, covered: bool) -> int:
     """Print the line; returns the exit code that goes with it.
 
     Args:
         code: what pytest gave.
         found: the file that it wrote.
+        covered: whether the processes measured which code they ran.
     """
     if not found.exists():
         print(f"The tests did not run: pytest gave {code}")
         return code or 1
-    torn = drop_torn(Path())
-    covered = measured()
-    enough = covered >= LIMIT
-    parts = [
-        str(Run.read(found)),
-        f"coverage {covered:.1f} %" + ("" if enough else f", less than {LIMIT} %"),
-        f"{torn} killed processes not measured" if torn else "",
-        f"pytest gave {code}" if code > 1 else "",
-    ]
-    print(", ".join(filter(None, parts)))
+    parts, enough = [str(Run.read(found))], True
+    if covered:
+        torn = drop_torn(Path())
+        enough = (percent := measured()) >= LIMIT
+        parts.append(f"coverage {percent:.1f} %" + ("" if enough else f", less than {LIMIT} %"))
+        parts += [f"{torn} killed processes not measured"] * bool(torn)
+    parts += [f"pytest gave {code}"] * (code > 1)
+    print(", ".join(parts))
     return code or (0 if enough else 1)
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), Path(sys.argv[2])))
+    sys.exit(main(int(sys.argv[1]), Path(sys.argv[2]), covered="--all" in sys.argv))
