@@ -14,12 +14,14 @@ from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from session_buddy.cli import detail, summary, table
+from session_buddy.cli import charts, detail, summary, table
 from session_buddy.cli.columns import LIST, NOW
 from session_buddy.history.around import answer
+from session_buddy.history.counted import counted
 from session_buddy.history.model import SessionRow
 from session_buddy.history.query import DEFAULT_LIMIT, Clock, Query
 from session_buddy.history.record import SessionRecord, to_record
+from session_buddy.history.statistics import Statistics
 from session_buddy.store import Store, open_store
 from tests.samples import arrival, end_event, heartbeat_event, seeded, session_id_of, start_event
 
@@ -31,6 +33,13 @@ _SILENT: Final = timedelta(hours=2)
 _PEOPLE: Final = ("ada", "bob", "carol", "deploy", "eve")
 _COMPONENTS: Final = ("shop", "mahavishnu", "bank")
 _REASONS: Final = (None, "OPS-7: stuck workflow", "nightly rollback of the staging database", "INC-2291")
+_SUMS: Final = (
+    ("sessions", "person", 80),
+    ("duration", "component", 120),
+    ("concurrency", "day", 60),
+    ("endings", "none", 80),
+    ("peak-hours", "none", 80),
+)
 _ENDS: Final[tuple[Event, ...]] = (
     {},
     {"exit_reason": "eof"},
@@ -81,6 +90,7 @@ def screens() -> dict[str, list[Screen]]:
     with history(many()) as store:
         first = [listed(store, width, 8) for width in (80, 200)]
         people = [who(store, width) for width in (80, 120)]
+        sums = [counts(store, width, metric, by) for metric, by, width in _SUMS]
     with history(hostile()) as store:
         strange = [draw(store, width) for draw in (listed, who) for width in (60, 80, 120)]
     with history([]) as store:
@@ -90,6 +100,7 @@ def screens() -> dict[str, list[Screen]]:
         "Three hundred": first,
         "Who is in": people,
         "One session": one,
+        "Statistics": sums,
         "Long and hostile names": strange,
         "Nothing": nothing,
     }
@@ -135,6 +146,20 @@ def who(store: Store, width: int) -> Screen:
         )
 
     return _drawn("session-buddy who --utc", width, draw)
+
+
+def counts(store: Store, width: int, metric: str = "duration", by: str = "person") -> Screen:
+    """The screen of ``analytics``."""
+    asked = Statistics.parse(now=DRAWN.now, metric=metric, by=by, period="14d")
+    found = counted(asked, store.measured(asked))
+
+    def draw(stream: _Terminal) -> None:
+        if found["rows"]:
+            charts.write(found, asked, stream)
+        stream.writelines(f"{line}\n" for line in summary.of_statistics(found, asked, DRAWN, width))
+
+    grouped = f" --by {by}" * (by != "none")
+    return _drawn(f"session-buddy analytics --metric {metric}{grouped} --period 14d --utc", width, draw)
 
 
 def shown(store: Store, row: SessionRow, width: int) -> Screen:

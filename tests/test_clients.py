@@ -25,6 +25,7 @@ TOOLS = {
     "track_events",
     "list_sessions",
     "get_session",
+    "session_statistics",
     "health_check",
 }
 ERAS = ["2026-07-28", "legacy"]

@@ -86,6 +86,7 @@ def test_the_page_of_screens_is_what_the_commands_draw() -> None:
 def test_on_no_terminal_a_line_is_too_long_or_anything_acts_or_hides(events: Callable[[], Any]) -> None:
     with screens.history(events()) as store:
         drawn = [draw(store, width) for width in range(48, 201, 8) for draw in (screens.listed, screens.who)]
+        drawn += [screens.counts(store, width) for width in range(48, 201, 8)]
         drawn += [screens.shown(store, row, 80) for row in screens.rows(store, limit=8)]
     for screen in drawn:
         for line in screen.text.splitlines():

@@ -34,6 +34,7 @@ TOOLS = {
     "track_events",
     "list_sessions",
     "get_session",
+    "session_statistics",
     "health_check",
 }
 

@@ -10,6 +10,7 @@ from session_buddy.cli import app
 from session_buddy.cli.columns import REASONS
 from session_buddy.cli.render import ROW_FIELDS
 from session_buddy.history.keys import STATUS_FILTERS
+from session_buddy.history.statistics import GROUPS, MEASURES
 from session_buddy.host.layers import FOLDER_KEYS
 from session_buddy.host.settings import BackupSettings, Settings
 
@@ -61,6 +62,16 @@ def test_the_page_has_every_setting_with_its_variable_and_default() -> None:
         assert re.search(rf"^\| `backup.{name}` .* `{field.default}`", README, re.MULTILINE)
     assert f"| `{Settings.model_fields['port'].default}` |" in README
     assert all(f"`{key}`" in README.partition("only `port`")[0] + "`port` `log_level`" for key in FOLDER_KEYS)
+
+
+def test_the_page_has_every_metric_and_every_grouping() -> None:
+    section = README.partition("## Statistics")[2].partition("## ")[0]
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.*?) \| `(.*?)` \| `(.*?)` \|$", section, re.MULTILINE)
+    assert rows == [
+        (name, one.tells, "`, `".join((*([one.by] if one.by else []), *one.within)), "`, `".join(one.columns))
+        for name, one in MEASURES.items()
+    ]
+    assert f"`{'`, `'.join(GROUPS[:-1])}` or `{GROUPS[-1]}`" in section
 
 
 def test_the_page_has_the_fields_of_a_row_in_order() -> None:

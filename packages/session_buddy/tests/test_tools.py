@@ -112,6 +112,23 @@ def test_a_query_is_answered_with_the_fields_and_the_count_that_are_asked_for(
     assert [event["event_type"] for event in told["events"]] == ["session_start"]
 
 
+def test_sessions_are_counted(local: Callable[..., Any], component: str) -> None:
+    for number in range(3):
+        local("track_session_start", **start_event(number * 3600, component_name=component))
+    told = local(
+        "session_statistics",
+        query=f"component:{component}",
+        by="hour",
+        period="2026-01-02 08:00..2026-01-02 09:59",
+        timezone="Asia/Kathmandu",
+    )
+    assert [(row["hour"][11:], row["sessions"]) for row in told["rows"]] == [
+        ("08:00:00+05:45", 1),
+        ("09:00:00+05:45", 1),
+    ]
+    assert (told["metric"], told["by"], told["groups"], told["sessions"]) == ("sessions", "hour", 2, 2)
+
+
 def test_all_optional_fields_of_a_start_are_taken(local: Callable[..., Any], component: str) -> None:
     process = {"boot_id": "b", "pid_namespace": "p", "started_at": 1}
     optional: dict[str, Any] = {
@@ -205,6 +222,8 @@ def test_a_killed_process_of_this_host_is_seen(local: Callable[..., Any]) -> Non
         ),
         ("list_sessions", {"fields": ["hostnme"]}, "fields: 'hostnme' is not valid: one of hostname"),
         ("list_sessions", {"sort": "hosts"}, "sort: 'hosts' is not valid: one of host"),
+        ("session_statistics", {"metric": "user"}, "metric: 'user' is not valid: one of users"),
+        ("session_statistics", {"timezone": "x" * 9000}, "timezone: 'xxx.* at most 8000"),
         ("get_session", {"session_id": "nothing"}, "no session 'nothing'"),
         ("get_session", {"session_id": ""}, "session_id: '' is not valid: an id, its last 8 digits, or"),
         ("drop\x1b[31m", {}, r"no tool 'drop\\x1b\[31m'; there are track_session_start, .*health_check$"),

@@ -16,6 +16,7 @@ RIGHTS: Final[dict[str, Scope | None]] = {
     "track_events": "track",
     "list_sessions": "read",
     "get_session": "read",
+    "session_statistics": "read",
     "health_check": None,
 }
 

@@ -6,7 +6,20 @@ from typing import Annotated
 
 import typer
 
-from session_buddy.cli import backup, config, edge, end, follow, mcp, migrate, replay, sessions, tab, token
+from session_buddy.cli import (
+    analytics,
+    backup,
+    config,
+    edge,
+    end,
+    follow,
+    mcp,
+    migrate,
+    replay,
+    sessions,
+    tab,
+    token,
+)
 from session_buddy.cli.wording import App, Commands
 from session_buddy.host.variables import require_known
 
@@ -34,6 +47,7 @@ app.add_typer(config.app)
 app.command("list-sessions", help=sessions.LIST_HELP, epilog=sessions.LIST_EXAMPLES)(sessions.list_sessions)
 app.command("who", help=sessions.WHO_HELP, epilog=sessions.WHO_EXAMPLES)(sessions.who)
 app.command("follow", help=follow.HELP, epilog=follow.EXAMPLES)(follow.follow)
+app.command("analytics", help=analytics.HELP, epilog=analytics.EXAMPLES)(analytics.analytics)
 app.command("show-session", epilog=sessions.SHOW_EXAMPLES)(sessions.show_session)
 app.command("end-session", epilog=end.EXAMPLES)(end.end_session)
 app.command("migrate", epilog=migrate.EXAMPLES)(migrate.migrate)

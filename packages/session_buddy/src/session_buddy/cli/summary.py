@@ -1,11 +1,13 @@
 """What is said below a table of sessions: how many there are, of whom, and in which zone its times are."""
 
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
 
 from session_buddy.cli.text import Record, count, hanging, in_zone, shown
 from session_buddy.history.query import MOST_COUNTED, Clock, Query
 from session_buddy.history.record import person
+from session_buddy.history.statistics import MEASURES, Statistics
 
 # So many people are named who share a component.
 _NAMED: Final = 4
@@ -28,6 +30,31 @@ def of_list(printed: int, total: int | None, active: int | None, query: Query, m
     many = f"more than {MOST_COUNTED:,} sessions" if total > MOST_COUNTED else count(total, "session")
     of = f"{printed:,} of " * (printed < total)
     return f"{of}{many}, {active or 0:,} active; {_zone(moment)}"
+
+
+def of_statistics(found: Mapping[str, Any], asked: Statistics, moment: Clock, width: int) -> Iterator[str]:
+    """How many sessions were counted, which, and whether all rows are shown, as lines of that width."""
+    sessions = found["sessions"]
+    if not sessions:
+        yield of_list(0, 0, 0, asked.query, moment)
+        return
+    terms = asked.query.terms[:-1] if asked.span != (None, None) else asked.query.terms
+    which = f" of {_asked(replace(asked.query, terms=terms), moment)}" if terms else ""
+    period = _period(asked, moment)
+    yield from hanging(f"{count(sessions, 'session')}{which}{period}; {_zone(moment)}", 2, width)
+    if found["truncated"]:
+        yield f"{len(found['rows']):,} of {count(found['groups'], 'row')} shown; --limit 0 shows all"
+
+
+def _period(asked: Statistics, moment: Clock) -> str:
+    """What the sessions of a period did in it; of all time nothing need be said."""
+    since, before = (
+        time and f"{in_zone(time.isoformat(), moment.zone):%Y-%m-%d %H:%M}" for time in asked.span
+    )
+    did = " open" if MEASURES[asked.metric].key == "at" else " started"
+    return (
+        f"{did * bool(since or before)}{f' from {since}' if since else ''}{f' to {before}' if before else ''}"
+    )
 
 
 def of_people(records: Sequence[Record], query: Query, moment: Clock, width: int) -> Iterator[str]:

@@ -104,6 +104,22 @@ def list_sessions(query: str, fields: Sequence[str], limit: int, **options: str 
     return _answered(collect, kept)
 
 
+def statistics(query: str, **options: str | int) -> dict[str, Any]:
+    """What the sessions that fit come to, see :class:`session_buddy.history.counted.StatisticsAnswer`.
+
+    Args:
+        query: which, as its text.
+        options: others of the ``session_statistics`` tool.
+
+    Raises:
+        CallRefused: the server did not accept something, or is too old to count.
+        SessionBuddyError: nobody could answer, and why.
+    """
+    answer = _answered(lambda ask: dict(ask("session_statistics", {"query": typed(query), **options})))
+    _part(answer, "rows", list)
+    return answer
+
+
 def _pages(
     ask: Callable[[Mapping[str, Any]], Mapping[str, Any]],
     answer: Mapping[str, Any],

@@ -15,11 +15,13 @@ from typing import Any, Final
 from oneiric.paths import user_paths
 from session_buddy.errors import StoreUnavailable
 from session_buddy.history.around import answer
+from session_buddy.history.counted import counted
 from session_buddy.history.model import SessionRow
 from session_buddy.history.page import listed
 from session_buddy.history.query import Clock, Query
 from session_buddy.history.record import SessionRecord, to_record
 from session_buddy.history.reference import parse_ref
+from session_buddy.history.statistics import Statistics
 from session_buddy.host.database_url import DEFAULT_QUERY_SECONDS, DatabaseUrl
 from session_buddy.host.histories import is_own, own, same
 from session_buddy.intake.accounts import Accounts
@@ -38,7 +40,7 @@ log = logging.getLogger("session_buddy.client.offline")
 def answering(
     url: DatabaseUrl, query_seconds: float = DEFAULT_QUERY_SECONDS
 ) -> Iterator[Callable[[str, Mapping[str, Any]], Mapping[str, Any]]]:
-    """A database that answers ``list_sessions`` and ``get_session`` as a server's tools do.
+    """A database that answers as a server's tools do.
 
     Raises:
         SessionBuddyError: it cannot be used; also by its answers: an argument is not valid, no session fits.
@@ -53,6 +55,9 @@ def answering(
             if tool == "get_session":
                 around = store.around if arguments.get("details") else None
                 return answer(store.find(parse_ref(arguments["session_id"])), around, records)
+            if tool == "session_statistics":
+                asked = Statistics.parse(now=now, **arguments)
+                return counted(asked, store.measured(asked))
             about = {name: value for name, value in arguments.items() if name not in _OF_THE_ANSWER}
             query, count = Query.parse(clock=Clock(now), **about), arguments.get("count")
             fields = arguments.get("fields")

@@ -152,7 +152,7 @@ def read(key: Key, value: Value, clock: Clock, place: str | None = None) -> Want
         return value
     if (value.any_before or value.any_behind) and key.kind not in _WITH_WILDCARDS:
         written = f"{'*' * value.any_before}{text}{'*' * value.any_behind}"
-        allowed = _sorted(text, CHOICES[key.name]) if key.name in CHOICES else ""
+        allowed = nearest_first(text, CHOICES[key.name]) if key.name in CHOICES else ""
         raise InvalidQuery(place, written, f"no `*` stands here{': one of ' * bool(allowed)}{allowed}")
     wanted: Wanted = value
     match key.kind:
@@ -193,10 +193,10 @@ def one_of(place: str, text: str, allowed: Sequence[str]) -> str:
     word = text.lower()
     if word in allowed:
         return word
-    raise InvalidQuery(place, text, f"one of {_sorted(word, allowed)}")
+    raise InvalidQuery(place, text, f"one of {nearest_first(word, allowed)}")
 
 
-def _sorted(word: str, allowed: Sequence[str]) -> str:
+def nearest_first(word: str, allowed: Sequence[str]) -> str:
     """Those that are allowed, the nearest first."""
     near = difflib.get_close_matches(word, allowed, n=len(allowed), cutoff=0.5)
     return ", ".join([*near, *(one for one in allowed if one not in near)])

@@ -74,7 +74,7 @@ class Term(NamedTuple):
     def _value(self, wanted: Wanted, time: Callable[[datetime], str]) -> str:
         if isinstance(wanted, Range):
             return wanted.written(_length if self.key in ("duration", "idle") else str)
-        return _span_text(wanted, time) if isinstance(wanted, Span) else str(wanted)
+        return f'"{span_text(wanted, time)}"' if isinstance(wanted, Span) else str(wanted)
 
 
 def _length(seconds: float) -> str:
@@ -83,10 +83,10 @@ def _length(seconds: float) -> str:
     return f"{days:.0f}d{rest:.6f}s"
 
 
-def _span_text(span: Span, time: Callable[[datetime], str]) -> str:
-    """A span of time as a query has it; of ``A..B`` B is included: the parser adds the microsecond."""
+def span_text(span: Span, time: Callable[[datetime], str] = str) -> str:
+    """A span of time as it is written; of ``A..B`` B is included: the parser adds the microsecond."""
     last = span.before and max(span.before, _BEGINNING + _TICK) - _TICK
-    return f'"{time(span.after) if span.after else ""}..{time(last) if last else ""}"'
+    return f"{time(span.after) if span.after else ''}..{time(last) if last else ''}"
 
 
 @dataclass(frozen=True, slots=True)

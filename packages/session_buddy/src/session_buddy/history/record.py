@@ -161,10 +161,18 @@ def who(record: Mapping[str, Any]) -> str:
 def person(record: Mapping[str, Any]) -> str:
     """Who it was, whatever the account, and whatever acts for them: the same in all sessions of a person.
 
+    What somebody says counts where nothing is proven.
+
     >>> person({"username": "root", "person": "ada", "person_evidence": "sudo", "actor": "agent"})
     'ada'
+    >>> person({"username": "root", "person": "alice", "person_evidence": "claimed"})
+    'root, says alice'
     """
-    return ", ".join(_named(record))
+    account, known = record.get("username") or contract.UNKNOWN, record.get("person")
+    if known is not None and record.get("person_evidence") in contract.PROOFS:
+        return str(known)
+    said = _caller_of_sudo(record) if known is None else known
+    return account if said in (None, account) else f"{account}, says {said}"
 
 
 def _named(record: Mapping[str, Any]) -> list[str]:
@@ -175,12 +183,16 @@ def _named(record: Mapping[str, Any]) -> list[str]:
         (known, evidence),
         *((one["name"], one["evidence"]) for one in record.get("person_also") or ()),
     ]
-    if known is None and record.get("uid") is None:
-        # Emitters that told no uid had no word for a person either.
-        people = [((record.get("origin") or {}).get("sudo_user"), "claimed")]
+    if known is None and (claimed := _caller_of_sudo(record)):
+        people = [(claimed, "claimed")]
     said = [name for name, how in people if how not in contract.PROOFS and name not in (None, account)]
     proven = known if known is not None and evidence in contract.PROOFS else account
     return [proven, *(f"says {name}" for name in said[:1])]
+
+
+def _caller_of_sudo(record: Mapping[str, Any]) -> str | None:
+    """Whom a variable named; of emitters that told no uid, which had no word for a person either."""
+    return None if record.get("uid") is not None else (record.get("origin") or {}).get("sudo_user")
 
 
 def _iso(time: datetime | None) -> str | None:

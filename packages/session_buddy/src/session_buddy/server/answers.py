@@ -12,12 +12,14 @@ from anyio import CapacityLimiter, to_thread
 from session_buddy.errors import StoreUnavailable
 from session_buddy.history.around import SessionAnswer, answer
 from session_buddy.history.changes import ChangesAnswer, Place, told
+from session_buddy.history.counted import StatisticsAnswer, counted
 from session_buddy.history.fold import refreshed
 from session_buddy.history.model import SessionRow
 from session_buddy.history.page import SessionsAnswer, listed
 from session_buddy.history.query import Query
 from session_buddy.history.record import SessionRecord, to_record
 from session_buddy.history.reference import parse_ref
+from session_buddy.history.statistics import Statistics
 from session_buddy.intake.presence import Presence
 from session_buddy.intake.writer import Writer
 from session_buddy.server.feed import Feed
@@ -81,6 +83,17 @@ class Answers:
         counted = self._store.count if count else None
         ask = partial(listed, query, fields, self._store.select, self._records, counted)
         return await self._read(ask, self.lists)
+
+    async def statistics(self, asked: Statistics) -> StatisticsAnswer:
+        """What the sessions that fit come to.
+
+        Raises:
+            InvalidQuery: there are too many groups.
+        """
+        if asked.needs_heartbeats:
+            await asyncio.wrap_future(self._writer.flush())
+        asked = replace(asked, query=self._present(asked.query))
+        return await self._read(lambda: counted(asked, self._store.measured(asked)), self.lists)
 
     async def session(self, ref: str, *, details: bool = False) -> SessionAnswer:
         """One session, by id, 8-hex suffix or unique prefix, or the latest; details are what is around it.

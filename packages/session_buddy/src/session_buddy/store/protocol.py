@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from oneiric.contract import Status
 from session_buddy.history.around import Around
 from session_buddy.history.changes import ALL, Changes
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
 from session_buddy.history.query import Query
+from session_buddy.history.statistics import Statistics
 from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.store.rows import Table, Values
 
@@ -108,6 +109,9 @@ class Store(Protocol):
 
     def count(self, query: Query) -> Counted:
         """How many sessions fit, and how many of them are active."""
+
+    def measured(self, asked: Statistics) -> list[tuple[Any, ...]]:
+        """What is counted, a row a group; see :func:`session_buddy.history.counted.counted`."""
 
     def find(self, ref: str) -> SessionRow:
         """The one session that a full id, an 8-hex suffix, a unique prefix or ``latest`` means.

@@ -13,9 +13,11 @@ from session_buddy.history.cursor import Cursor
 from session_buddy.history.model import SessionRow
 from session_buddy.history.query import Query
 from session_buddy.history.reference import LATEST, nearest
+from session_buddy.history.statistics import Statistics
 from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.store import sql
 from session_buddy.store.conditions import Json
+from session_buddy.store.measures import of_statistics
 from session_buddy.store.protocol import Counted
 from session_buddy.store.rows import row_from
 
@@ -42,6 +44,10 @@ class Reading(ABC):
         """How many sessions fit, and how many of them are active."""
         ((fit, active),) = self.rows(*sql.of_count(query, self.json))
         return Counted(int(fit), int(active))
+
+    def measured(self, asked: Statistics) -> list[tuple[Any, ...]]:
+        """What is counted, a row a group; see :func:`session_buddy.history.counted.counted`."""
+        return self.rows(*of_statistics(asked, self.json))
 
     def live(self) -> list[SessionRow]:
         """All active sessions."""

@@ -45,9 +45,17 @@ from oneiric.visible import visible
 from session_buddy.access.callers import RIGHTS, SCOPES, Caller
 from session_buddy.errors import EventRefused, Forbidden, SessionBuddyError
 from session_buddy.history.around import SessionAnswer
+from session_buddy.history.counted import StatisticsAnswer
 from session_buddy.history.keys import KEYS
 from session_buddy.history.page import SessionsAnswer
 from session_buddy.history.query import DEFAULT_LIMIT, MAX_LIMIT, SORTS, Clock, Query
+from session_buddy.history.statistics import (
+    DEFAULT_ROWS,
+    GROUPS,
+    MAX_ROWS,
+    MEASURES,
+    Statistics,
+)
 from session_buddy.server.register import (
     EndAnswer,
     EventsAnswer,
@@ -71,6 +79,8 @@ def _text(words: str) -> str:
 Words = Annotated[str, StringConstraints(max_length=_MAX_WORDS), AfterValidator(_text)]
 # A query has many terms.
 QueryText = Annotated[str, StringConstraints(max_length=_MAX_QUERY), AfterValidator(_text)]
+# The command line says when an offset changed, of twenty years.
+OffsetsText = Annotated[str, StringConstraints(max_length=_MAX_QUERY)]
 QUERY_IN_SHORT: Final = (
     'which: user:ada -status:active component:shop,bank host:web* at:"monday 14:00" duration:>1h words;'
     f" keys: {', '.join(key.name for key in KEYS)}"
@@ -87,6 +97,7 @@ TITLES: Final = {
     "track_events": "Report a batch of session events",
     "list_sessions": "List sessions, newest first",
     "get_session": "Show one session",
+    "session_statistics": "Count sessions: how many, how long, how many at once",
     "health_check": "Check the server and its database",
 }
 
@@ -263,6 +274,46 @@ class Tools:
     ) -> SessionAnswer:
         """Show one session with everything that is known of it."""
         return await self._register.answers.session(session_id, details=details)
+
+    @_guarded
+    async def session_statistics(
+        self,
+        *,
+        metric: Annotated[
+            Words, Field(description="; ".join(f"{name}: {one.tells}" for name, one in MEASURES.items()))
+        ] = "sessions",
+        by: Annotated[
+            Words | None, Field(description=f"by {', '.join(GROUPS)}, or none; of the metric, if not given")
+        ] = None,
+        period: Annotated[
+            Words | None,
+            Field(description="24h, 7d, today, last week, 2026-01, monday..friday, all; 7d if not given"),
+        ] = None,
+        query: Annotated[QueryText, Field(description=QUERY_IN_SHORT)] = "",
+        timezone: Annotated[
+            OffsetsText | None,
+            Field(description="when days begin: Europe/Berlin, +01:00; UTC if not given"),
+        ] = None,
+        limit: Annotated[
+            int | None,
+            Field(description=f"at most so many rows, 1 to {MAX_ROWS}; {DEFAULT_ROWS} if not given"),
+        ] = None,
+    ) -> StatisticsAnswer:
+        """Count sessions: how many, how long, how many people, how many at once, when, how they ended.
+
+        Rows are groups: the largest first, times in order. A person is whom evidence proves, or the account.
+        A period has the sessions that started in it; of concurrency those that were open in it.
+        """
+        asked = Statistics.parse(
+            query,
+            now=datetime.now(UTC),
+            metric=metric,
+            by=by,
+            period=period,
+            timezone=timezone,
+            limit=limit,
+        )
+        return await self._register.answers.statistics(asked)
 
     @_guarded
     async def health_check(self) -> HealthAnswer:
