@@ -11,6 +11,7 @@ from benchmarks.measure import Effort, Row, duration, median, seconds
 from benchmarks.population import populate
 from benchmarks.queries import commands, in_process
 from benchmarks.starts import command
+from benchmarks.sums import counted, statistics
 from session_buddy.history.query import Query
 from session_buddy.store import Store, open_store
 from session_buddy.store.duckdb.opening import CONFIG
@@ -29,6 +30,7 @@ def rows(world: World, effort: Effort) -> Iterator[Row]:
 
     yield duration(f"{SESSIONS:,} sessions: server start in the background", seconds(world.start_server))
     yield from commands(world, f"{SESSIONS:,} sessions on DuckDB", effort)
+    yield from counted(world, f"{SESSIONS:,} sessions on DuckDB", effort)
     world.stop_server()
     taken = median(command(world, "session-buddy", "list-sessions"), effort.rounds)
     yield duration(f"{SESSIONS:,} sessions: list-sessions, no server", taken)
@@ -72,4 +74,5 @@ def queries(world: World, sessions: int, rounds: int) -> Iterator[Row]:
             ).fetchall()
 
         yield from in_process(store, by_hand, "origin->>'$.{}'", f"{sessions:,} sessions on DuckDB", rounds)
+        yield from statistics(store, by_hand, f"{sessions:,} sessions on DuckDB", rounds)
         yield from found(store, sessions, rounds)

@@ -16,6 +16,7 @@ from benchmarks.population import populate
 from benchmarks.queries import COMMAND_SECONDS, commands, in_process
 from benchmarks.starts import command
 from benchmarks.store import Made, batched, fresh, single
+from benchmarks.sums import counted, statistics
 from session_buddy.history.query import Query
 from session_buddy.store import Store, open_store
 from session_buddy.store.rows import COLUMNS, EVENT_COLUMNS
@@ -83,6 +84,7 @@ def _million(server: Postgres, world: World, effort: Effort) -> Iterator[Row]:
     world.environ["SESSION_BUDDY_STORAGE_URL"] = there
     world.run("session-buddy", "mcp", "start", "--background")
     yield from commands(world, f"{SESSIONS:,} sessions on PostgreSQL", effort)
+    yield from counted(world, f"{SESSIONS:,} sessions on PostgreSQL", effort)
     world.stop_server()
     taken = median(command(world, "session-buddy", "list-sessions"), effort.rounds)
     yield duration("the newest without a server", taken, COMMAND_SECONDS)
@@ -97,6 +99,7 @@ def _million(server: Postgres, world: World, effort: Effort) -> Iterator[Row]:
         yield from in_process(
             store, by_hand, "origin->>'{}'", f"{SESSIONS:,} sessions on PostgreSQL", effort.rounds
         )
+        yield from statistics(store, by_hand, f"{SESSIONS:,} sessions on PostgreSQL", effort.rounds)
         yield from _found(store, effort.rounds)
 
 

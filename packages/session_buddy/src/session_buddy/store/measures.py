@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Final
+from typing import Final, Literal
 
 from oneiric import contract
 from session_buddy.history.counted import MOST_GROUPS
@@ -60,33 +60,14 @@ def of_statistics(asked: Statistics, json: Json) -> Condition:
 
 
 def _of_groups(asked: Statistics, json: Json) -> Condition:
-    columns: list[Condition] = [("status", [])]
-    if asked.by in TIMES:
-        columns.append(_time(asked, "listed_at", "named"))
-    elif asked.by:
-        columns.append((f"{_NAMES[asked.by]} AS named", []))
-    match asked.metric:
-        case "duration" | "idle":
-            number = NUMBERS[asked.metric].of_any
-            columns.append((f"{number} AS number", [asked.query.now] * number.count("?")))
-        case "users":
-            columns.append((f"{_PERSON} AS person", []))
-        case "peak-hours":
-            local, of_local = _local(asked, "listed_at")
-            columns += [
-                (f"CAST(extract({part} FROM {local}) AS integer) AS {name}", of_local)
-                for part, name in (("isodow", "weekday"), ("hour", "hour"))
-            ]
-        case "endings":
-            columns.append(("exit_reason", []))
+    columns = [*_group(asked), *_counted(asked)]
     conditions, parameters = of_terms(asked.query, json)
-    if asked.metric == "idle" and asked.query.busy:
-        conditions, parameters = (
-            f"({conditions}) AND session_id <> ALL(?)",
-            [*parameters, list(asked.query.busy)],
-        )
+    if asked.metric == "idle":
+        conditions = f"({conditions}) AND {NUMBERS['idle'].is_active}"
+        if busy := list(asked.query.busy):
+            conditions, parameters = f"{conditions} AND session_id <> ALL(?)", [*parameters, busy]
     found = f"SELECT {', '.join(text for text, _ in columns)} FROM sessions WHERE {conditions}"  # noqa: S608 - ours
-    known = "WHERE number IS NOT NULL" if asked.metric in ("duration", "idle") else ""
+    known = "WHERE number IS NOT NULL" if asked.metric in NUMBERS else ""
     names = ["named" if name == asked.by else name for name in asked.within]
     grouped = f"GROUP BY {', '.join(names)}" if names else ""
     statement = f"""
@@ -94,6 +75,25 @@ def _of_groups(asked: Statistics, json: Json) -> Condition:
         LIMIT {MOST_GROUPS + 1}
     """  # noqa: S608 - ours
     return statement, [*(one for _, given in columns for one in given), *parameters]
+
+
+def _group(asked: Statistics) -> list[Condition]:
+    """By what: a time, a name, or all together."""
+    if asked.by in TIMES:
+        return [_time(asked, "listed_at", "named")]
+    return [(f"{_NAMES[asked.by]} AS named", [])] if asked.by else []
+
+
+def _counted(asked: Statistics) -> list[Condition]:
+    """The columns that are counted, and further groups."""
+    if asked.metric in NUMBERS:
+        number = NUMBERS[asked.metric].of_any
+        return [(f"{number} AS number", [asked.query.now] * number.count("?"))]
+    if asked.metric == "peak-hours":
+        local, parameters = _local(asked, "listed_at", "+")
+        day, hour = (f"CAST(extract({part} FROM {local}) AS integer)" for part in ("isodow", "hour"))
+        return [(f"{day} AS weekday", parameters), (f"{hour} AS hour", parameters)]
+    return [(f"{_PERSON} AS person, status, exit_reason", [])]
 
 
 def _at_once(asked: Statistics, json: Json) -> Condition:
@@ -121,26 +121,22 @@ def _at_once(asked: Statistics, json: Json) -> Condition:
 
 def _time(asked: Statistics, column: str, name: str) -> Condition:
     """The local day or week that a time is in, or the hour, in UTC: clocks may show one twice."""
-    local, parameters = _local(asked, column)
+    local, parameters = _local(asked, column, "+")
     begin = f"date_trunc('{asked.by}', {local})"
     if asked.by == "hour":
-        added, again = _added(asked, column)
-        begin, parameters = f"{begin} - {added}", [*parameters, *again]
+        begin, again = _local(asked, column, "-", begin)
+        parameters = [*parameters, *again]
     return f"{begin} AS {name}" if name else begin, parameters
 
 
-def _local(asked: Statistics, column: str) -> Condition:
-    added, parameters = _added(asked, column)
-    return f"({column} + {added})", parameters
-
-
-def _added(asked: Statistics, column: str) -> Condition:
-    """How far local time is from UTC at a time."""
+def _local(asked: Statistics, column: str, way: Literal["+", "-"], of: str = "") -> Condition:
+    """A time, or what was made of it, so much later or earlier as local time is from UTC at it."""
     first, *later = asked.offsets
     if not later:
-        return _interval(first.added), []
+        return (f"({of or column} {way} {_interval(first.added)})" if first.added else of or column), []
     cases = " ".join(f"WHEN {column} >= ? THEN {_interval(one.added)}" for one in reversed(later))
-    return f"CASE {cases} ELSE {_interval(first.added)} END", [one.since for one in reversed(later)]
+    added = f"CASE {cases} ELSE {_interval(first.added)} END"
+    return f"({of or column} {way} {added})", [one.since for one in reversed(later)]
 
 
 def _interval(added: timedelta) -> str:
