@@ -65,11 +65,17 @@ class StoreUnavailable(StoreError):  # noqa: N818 - reads as the fact it states
 class QueryTooLong(StoreError):  # noqa: N818 - reads as the fact it states
     """A query took longer than it may, and was stopped; the database is well."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(
-            f"the query took longer than {seconds:g} s and was stopped; narrow it, as by started:>7d, or"
-            " raise query_seconds (SESSION_BUDDY_QUERY_SECONDS)"
-        )
+    def __init__(self, seconds: float, *, may_be_raised: bool = True) -> None:
+        or_raise = ", or raise query_seconds (SESSION_BUDDY_QUERY_SECONDS)" * may_be_raised
+        said = f"the query took longer than {seconds:g} s and was stopped; narrow it, as by started:>7d"
+        super().__init__(f"{said}{or_raise}")
+
+
+class ExportFailed(StoreError):  # noqa: N818 - reads as the fact it states
+    """The file of an export cannot be written: a full disk, rights."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the export cannot be written: {why}; nothing is left of it")
 
 
 class NotADatabase(StoreError):  # noqa: N818 - reads as the fact it states

@@ -23,6 +23,7 @@ RIGHTS: Final[dict[str, Scope | None]] = {
 # The same of what is asked for beside the tools; what is named nowhere takes ``admin``.
 PAGES: Final[dict[str, Scope]] = {
     "/api/changes": "read",
+    "/api/export": "read",
     "/api/end-session": "track",
     "/api/backup": "admin",
 }

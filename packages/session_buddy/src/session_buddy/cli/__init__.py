@@ -12,6 +12,7 @@ from session_buddy.cli import (
     config,
     edge,
     end,
+    export,
     follow,
     mcp,
     migrate,
@@ -49,6 +50,7 @@ app.command("who", help=sessions.WHO_HELP, epilog=sessions.WHO_EXAMPLES)(session
 app.command("follow", help=follow.HELP, epilog=follow.EXAMPLES)(follow.follow)
 app.command("analytics", help=analytics.HELP, epilog=analytics.EXAMPLES)(analytics.analytics)
 app.command("show-session", epilog=sessions.SHOW_EXAMPLES)(sessions.show_session)
+app.command("export", help=export.HELP, epilog=export.EXAMPLES)(export.export)
 app.command("end-session", epilog=end.EXAMPLES)(end.end_session)
 app.command("migrate", epilog=migrate.EXAMPLES)(migrate.migrate)
 app.command("replay", epilog=replay.EXAMPLES)(replay.replay)

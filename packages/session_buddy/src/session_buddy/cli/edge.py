@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, NoReturn, TextIO
+from typing import Any, BinaryIO, Final, NoReturn, TextIO
 
 import typer
 
@@ -19,7 +19,7 @@ from session_buddy.errors import InvalidQuery, SessionBuddyError
 DEBUG_VARIABLE: Final = "SESSION_BUDDY_DEBUG"
 INTERRUPTED: Final = 130
 MISTYPED: Final = 2
-_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 class Unprintable(SessionBuddyError):  # noqa: N818 - reads as the fact it states
@@ -116,6 +116,11 @@ def require_free(file: Path) -> None:
             raise InvalidQuery("output", str(file), "it is there already; --force replaces it")
 
 
+def is_plain(file: Path) -> bool:
+    """Whether it is a plain file, or would be."""
+    return file.is_file() or not file.exists()
+
+
 def on_terminal() -> bool:
     """Whether a person reads standard output."""
     return sys.stdout is not None and sys.stdout.isatty()
@@ -131,7 +136,7 @@ def output(file: Path | None = None) -> Iterator[TextIO]:
         Unprintable: it is closed, or it is full; what is printed after that goes nowhere.
     """
     if file is not None:
-        with _written(file) as stream:
+        with written(file) as binary, io.TextIOWrapper(binary, encoding="utf-8") as stream:
             yield stream
         return
     if sys.stdout is None:
@@ -147,21 +152,25 @@ def output(file: Path | None = None) -> Iterator[TextIO]:
 
 
 @contextmanager
-def _written(file: Path) -> Iterator[TextIO]:
+def written(file: Path) -> Iterator[BinaryIO]:
     """A file of this name, which nobody else can read; one that it replaces lends it its rights.
 
-    What is no plain file, such as a device, is written to, and stays what it is.
+    It has the name once it is whole. What is no plain file, such as a device, is written to, and stays what
+    it is.
+
+    Raises:
+        Unprintable: it cannot be written; nothing is left of it.
     """
     try:
-        if file.exists() and not file.is_file():
-            with file.open("w", encoding="utf-8") as stream:
+        if not is_plain(file):
+            with file.open("wb") as stream:
                 yield stream
             return
         # Of a link the file that it means.
         target = Path(os.path.realpath(file))
         draft = target.with_name(f".{target.name[:100]}.{os.getpid()}")
         try:
-            with os.fdopen(os.open(draft, _NEW, 0o600), "w", encoding="utf-8") as stream:
+            with os.fdopen(os.open(draft, _NEW, 0o600), "w+b") as stream:
                 yield stream
             if target.exists():
                 shutil.copymode(target, draft)

@@ -1,13 +1,23 @@
-"""What a server tells and does beside its tools, asked as programs do: JSON over HTTP."""
+"""What a server tells and does beside its tools, asked as programs do: JSON, or a file, over HTTP."""
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from oneiric.transport import Endpoint, Unreachable, page
+from oneiric.transport import Endpoint, Unreachable, connection_to, page, require_own
 from session_buddy.client.ask import IF_REFUSED
-from session_buddy.errors import ServerFailed
+from session_buddy.errors import ExportFailed, ServerFailed
+
+if TYPE_CHECKING:
+    from email.message import Message
+    from http.client import HTTPResponse
+
+_PART_BYTES: Final = 1 << 20
+# More than a server waits for who does not read.
+_PART_SECONDS: Final = 30.0
 
 
 class Away(ServerFailed):
@@ -32,11 +42,24 @@ def asked(
     body = None if document is None else json.dumps(document).encode()
     try:
         status, answered = page(server, target, body, timeout)
-        if status == HTTPStatus.NOT_FOUND:
-            asked_for = target.partition("?")[0]
-            raise ServerFailed(f"the server is of another version, and has no {asked_for}: restart it")
+    except Unreachable as error:
+        raise Away(f"Session-Buddy does not answer: {error}") from None
+    return _accepted(status, answered, target)
+
+
+def _accepted(status: int, answered: bytes, target: str) -> dict[str, Any]:
+    """The document of an answer that is one.
+
+    Raises:
+        Away: it cannot answer now.
+        ServerFailed: it refuses, or knows no such thing.
+    """
+    if status == HTTPStatus.NOT_FOUND:
+        asked_for = target.partition("?")[0]
+        raise ServerFailed(f"the server is of another version, and has no {asked_for}: restart it")
+    try:
         answer: Any = json.loads(answered)
-    except (Unreachable, ValueError) as error:
+    except ValueError as error:
         raise Away(f"Session-Buddy does not answer: {error}") from None
     if not isinstance(answer, dict):
         raise Away("what answers is no Session-Buddy")
@@ -48,3 +71,72 @@ def asked(
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         raise ServerFailed(f"{said}; {IF_REFUSED}")
     raise ServerFailed(said)
+
+
+def fetched(
+    server: Endpoint, target: str, file: BinaryIO, expect: Callable[[int], None], timeout: float
+) -> "Message":
+    """Write what a server answers into a file, part by part; the headers of the answer.
+
+    Args:
+        server: which one.
+        target: what is asked for, e.g. ``/api/export?format=csv``.
+        file: where it goes.
+        expect: told how many bytes that will be.
+        timeout: seconds until it begins.
+
+    Raises:
+        Away: nobody answers, or it went away before all had come.
+        ServerFailed: it refuses, or knows no such thing.
+        ExportFailed: the file cannot be written.
+    """
+    with _answering(server, target, timeout) as answer:
+        if answer.status != HTTPStatus.OK:
+            _accepted(answer.status, _part(answer), target)
+        whole, came = answer.length or 0, 0
+        expect(whole)
+        while part := _part(answer):
+            try:
+                file.write(part)
+            except OSError as error:
+                raise ExportFailed(error.strerror or str(error)) from None
+            came += len(part)
+        if came != whole:
+            raise Away("Session-Buddy went away in the middle of an answer; nothing is left of it: try again")
+        return answer.headers
+
+
+def _part(answer: "HTTPResponse") -> bytes:
+    from http.client import HTTPException
+
+    try:
+        return answer.read(_PART_BYTES)
+    except (OSError, HTTPException) as error:
+        raise Away(f"Session-Buddy went away in the middle of an answer: {error}") from None
+
+
+@contextmanager
+def _answering(server: Endpoint, target: str, timeout: float) -> Iterator["HTTPResponse"]:
+    """What a server has begun to answer to one GET."""
+    import socket  # with what HTTP needs, 60 ms that other commands do without
+    from http.client import HTTPException
+
+    connection, at = connection_to(server.url or "http://localhost/mcp", timeout)
+    with closing(connection):
+        try:
+            if server.socket is not None:
+                require_own(server.socket)
+                connection.sock = socket.socket(socket.AF_UNIX)
+                connection.sock.settimeout(timeout)
+                connection.sock.connect(os.fspath(server.socket))
+            # A proxy may have it all below a path of its own.
+            before = at.partition("?")[0].rstrip("/").removesuffix("/mcp")
+            headers = {"Authorization": f"Bearer {server.token}"} if server.token else {}
+            connection.request("GET", before + target, headers=headers)
+            answer = connection.getresponse()
+            if connection.sock is not None:
+                connection.sock.settimeout(_PART_SECONDS)
+        except (OSError, HTTPException, ValueError) as error:
+            where = server.socket or server.url
+            raise Away(f"Session-Buddy does not answer: {where}: {error}") from None
+        yield answer

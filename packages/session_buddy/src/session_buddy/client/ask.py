@@ -254,10 +254,15 @@ def replay() -> list[str]:
     return [result["status"] for result in ask_or_open(at_server, open_file)]
 
 
-def _asking(server: ServerInfo) -> Ask:
+def up_to_date(server: ServerInfo) -> Endpoint:
+    """A server that answers, and has what waited in the outbox."""
     process.require_answer(server)
     outbox.hand_over(user_paths().outbox, partial(_deliver, server.endpoint), datetime.now(UTC))
-    return partial(call, server.endpoint)
+    return server.endpoint
+
+
+def _asking(server: ServerInfo) -> Ask:
+    return partial(call, up_to_date(server))
 
 
 def call(

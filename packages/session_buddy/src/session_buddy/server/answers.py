@@ -5,14 +5,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Final, TypeVar
+from tempfile import TemporaryFile
+from typing import BinaryIO, Final, TypeVar, cast
 
 from anyio import CapacityLimiter, to_thread
 
-from session_buddy.errors import StoreUnavailable
+from session_buddy.errors import ExportFailed, StoreUnavailable
 from session_buddy.history.around import SessionAnswer, answer
 from session_buddy.history.changes import ChangesAnswer, Place, told
 from session_buddy.history.counted import StatisticsAnswer, counted
+from session_buddy.history.export import EXPORT_SECONDS, Form
 from session_buddy.history.fold import refreshed
 from session_buddy.history.model import SessionRow
 from session_buddy.history.page import SessionsAnswer, listed
@@ -62,6 +64,8 @@ class Answers:
         self.reads = CapacityLimiter(READS_AT_ONCE)
         self._followers = CapacityLimiter(READS_AT_ONCE)
         self._health_checks = CapacityLimiter(1)
+        # A file of a million sessions keeps a thread busy for many seconds: it takes no place of a list.
+        self._exports = CapacityLimiter(1)
 
     async def sessions(
         self, query: Query, fields: Sequence[str] | None = None, *, count: bool = False
@@ -143,6 +147,38 @@ class Answers:
         records = {record["session_id"]: record for record in self._records(rows)}
         place = Place(instance, found.commit_id, found.session_id)
         return ChangesAnswer(place=str(place), changes=told(found.events, records), another_history=False)
+
+    async def export(self, query: Query, form: Form) -> tuple[BinaryIO, int]:
+        """The sessions that fit, as a file, and how many there are; see :meth:`Store.export`.
+
+        The file has no name, so that nothing is left of it when it is closed, however this process ends.
+
+        Raises:
+            StoreError: it cannot be made, or not in time.
+        """
+        # What is told by heartbeats is written only now and then.
+        await asyncio.wrap_future(self._writer.flush())
+        query = self._present(query)
+
+        def made() -> tuple[BinaryIO, int]:
+            file = self._file()
+            try:
+                number = self._store.export(query, form, file)
+                file.seek(0)
+            except BaseException:
+                file.close()
+                raise
+            return file, number
+
+        return await self._read(made, self._exports, EXPORT_SECONDS)
+
+    def _file(self) -> BinaryIO:
+        """A file where there is room: beside the database, if that is one."""
+        beside = self._store.url.file
+        try:
+            return cast("BinaryIO", TemporaryFile(dir=beside and beside.parent))
+        except OSError as error:
+            raise ExportFailed(error.strerror or str(error)) from None
 
     async def count_live(self) -> int:
         """How many sessions are active, soon.

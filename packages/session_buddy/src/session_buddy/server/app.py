@@ -15,6 +15,7 @@ from session_buddy.server.register import Register
 from session_buddy.server.web.backup import BACKUP_PATH, backup_page
 from session_buddy.server.web.changes import CHANGES_PATH, changes_page
 from session_buddy.server.web.end import END_PATH, end_page
+from session_buddy.server.web.export import EXPORT_PATH, export_page
 from session_buddy.server.web.health import health_page
 
 MCP_PATH: Final = "/mcp"
@@ -52,6 +53,7 @@ def build_app(
     tools = add_tools(mcp, register)
     mcp.custom_route("/health", methods=["GET"])(health_page(register, authenticator.caller_of))
     mcp.custom_route(CHANGES_PATH, methods=["GET"])(changes_page(register.answers, authenticator.caller_of))
+    mcp.custom_route(EXPORT_PATH, methods=["GET"])(export_page(register.answers, authenticator.caller_of))
     mcp.custom_route(END_PATH, methods=["POST"])(end_page(register, authenticator.caller_of))
     if make_backup is not None:
         mcp.custom_route(BACKUP_PATH, methods=["POST"])(backup_page(make_backup, authenticator.caller_of))

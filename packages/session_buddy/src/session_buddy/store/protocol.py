@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from oneiric.contract import Status
 from session_buddy.history.around import Around
 from session_buddy.history.changes import ALL, Changes
+from session_buddy.history.export import Form
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
 from session_buddy.history.query import Query
 from session_buddy.history.statistics import Statistics
@@ -112,6 +113,20 @@ class Store(Protocol):
 
     def measured(self, asked: Statistics) -> list[tuple[Any, ...]]:
         """What is counted, a row a group; see :func:`session_buddy.history.counted.counted`."""
+
+    def export(self, query: Query, form: Form, file: BinaryIO) -> int:
+        """Write the sessions that fit, whatever its limit, oldest first; how many there were.
+
+        Args:
+            query: which.
+            form: as what; its columns are those of :mod:`session_buddy.store.export`.
+            file: an empty one, on disk, open for reading, too.
+
+        Raises:
+            ExportFailed: it cannot be written.
+            QueryTooLong: it took longer than :data:`session_buddy.history.export.EXPORT_SECONDS`.
+            StoreUnavailable: the database cannot be read.
+        """
 
     def find(self, ref: str) -> SessionRow:
         """The one session that a full id, an 8-hex suffix, a unique prefix or ``latest`` means.

@@ -27,7 +27,7 @@ def page(
     Args:
         path: what it is asked for, whose right :data:`session_buddy.access.callers.PAGES` has.
         caller_of: who asks, ``None`` if that is not known.
-        answer: does the work, and gives the document.
+        answer: does the work, and gives the document, or a whole response.
         done: the status where that succeeds.
     """
 
@@ -37,7 +37,8 @@ def page(
             return _error(HTTPStatus.UNAUTHORIZED, "a token is needed")
         try:
             caller.require(path)
-            return JSONResponse(await answer(request, caller), status_code=done)
+            found = await answer(request, caller)
+            return found if isinstance(found, Response) else JSONResponse(found, status_code=done)
         except Forbidden as error:
             return _error(HTTPStatus.FORBIDDEN, str(error))
         except InvalidQuery as error:

@@ -42,10 +42,10 @@ class Connection:
         self._writer, self._adder = _writers(database)
 
     @contextmanager
-    def reading(self) -> Iterator[Cursor]:
-        """A cursor to read with, from any thread."""
-        with self._trouble("read"), self._look().cursor() as reader:
-            limit = Timer(self._query_seconds, reader.interrupt)
+    def reading(self, seconds: float | None = None) -> Iterator[Cursor]:
+        """A cursor to read with, from any thread; for so many seconds, if that is not a query's time."""
+        with self._trouble("read", seconds), self._look().cursor() as reader:
+            limit = Timer(seconds or self._query_seconds, reader.interrupt)
             limit.daemon = True
             limit.start()
             try:
@@ -86,14 +86,14 @@ class Connection:
         return self._database
 
     @contextmanager
-    def _trouble(self, what: str) -> Iterator[None]:
+    def _trouble(self, what: str, seconds: float | None = None) -> Iterator[None]:
         try:
             yield
         except (duckdb.FatalException, duckdb.InternalException, duckdb.ConnectionException) as error:
             self._reopen()
             raise StoreUnavailable(f"database {self.path} cannot be {what}: {line_of(error)}") from error
         except duckdb.InterruptException:
-            raise QueryTooLong(self._query_seconds) from None
+            raise QueryTooLong(seconds or self._query_seconds, may_be_raised=seconds is None) from None
         except _OF_THE_VALUES as error:
             raise StoreError(f"database {self.path}: {line_of(error)}") from error
         except duckdb.Error as error:

@@ -4,18 +4,22 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, BinaryIO, Final, Self
 
 from session_buddy.errors import StoreUnavailable
+from session_buddy.history.export import EXPORT_SECONDS, Form
 from session_buddy.history.fold import fold_all
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
+from session_buddy.history.query import Query
 from session_buddy.host.database_url import DEFAULT_QUERY_SECONDS, DatabaseUrl
 from session_buddy.store.conditions import Condition, Json
+from session_buddy.store.duckdb import export
 from session_buddy.store.duckdb import statements as sql
 from session_buddy.store.duckdb.connection import Connection
 from session_buddy.store.duckdb.copies import copy_whole
 from session_buddy.store.duckdb.newest import Newest
 from session_buddy.store.duckdb.opening import open_file
+from session_buddy.store.export import of_export
 from session_buddy.store.protocol import Gap
 from session_buddy.store.reading import Reading
 from session_buddy.store.rows import span_of
@@ -140,6 +144,12 @@ class DuckDBStore(Reading):
         """What a query finds."""
         with self._connection.reading() as reader:
             return sql.rows_of(reader, statement, parameters)
+
+    def export(self, query: Query, form: Form, file: BinaryIO) -> int:
+        """Write the sessions that fit into a file."""
+        select, parameters = of_export(query, form, self.json, export.WRITER)
+        with self._connection.reading(EXPORT_SECONDS) as reader:
+            return export.write(reader, select, parameters, form, file)
 
     def named(self, ref: str) -> list[SessionRow]:
         """The sessions that have this id, or these last eight digits."""

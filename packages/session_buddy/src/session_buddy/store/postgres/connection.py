@@ -73,10 +73,15 @@ class Connections:
         )
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A connection to read with, from any thread."""
-        with self._trouble("read"), self._readers.connection() as connection:
-            yield connection
+    def reading(self, seconds: float | None = None) -> Iterator[Connection]:
+        """A connection to read with, from any thread; for so many seconds, if that is not a query's time."""
+        with self._trouble("read", seconds), self._readers.connection() as connection:
+            if seconds is None:
+                yield connection
+                return
+            with connection.transaction():
+                connection.execute(f"SET LOCAL statement_timeout = {int(seconds * 1000)}")
+                yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -130,7 +135,7 @@ class Connections:
         )
 
     @contextmanager
-    def _trouble(self, what: str) -> Iterator[None]:
+    def _trouble(self, what: str, seconds: float | None = None) -> Iterator[None]:
         try:
             yield
         except PoolClosed:
@@ -138,11 +143,11 @@ class Connections:
         except PoolTimeout as error:
             raise StoreUnavailable(f"database {self.url} cannot be {what}: {self._why()}") from error
         except (psycopg.Error, *_OF_THE_DRIVER) as error:
-            raise self._told(error, what) from error
+            raise self._told(error, what, seconds) from error
 
-    def _told(self, error: Exception, what: str) -> StoreError:
+    def _told(self, error: Exception, what: str, seconds: float | None) -> StoreError:
         if isinstance(error, QueryCanceled) and what == "read":
-            return QueryTooLong(self._query_seconds)
+            return QueryTooLong(seconds or self._query_seconds, may_be_raised=seconds is None)
         line = f"database {self.url} cannot be {what}: {line_of(error)}"
         of_the_values = type(error) in _OF_THE_DRIVER or getattr(error, "sqlstate", "") in _OF_THE_VALUES
         return (StoreError if of_the_values else StoreUnavailable)(line)

@@ -99,12 +99,12 @@ BY_DIGITS: Final = f"{_STARTED} right(session_id, 8) = ? {NEWEST_FIRST} LIMIT {C
 
 def run(connection: Postgres, sql: str, parameters: Sequence[Any] = ()) -> None:
     """Run a statement, its parameters marked as in :mod:`session_buddy.store.sql`."""
-    connection.execute(_marked(sql), parameters)
+    connection.execute(marked(sql), parameters)
 
 
 def rows_of(connection: Postgres, sql: str, parameters: Sequence[Any] = ()) -> list[TupleRow]:
     """What a query finds."""
-    return connection.execute(_marked(sql), parameters).fetchall()
+    return connection.execute(marked(sql), parameters).fetchall()
 
 
 def claim(connection: Postgres, session_ids: Sequence[str]) -> None:
@@ -219,5 +219,6 @@ def _change(connection: Postgres, rows: Sequence[SessionRow]) -> None:
             cursor.executemany(_CHANGE.encode(), values)
 
 
-def _marked(sql: str) -> bytes:
+def marked(sql: str) -> bytes:
+    """A statement as the driver has it."""
     return sql.replace("?", "%s").encode()

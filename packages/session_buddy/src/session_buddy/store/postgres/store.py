@@ -2,17 +2,21 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from typing import Any, Final, Self
+from typing import Any, BinaryIO, Final, Self
 
 from psycopg.errors import DeadlockDetected, SerializationFailure, UniqueViolation
 
 from oneiric.events import SessionStart
 from session_buddy.errors import StoreUnavailable
+from session_buddy.history.export import EXPORT_SECONDS, Form
 from session_buddy.history.fold import fold_all
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
+from session_buddy.history.query import Query
 from session_buddy.host.database_url import DEFAULT_QUERY_SECONDS, DatabaseUrl
 from session_buddy.store import sql as common
 from session_buddy.store.conditions import Condition, Json
+from session_buddy.store.export import of_export
+from session_buddy.store.postgres import export
 from session_buddy.store.postgres import statements as sql
 from session_buddy.store.postgres.connection import Connections
 from session_buddy.store.postgres.listener import Listener
@@ -126,6 +130,12 @@ class PostgresStore(Reading):
         """What a query finds."""
         with self._connections.reading() as reader:
             return sql.rows_of(reader, statement, parameters)
+
+    def export(self, query: Query, form: Form, file: BinaryIO) -> int:
+        """Write the sessions that fit into a file."""
+        select, parameters = of_export(query, form, self.json, export.WRITER)
+        with self._connections.reading(EXPORT_SECONDS) as reader:
+            return export.write(reader, select, parameters, form, file)
 
     def horizon(self) -> int:
         """The latest transaction below which none is open."""

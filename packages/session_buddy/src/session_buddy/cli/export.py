@@ -1,0 +1,179 @@
+"""``export``: a history as a file for spreadsheets, notebooks and databases."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import copyfileobj
+from tempfile import TemporaryFile
+from threading import Event, Thread
+from typing import Annotated, BinaryIO, Final, cast
+
+import typer
+
+from oneiric.visible import visible
+from session_buddy.cli import edge, filters
+from session_buddy.cli.text import count
+from session_buddy.client import exporting
+from session_buddy.errors import InvalidQuery
+from session_buddy.history.export import FORMS, Form
+
+HELP: Final = f"Write whole histories to a file: CSV, JSON, Parquet.\n\n{filters.QUERY}"
+EXAMPLES: Final = """\b
+All that fit, oldest first. FILE ends in .csv, .json, .ndjson or .parquet, or
+--format says what it is; - is standard output, as CSV unless --format says
+otherwise. It has its name once it is whole, and nobody else can read it.
+In a CSV a text that spreadsheets would take for a formula (it begins with =,
++, -, @, a tab or a line break) has a ' before it; the other forms have texts
+as they are. Times are in UTC.
+
+\b
+Examples:
+  session-buddy export all.parquet
+  session-buddy export 2026.csv --since 2026-01-01 --until 2026-12-31
+  session-buddy export crashed.json status:crashed 'host:web*'
+  session-buddy export - --format ndjson | jq -r .person | sort | uniq -c"""
+_STDOUT: Final = Path("-")
+_BAR_AFTER_SECONDS: Final = 1.0
+_BAR_EVERY_SECONDS: Final = 0.1
+
+
+def export(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The file, or - for standard output.", show_default=False)
+    ],
+    words: filters.Words = None,
+    *,
+    session_type: filters.Type = None,
+    component: filters.Component = None,
+    user: filters.User = None,
+    host: filters.Host = None,
+    status: filters.Status = None,
+    since: filters.Since = None,
+    until: filters.Until = None,
+    at: filters.At = None,
+    last: filters.Last = None,
+    reason: filters.Reason = None,
+    actor: filters.Actor = None,
+    active: filters.Active = False,
+    incomplete: filters.Incomplete = False,
+    search: filters.Search = None,
+    form: Annotated[
+        Form | None, typer.Option("--format", "-f", help="What it is; else its name says so.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace that file.")] = False,
+    utc: filters.Utc = False,
+) -> None:
+    """Write whole histories to a file: CSV, JSON, Parquet."""
+    query = filters.query_of(
+        words or (),
+        clock=filters.moment(utc=utc),
+        active=active,
+        incomplete=incomplete,
+        last=last,
+        at=at,
+        session_type=session_type,
+        component=component,
+        username=user,
+        host=host,
+        status=status,
+        since=since,
+        until=until,
+        reason=reason,
+        actor=actor,
+        search=search,
+    )
+    form = form or _form_of(file)
+    if file == _STDOUT:
+        _print(str(query), form)
+        return
+    if not force and edge.is_plain(file):
+        edge.require_free(file)
+    with edge.written(file) as stream:
+        if edge.is_plain(file):
+            sessions = _made(str(query), form, stream)
+        else:
+            with _spooled(str(query), form) as (sessions, whole):
+                copyfileobj(whole, stream)
+    if edge.on_terminal():
+        edge.tell(f"{count(sessions, 'session')} written to {file} as {form}")
+
+
+def _form_of(file: Path) -> Form:
+    """The form that a file's name says.
+
+    Raises:
+        InvalidQuery: it says none.
+    """
+    if file == _STDOUT:
+        return "csv"
+    suffix = file.suffix.removeprefix(".").lower()
+    for form in FORMS:
+        if form == suffix:
+            return form
+    allowed = f"a name that ends in {', '.join(f'.{form}' for form in FORMS)}, or --format says what it is"
+    raise InvalidQuery("FILE", str(file), allowed)
+
+
+def _print(query: str, form: Form) -> None:
+    on_terminal = edge.on_terminal()
+    if on_terminal and form == "parquet":
+        edge.fail("Parquet is not for terminals: name a file, or pipe it", edge.MISTYPED)
+    # Whole before anything of it is printed, and the server need not wait for a slow reader.
+    with _spooled(query, form) as (_, whole), edge.output() as stream:
+        if on_terminal:
+            for line in whole:
+                stream.write("\t".join(map(visible, line.decode().rstrip("\n").split("\t"))) + "\n")
+        else:
+            copyfileobj(whole, stream.buffer)
+
+
+@contextmanager
+def _spooled(query: str, form: Form) -> Iterator[tuple[int, BinaryIO]]:
+    """How many sessions there are, and a file with them that has no name."""
+    with TemporaryFile() as opened:
+        whole = cast("BinaryIO", opened)
+        sessions = _made(query, form, whole)
+        whole.seek(0)
+        yield sessions, whole
+
+
+def _made(query: str, form: Form, file: BinaryIO) -> int:
+    with _progress(file) as expect:
+        return exporting.export(query, form, file, expect)
+
+
+@contextmanager
+def _progress(file: BinaryIO) -> Iterator[Callable[[int], None]]:
+    """A bar for who watches, once it has taken a second: how large the file is, and will be."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    whole: int | None = None
+    over = Event()
+
+    def expect(size: int) -> None:
+        nonlocal whole
+        whole = size
+
+    def show() -> None:
+        if over.wait(_BAR_AFTER_SECONDS):
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+
+        shown = (TextColumn("Exporting"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+        with Progress(*shown, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("", total=None)
+            while not over.wait(_BAR_EVERY_SECONDS):
+                bar.update(task, completed=os.fstat(file.fileno()).st_size, total=whole)
+
+    # DuckDB does not return before it is done.
+    watcher = Thread(target=show, daemon=True)
+    watcher.start()
+    try:
+        yield expect
+    finally:
+        over.set()
+        watcher.join()

@@ -1,0 +1,96 @@
+"""The statement whose result a COPY writes into a file: the columns of a session for those who analyse.
+
+Both engines give the same values and, but for how a fraction within metadata is spelled, the same text.
+"""
+
+from collections.abc import Callable
+from typing import Final, Literal, NamedTuple
+
+from oneiric.contract import UNKNOWN
+from session_buddy.history.export import Form
+from session_buddy.history.query import Query
+from session_buddy.store.conditions import NUMBERS, Condition, Json, of_terms
+
+Kind = Literal["text", "integer", "number", "time", "json"]
+# Whoever opens a file should find it as it was whichever way it was made.
+_ORDER: Final = "ORDER BY listed_at, session_id"
+# Microseconds, in 15 digits: all that a double tells.
+_SECONDS: Final = "CAST({} AS decimal(18, 6))"
+# What spreadsheets take for the beginning of a formula, in a CSV; of full width some of them, too.
+_FORMULA: Final = ", ".join([*(f"'{sign}'" for sign in "=+-@＝＋－＠"), "chr(9)", "chr(10)", "chr(13)"])  # noqa: RUF001 - meant
+
+
+class Writer(NamedTuple):
+    """How an engine writes what the engines do not write alike, as text and as its own type.
+
+    Attributes:
+        time: an expression for a time as ISO 8601 in UTC with offset, of its column's name.
+        typed_time: the same for a file that has types.
+        metadata: an expression for the metadata, that of the end over that of the start.
+    """
+
+    time: Callable[[str], str]
+    typed_time: Callable[[str], str]
+    metadata: str
+
+
+def _known(column: str, otherwise: str = UNKNOWN) -> str:
+    return f"coalesce(nullif({column}, ''), '{otherwise}')"
+
+
+# Named and told as by history.record.SessionRecord; the metadata each engine joins in its own way.
+COLUMNS: Final[dict[str, tuple[Kind, str]]] = {
+    "session_id": ("text", "session_id"),
+    "person": ("text", "person"),
+    "person_evidence": ("text", "person_evidence"),
+    "username": ("text", _known("username")),
+    "uid": ("integer", "uid"),
+    "actor": ("text", "actor"),
+    "agent": ("text", "agent"),
+    "component": ("text", _known("component")),
+    "session_type": ("text", _known("session_type")),
+    "shell_type": ("text", _known("shell_type")),
+    "status": ("text", "status"),
+    "exit_reason": ("text", "exit_reason"),
+    "exit_code": ("integer", "exit_code"),
+    "start_time": ("time", "start_time"),
+    "end_time": ("time", "end_time"),
+    "duration_seconds": ("number", NUMBERS["duration"].of_any),
+    "hostname": ("text", _known("hostname")),
+    "pid": ("integer", "CAST(coalesce(pid, 0) AS bigint)"),
+    "python_version": ("text", _known("python_version")),
+    "platform": ("text", _known("platform")),
+    "cwd": ("text", "coalesce(cwd, '')"),
+    "origin": ("json", "origin"),
+    "parent_session_id": ("text", "parent_session_id"),
+    "reason": ("text", "reason"),
+    "commands": ("integer", NUMBERS["commands"].of_any),
+    "errors": ("integer", NUMBERS["errors"].of_any),
+    "reported_by": ("text", _known("subject")),
+    "metadata": ("json", "metadata"),
+}
+# In a CSV always in quotes, so that an empty text is told from none.
+QUOTED: Final = [name for name, (kind, _) in COLUMNS.items() if kind in ("text", "json")]
+
+
+def of_export(query: Query, form: Form, json: Json, writer: Writer) -> Condition:
+    """The statement that finds what a query means, oldest first, as a form has it, and its parameters."""
+    shown = {name: _shown(name, form, writer) for name in COLUMNS}
+    select = ", ".join(f"{expression} AS {name}" for name, expression in shown.items())
+    conditions, parameters = of_terms(query, json)
+    asked = [query.now] * select.count("?")
+    return f"SELECT {select} FROM sessions WHERE {conditions} {_ORDER}", [*asked, *parameters]  # noqa: S608 - ours
+
+
+def _shown(name: str, form: Form, writer: Writer) -> str:
+    kind, expression = COLUMNS[name]
+    if name == "metadata":
+        return writer.metadata
+    if kind == "time":
+        return (writer.typed_time if form == "parquet" else writer.time)(expression)
+    if kind == "number" and form != "parquet":
+        return _SECONDS.format(expression)
+    if kind == "text" and form == "csv":
+        safe = f"concat('''', {expression})"
+        return f"CASE WHEN left({expression}, 1) IN ({_FORMULA}) THEN {safe} ELSE {expression} END"
+    return expression
