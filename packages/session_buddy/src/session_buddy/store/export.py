@@ -11,13 +11,12 @@ from session_buddy.history.export import Form
 from session_buddy.history.query import Query
 from session_buddy.store.conditions import NUMBERS, Condition, Json, of_terms
 
-Kind = Literal["text", "integer", "number", "time", "json"]
-# Whoever opens a file should find it as it was whichever way it was made.
-_ORDER: Final = "ORDER BY listed_at, session_id"
+# A word is a text of a closed set, or of letters alone.
+Kind = Literal["text", "word", "integer", "number", "time", "json"]
 # Microseconds, in 15 digits: all that a double tells.
 _SECONDS: Final = "CAST({} AS decimal(18, 6))"
-# What spreadsheets take for the beginning of a formula, in a CSV; of full width some of them, too.
-_FORMULA: Final = ", ".join([*(f"'{sign}'" for sign in "=+-@＝＋－＠"), "chr(9)", "chr(10)", "chr(13)"])  # noqa: RUF001 - meant
+# What spreadsheets take for the beginning of a formula, some of them of full width, too.
+_FORMULA: Final = ", ".join(str(ord(sign)) for sign in "=+-@\t\n\r＝＋－＠")  # noqa: RUF001 - meant
 
 
 class Writer(NamedTuple):
@@ -27,11 +26,13 @@ class Writer(NamedTuple):
         time: an expression for a time as ISO 8601 in UTC with offset, of its column's name.
         typed_time: the same for a file that has types.
         metadata: an expression for the metadata, that of the end over that of the start.
+        order: in which order; the same whenever the same history is asked the same.
     """
 
     time: Callable[[str], str]
     typed_time: Callable[[str], str]
     metadata: str
+    order: str
 
 
 def _known(column: str, otherwise: str = UNKNOWN) -> str:
@@ -42,16 +43,16 @@ def _known(column: str, otherwise: str = UNKNOWN) -> str:
 COLUMNS: Final[dict[str, tuple[Kind, str]]] = {
     "session_id": ("text", "session_id"),
     "person": ("text", "person"),
-    "person_evidence": ("text", "person_evidence"),
+    "person_evidence": ("word", "person_evidence"),
     "username": ("text", _known("username")),
     "uid": ("integer", "uid"),
-    "actor": ("text", "actor"),
+    "actor": ("word", "actor"),
     "agent": ("text", "agent"),
     "component": ("text", _known("component")),
-    "session_type": ("text", _known("session_type")),
+    "session_type": ("word", _known("session_type")),
     "shell_type": ("text", _known("shell_type")),
-    "status": ("text", "status"),
-    "exit_reason": ("text", "exit_reason"),
+    "status": ("word", "status"),
+    "exit_reason": ("word", "exit_reason"),
     "exit_code": ("integer", "exit_code"),
     "start_time": ("time", "start_time"),
     "end_time": ("time", "end_time"),
@@ -70,16 +71,16 @@ COLUMNS: Final[dict[str, tuple[Kind, str]]] = {
     "metadata": ("json", "metadata"),
 }
 # In a CSV always in quotes, so that an empty text is told from none.
-QUOTED: Final = [name for name, (kind, _) in COLUMNS.items() if kind in ("text", "json")]
+QUOTED: Final = [name for name, (kind, _) in COLUMNS.items() if kind in ("text", "word", "json")]
 
 
 def of_export(query: Query, form: Form, json: Json, writer: Writer) -> Condition:
-    """The statement that finds what a query means, oldest first, as a form has it, and its parameters."""
+    """The statement that finds what a query means as a form has it, and its parameters."""
     shown = {name: _shown(name, form, writer) for name in COLUMNS}
     select = ", ".join(f"{expression} AS {name}" for name, expression in shown.items())
     conditions, parameters = of_terms(query, json)
     asked = [query.now] * select.count("?")
-    return f"SELECT {select} FROM sessions WHERE {conditions} {_ORDER}", [*asked, *parameters]  # noqa: S608 - ours
+    return f"SELECT {select} FROM sessions WHERE {conditions} {writer.order}", [*asked, *parameters]  # noqa: S608 - ours
 
 
 def _shown(name: str, form: Form, writer: Writer) -> str:
@@ -92,5 +93,5 @@ def _shown(name: str, form: Form, writer: Writer) -> str:
         return _SECONDS.format(expression)
     if kind == "text" and form == "csv":
         safe = f"concat('''', {expression})"
-        return f"CASE WHEN left({expression}, 1) IN ({_FORMULA}) THEN {safe} ELSE {expression} END"
+        return f"CASE WHEN ascii({expression}) IN ({_FORMULA}) THEN {safe} ELSE {expression} END"
     return expression

@@ -115,7 +115,7 @@ class Store(Protocol):
         """What is counted, a row a group; see :func:`session_buddy.history.counted.counted`."""
 
     def export(self, query: Query, form: Form, file: BinaryIO) -> int:
-        """Write the sessions that fit, whatever its limit, oldest first; how many there were.
+        """Write the sessions that fit, whatever its limit; how many there were.
 
         Args:
             query: which.

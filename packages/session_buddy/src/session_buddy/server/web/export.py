@@ -1,12 +1,14 @@
 """``GET /api/export``: a history as a file."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import BinaryIO, Final
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from session_buddy.access.callers import Caller
 from session_buddy.history.export import SESSIONS_HEADER, Form, form_named
@@ -21,7 +23,8 @@ _TYPES: Final[dict[Form, str]] = {
     "ndjson": "application/x-ndjson",
     "parquet": "application/vnd.apache.parquet",
 }
-_PART_BYTES: Final = 1 << 20
+# A larger one is copied several times on its way through the connection's buffer.
+_PART_BYTES: Final = 1 << 18
 
 
 def export_page(answers: Answers, caller_of: CallerOf) -> Endpoint:
@@ -44,13 +47,19 @@ def export_page(answers: Answers, caller_of: CallerOf) -> Endpoint:
             "content-disposition": f'attachment; filename="sessions.{form}"',
             SESSIONS_HEADER: str(sessions),
         }
-        return StreamingResponse(_parts(file), headers=headers, media_type=_TYPES[form])
+        return _File(file, form, headers)
 
     return page(EXPORT_PATH, caller_of, answer)
 
 
-def _parts(file: BinaryIO) -> Iterator[bytes]:
+class _File(StreamingResponse):
     """A file in parts; closed behind the last, or when nobody wants more."""
-    with file:
-        while part := file.read(_PART_BYTES):
-            yield part
+
+    def __init__(self, file: BinaryIO, form: Form, headers: Mapping[str, str]) -> None:
+        self._file = file
+        super().__init__(iter(partial(file.read, _PART_BYTES), b""), headers=headers, media_type=_TYPES[form])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        with self._file:
+            await super().__call__(scope, receive, send)

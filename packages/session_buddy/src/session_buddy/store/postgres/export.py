@@ -39,6 +39,8 @@ WRITER: Final = Writer(
             FULL JOIN json_each(end_metadata) WITH ORDINALITY AS late (key, value, place) USING (key)
         ) AS whole
     ) AS json) END""",  # noqa: S608 - ours
+    # Rows have no order of their own here, and an index has this one.
+    order="ORDER BY listed_at, session_id",
 )
 _QUOTED: Final = f"FORMAT csv, FORCE_QUOTE ({', '.join(QUOTED)})"
 # JSON has no control characters: none of its lines is put in quotes.
