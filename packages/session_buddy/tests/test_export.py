@@ -3,9 +3,7 @@
 import csv
 import io
 import json
-import os
 import resource
-import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -24,6 +22,7 @@ from oneiric.transport import Endpoint, page
 from session_buddy.access.callers import Scope
 from session_buddy.access.secret import own_secret
 from session_buddy.access.tokens import issue
+from session_buddy.cli import edge
 from session_buddy.history.export import Form
 from session_buddy.history.record import to_record
 from session_buddy.host.server_file import ServerInfo
@@ -54,6 +53,7 @@ HOSTILE = (
     "NULL",
     "' quoted",
     " ",
+    "",
 )
 
 
@@ -153,16 +153,40 @@ def test_parquet_has_types(file: Store, tmp_path: Path) -> None:
 def test_both_engines_write_the_same(file: Store, database: PostgresDatabase, tmp_path: Path) -> None:
     with closing(open_store(database.url)) as other:
         other.ingest([arrival(raw) for raw in events()])
-        for query in ("", "host:nowhere", "-status:active user:ann,@bob"):
-            for form in get_args(Form):
-                ours, theirs = exported(file, form, query), exported(other, form, query)
-                if form == "parquet":
-                    for name, (_, written) in {"ours": ours, "theirs": theirs}.items():
-                        (tmp_path / name).write_bytes(written)
-                    assert typed(tmp_path / "ours") == typed(tmp_path / "theirs")
-                    assert ours[0] == theirs[0]
-                else:
-                    assert ours == theirs
+        in_all = [("", form) for form in get_args(Form)] + [("host:nowhere", form) for form in get_args(Form)]
+        asked_for = (
+            "-status:active user:ann,@bob",
+            "status:unreachable",
+            "metadata.b:1 duration:>1s",
+            "idle:>1m",
+        )
+        for query, form in [*in_all, *((query, "csv") for query in asked_for)]:
+            ours, theirs = exported(file, form, query), exported(other, form, query)
+            if form == "parquet":
+                for name, (_, written) in {"ours": ours, "theirs": theirs}.items():
+                    (tmp_path / name).write_bytes(written)
+                assert typed(tmp_path / "ours") == typed(tmp_path / "theirs")
+                assert ours[0] == theirs[0]
+            else:
+                assert ours == theirs
+
+
+def test_a_file_has_no_name_before_it_is_whole(tmp_path: Path) -> None:
+    for text in (b"old", b"new"):
+        there = list(tmp_path.iterdir())
+        with edge.written(tmp_path / "x") as stream:
+            stream.write(text)
+            assert list(tmp_path.iterdir()) == there
+        assert (tmp_path / "x").read_bytes() == text
+
+    def interrupted() -> None:
+        with edge.written(tmp_path / "x") as stream:
+            stream.write(b"more")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("x", b"new")]
 
 
 @pytest.fixture
@@ -269,20 +293,6 @@ def test_nothing_is_left_of_a_full_disk(
     assert (failed.returncode, failed.stdout) == (1, "")
     assert failed.stderr == "Error: the export cannot be written: File too large; nothing is left of it\n"
     assert not [path for path in home.iterdir() if "all" in path.name]
-
-
-def test_a_server_that_dies_leaves_nothing(server: ServerInfo, home: Path) -> None:
-    os.kill(server.pid, signal.SIGSTOP)
-    with forkserver.popen(
-        [*forkserver.COMMAND, "export", "all.csv"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as child:
-        while not [path for path in home.iterdir() if path.name.startswith(".all")]:
-            assert child.poll() is None
-        os.kill(server.pid, signal.SIGKILL)
-        _, said = child.communicate()
-    assert child.returncode in (0, 1)
-    assert not [path for path in home.iterdir() if path.name.startswith(".all")]
-    assert (home / "all.csv").exists() == (child.returncode == 0), said
 
 
 def test_an_answer_that_breaks_off_is_none(cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,8 +136,10 @@ def output(file: Path | None = None) -> Iterator[TextIO]:
         Unprintable: it is closed, or it is full; what is printed after that goes nowhere.
     """
     if file is not None:
-        with written(file) as binary, io.TextIOWrapper(binary, encoding="utf-8") as stream:
+        with written(file) as binary:
+            stream = io.TextIOWrapper(binary, encoding="utf-8")
             yield stream
+            stream.detach()
         return
     if sys.stdout is None:
         raise Unprintable("standard output is closed: there is nowhere to print to")
@@ -170,8 +172,14 @@ def written(file: Path) -> Iterator[BinaryIO]:
         target = Path(os.path.realpath(file))
         draft = target.with_name(f".{target.name[:100]}.{os.getpid()}")
         try:
-            with os.fdopen(os.open(draft, _NEW, 0o600), "w+b") as stream:
+            nameless = _nameless(target.parent)
+            with os.fdopen(nameless or os.open(draft, _NEW, 0o600), "w+b") as stream:
                 yield stream
+                stream.flush()
+                if nameless is not None:
+                    draft.unlink(missing_ok=True)
+                    # Python follows the link only where a descriptor is named, which this path needs not.
+                    os.link(f"/proc/self/fd/{nameless}", draft, src_dir_fd=nameless)
             if target.exists():
                 shutil.copymode(target, draft)
             draft.replace(target)
@@ -182,6 +190,16 @@ def written(file: Path) -> Iterator[BinaryIO]:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise Unprintable(f"{file} cannot be written: {why}") from None
+
+
+def _nameless(folder: Path) -> int | None:
+    """A file in a folder that goes with this process, however it ends, until it is given a name.
+
+    ``None``: there is none of that kind here.
+    """
+    with suppress(OSError, AttributeError):
+        return os.open(folder, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+    return None
 
 
 def _print_nowhere() -> None:

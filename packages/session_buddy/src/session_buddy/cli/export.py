@@ -16,7 +16,7 @@ from oneiric.visible import visible
 from session_buddy.cli import edge, filters
 from session_buddy.cli.text import count
 from session_buddy.client import exporting
-from session_buddy.errors import InvalidQuery
+from session_buddy.errors import ExportFailed, InvalidQuery
 from session_buddy.history.export import FORMS, Form
 
 HELP: Final = f"Write whole histories to a file: CSV, JSON, Parquet.\n\n{filters.QUERY}"
@@ -88,7 +88,7 @@ def export(
     if file == _STDOUT:
         _print(str(query), form)
         return
-    if not force and edge.is_plain(file):
+    if not force:
         edge.require_free(file)
     with edge.written(file) as stream:
         if edge.is_plain(file):
@@ -132,7 +132,11 @@ def _print(query: str, form: Form) -> None:
 @contextmanager
 def _spooled(query: str, form: Form) -> Iterator[tuple[int, BinaryIO]]:
     """How many sessions there are, and a file with them that has no name."""
-    with TemporaryFile() as opened:
+    try:
+        opened = TemporaryFile()  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise ExportFailed(error.strerror or str(error)) from None
+    with opened:
         whole = cast("BinaryIO", opened)
         sessions = _made(query, form, whole)
         whole.seek(0)

@@ -35,8 +35,8 @@ class Writer(NamedTuple):
     order: str
 
 
-def _known(column: str, otherwise: str = UNKNOWN) -> str:
-    return f"coalesce(nullif({column}, ''), '{otherwise}')"
+def _known(column: str) -> str:
+    return f"coalesce(nullif({column}, ''), '{UNKNOWN}')"
 
 
 # Named and told as by history.record.SessionRecord; the metadata each engine joins in its own way.

@@ -27,7 +27,7 @@ def _capital(line: str) -> str:
 
 WRITER: Final = Writer(
     time=_iso,
-    typed_time=_iso,
+    typed_time=str,
     # As text: what else joins two objects spells them anew.
     metadata=f"""CASE WHEN end_metadata IS NULL THEN metadata ELSE CAST((
         SELECT {_capital("joined")} FROM (
@@ -72,7 +72,8 @@ def _write(connection: Postgres, select: str, parameters: Sequence[Any], form: F
     if form == "csv":
         file.write(f"{_HEADER}\n".encode())
         return _copy(connection, f"COPY ({select}) TO STDOUT ({_QUOTED})", parameters, file)
-    lines = f"SELECT CAST(row_to_json(one) AS text) AS line FROM ({select}) AS one"  # noqa: S608 - ours
+    # Without the OFFSET each line would be made anew wherever it is named.
+    lines = f"SELECT CAST(row_to_json(one) AS text) AS line FROM ({select}) AS one OFFSET 0"  # noqa: S608 - ours
     copy = f"COPY (SELECT {_capital('line')} FROM ({lines}) AS lines) TO STDOUT ({_AS_IT_IS})"  # noqa: S608 - ours
     if form == "ndjson":
         return _copy(connection, copy, parameters, file)
