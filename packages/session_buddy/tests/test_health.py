@@ -3,6 +3,7 @@
 import json
 import threading
 from pathlib import Path
+from typing import Any
 
 import anyio
 from starlette.requests import Request
@@ -21,7 +22,10 @@ from session_buddy.store import open_store
 
 
 def request(authorization: str = "") -> Request:
-    return Request({"type": "http", "headers": [(b"authorization", authorization.encode())]})
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    return Request({"type": "http", "headers": [(b"authorization", authorization.encode())]}, receive)
 
 
 def test_details_are_for_those_whose_token_is_known_and_down_is_said_to_all(tmp_path: Path) -> None:
@@ -49,7 +53,7 @@ def test_health_waits_neither_for_backups_nor_for_lists(tmp_path: Path) -> None:
     store = open_store(f"duckdb:///{tmp_path}/x.duckdb")
     presence, go = Presence(), threading.Event()
 
-    def make() -> Backup:
+    def make(_replace: bool) -> Backup:  # noqa: FBT001 - as the page asks
         assert go.wait(60)
         raise StoreUnavailable("the disk is full")
 

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -12,14 +13,15 @@ import pytest
 from oneiric.paths import Paths
 from session_buddy.errors import StoreUnavailable
 from session_buddy.history.model import Arrival, Taken
-from session_buddy.host.settings import BackupSettings
+from session_buddy.host.settings import BackupSettings, Settings
 from session_buddy.intake.accounts import Accounts
 from session_buddy.intake.admission import locally
 from session_buddy.intake.outbox import hand_over
 from session_buddy.intake.presence import Presence
 from session_buddy.intake.writer import Writer
+from session_buddy.keep.deletion import Deletion
 from session_buddy.keep.losses import Losses, count
-from session_buddy.keep.upkeep import FileUpkeep
+from session_buddy.keep.upkeep import upkeep_of
 from session_buddy.server import wiring
 from session_buddy.store import open_file, open_store
 from session_buddy.store.duckdb import DuckDBStore
@@ -156,8 +158,9 @@ def test_a_server_that_cannot_make_up_for_a_gap_tries_again(paths: Paths, shell:
     (paths.data / "x.duckdb").unlink()
     troubled = Troubled.open(paths.data / "x.duckdb", known=True)
     troubled.full = True
+    deletion = Deletion(troubled, paths.outbox, timedelta(0))
     with Writer(troubled, Presence()) as writer:
-        upkeep = FileUpkeep(troubled, writer, BackupSettings(every_hours=0))
+        upkeep = upkeep_of(troubled, writer, deletion, Settings(backup=BackupSettings(every_hours=0)))
         sweep = partial(wiring._sweep, locally(writer.ingest, Accounts()), paths, upkeep)
         with pytest.raises(StoreUnavailable, match="no space left"):
             sweep()

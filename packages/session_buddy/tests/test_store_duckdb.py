@@ -208,7 +208,7 @@ def test_a_newer_database_is_refused_and_left_as_it_is(path: Path) -> None:
     with duckdb.connect(str(path)) as connection:
         connection.execute("UPDATE meta SET value = '99' WHERE key = 'schema_version'")
     before = digest(path)
-    with pytest.raises(NewerDatabase, match=r"newer Session-Buddy \(schema 99; this knows 5\)"):
+    with pytest.raises(NewerDatabase, match=r"newer Session-Buddy \(schema 99; this knows 6\)"):
         open_file(path)
     assert digest(path) == before
 

@@ -159,6 +159,18 @@ class UnknownSession(SessionBuddyError):  # noqa: N818 - reads as the fact it st
         super().__init__(f"no session {ref!r}{hint}")
 
 
+class DeletedSession(UnknownSession):
+    """The session, or any that started so long ago, was deleted; says when, by whom, with how many others."""
+
+    def __init__(self, why: str) -> None:
+        self.nearest = []
+        SessionBuddyError.__init__(self, why)
+
+
+class DeletionRefused(SessionBuddyError):  # noqa: N818 - reads as the fact it states
+    """Nothing was deleted."""
+
+
 class AmbiguousSession(SessionBuddyError):  # noqa: N818 - reads as the fact it states
     """Several sessions begin like this; ``candidates`` are their ids, newest first."""
 

@@ -26,6 +26,7 @@ PAGES: Final[dict[str, Scope]] = {
     "/api/export": "read",
     "/api/end-session": "track",
     "/api/backup": "admin",
+    "/api/delete": "admin",
 }
 _NEEDED: Final = RIGHTS | PAGES
 

@@ -10,6 +10,7 @@ from session_buddy.cli import (
     analytics,
     backup,
     config,
+    delete,
     edge,
     end,
     export,
@@ -52,6 +53,8 @@ app.command("analytics", help=analytics.HELP, epilog=analytics.EXAMPLES)(analyti
 app.command("show-session", epilog=sessions.SHOW_EXAMPLES)(sessions.show_session)
 app.command("export", help=export.HELP, epilog=export.EXAMPLES)(export.export)
 app.command("end-session", epilog=end.EXAMPLES)(end.end_session)
+app.command("prune", epilog=delete.PRUNE_EXAMPLES)(delete.prune)
+app.command("forget", epilog=delete.FORGET_EXAMPLES)(delete.forget)
 app.command("migrate", epilog=migrate.EXAMPLES)(migrate.migrate)
 app.command("replay", epilog=replay.EXAMPLES)(replay.replay)
 

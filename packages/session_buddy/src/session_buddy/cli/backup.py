@@ -119,10 +119,13 @@ def _in_words(done: "Restored") -> str:
         f"Restored {done.backup.name} into {done.database}: {counted(done.sessions)}.",
         f"From the journals, {counted(done.back)} came back on top of that.",
     ]
+    if done.deleted:
+        lines.append(f"{counted(done.deleted)} of the backup had been deleted since; that is done here, too.")
     if done.losses is not None:
         lines.append(f"Of the database before: {done.losses}.")
     if done.unknown:
         lines.append(f"What the database before held on top cannot be told: {done.unknown}.")
+        lines.append("What had been deleted from it may be back: prune or forget it once more.")
     if done.aside is not None:
         lines.append(f"It is set aside as {done.aside}")
     return "\n".join(lines)

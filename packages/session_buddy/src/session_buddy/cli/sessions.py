@@ -12,7 +12,7 @@ from session_buddy.cli.columns import NOW, Layout, of_fields, sorted_by
 from session_buddy.cli.render import Format
 from session_buddy.cli.text import count
 from session_buddy.client import ask
-from session_buddy.errors import UnknownSession
+from session_buddy.errors import DeletedSession, UnknownSession
 from session_buddy.history.fields import ALL, FIELDS, field_named
 from session_buddy.history.keys import one_of
 from session_buddy.history.query import DEFAULT_LIMIT, SORTS, Clock
@@ -208,6 +208,8 @@ def show_session(
     for_people = render.is_for_people(form, terminal=edge.on_terminal())
     try:
         answer = ask.get_session(session_id, details=for_people or form in ("json", "ndjson"))
+    except DeletedSession:
+        raise
     except UnknownSession as error:
         if error.nearest:
             raise

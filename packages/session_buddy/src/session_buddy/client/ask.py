@@ -249,7 +249,7 @@ def replay() -> list[str]:
 
     def at_server(server: ServerInfo) -> list[dict[str, Any]]:
         process.require_answer(server)
-        return outbox.replay(user_paths().outbox, partial(_deliver, server.endpoint))
+        return outbox.replay(user_paths().outbox, partial(deliver, server.endpoint))
 
     return [result["status"] for result in ask_or_open(at_server, open_file)]
 
@@ -257,7 +257,7 @@ def replay() -> list[str]:
 def up_to_date(server: ServerInfo) -> Endpoint:
     """A server that answers, and has what waited in the outbox."""
     process.require_answer(server)
-    outbox.hand_over(user_paths().outbox, partial(_deliver, server.endpoint), datetime.now(UTC))
+    outbox.hand_over(user_paths().outbox, partial(deliver, server.endpoint), datetime.now(UTC))
     return server.endpoint
 
 
@@ -366,6 +366,7 @@ def typed(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def _deliver(server: Endpoint, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def deliver(server: Endpoint, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Hand events to a server; what became of each."""
     results: list[dict[str, Any]] = _part(call(server, "track_events", {"events": events}), "results", list)
     return results

@@ -24,6 +24,7 @@ from session_buddy.history.model import (
     without_host,
 )
 from session_buddy.history.search import search_text
+from session_buddy.history.tombstones import NO_DELETIONS, Deletions
 
 # Of ends alike only the last can be believed; the few before it are kept to be known when they come again.
 ENDS_ALIKE: Final = 8
@@ -41,9 +42,25 @@ _NOT_OVER: Final[dict[str, Any]] = {"status": "active"} | dict.fromkeys(
 )
 
 
-def fold(row: SessionRow | None, arrival: Arrival) -> Taken:
-    """Take one event into a session's row (``None``: the session is unknown so far)."""
+def fold(row: SessionRow | None, arrival: Arrival, deletions: Deletions = NO_DELETIONS) -> Taken:
+    """Take one event into a session's row (``None``: the session is unknown so far).
+
+    Nothing is kept of a session that was deleted. Its emitters are answered ``duplicate``, also those of
+    earlier versions take that as final: the journal goes to ``done/``, and away after a week. A start or an
+    end that only the age of what was pruned refuses is ``invalid``: its journal is set aside and named, since
+    the history may never have had it.
+    """
     event = arrival.event
+    if row is not None and row.tombstone is not None:
+        why = deletions.why_gone(row.session_id, row.tombstone)
+        return Taken("duplicate", row.session_id, row, error=why)
+    unknown = row is None or not row.started
+    if (
+        unknown
+        and not isinstance(event, SessionHeartbeat)
+        and (refusal := deletions.why_refused(arrival.session_id))
+    ):
+        return Taken("invalid", arrival.session_id, row, field="timestamp", error=refusal)
     if isinstance(event, SessionStart):
         return _fold_start(row, event, arrival)
     if isinstance(event, SessionEnd):
@@ -224,16 +241,18 @@ class Folded(NamedTuple):
     changed: list[SessionRow]
 
 
-def fold_all(before: Mapping[str, SessionRow], arrivals: Sequence[Arrival]) -> Folded:
+def fold_all(
+    before: Mapping[str, SessionRow], arrivals: Sequence[Arrival], deletions: Deletions = NO_DELETIONS
+) -> Folded:
     """Fold events, one after another, into the rows that their sessions had ``before``."""
     known = dict(before)
-    taken = [_fold_into(known, arrival) for arrival in arrivals]
+    taken = [_fold_into(known, arrival, deletions) for arrival in arrivals]
     kept = [arrival for arrival, judged in zip(arrivals, taken, strict=True) if judged.kept]
     return Folded(taken, kept, known, [row for row in known.values() if row != before.get(row.session_id)])
 
 
-def _fold_into(rows: dict[str, SessionRow], arrival: Arrival) -> Taken:
-    taken = fold(rows.get(arrival.session_id), arrival)
+def _fold_into(rows: dict[str, SessionRow], arrival: Arrival, deletions: Deletions) -> Taken:
+    taken = fold(rows.get(arrival.session_id), arrival, deletions)
     if taken.row is not None:
         rows[arrival.session_id] = taken.row
     return taken

@@ -152,6 +152,8 @@ class SessionRow(NamedTuple):
         counted_commands: the most that heartbeats or ends told.
         counted_errors: likewise.
         end_metadata: what the end that counts added to the metadata.
+        tombstone: the number of the deletion that the session fell to; such a row has nothing else of it but
+            ``session_id``, ``start_time`` and ``listed_at``, and is shown to nobody.
         search_text: what words are looked for in, see :func:`session_buddy.history.search.search_text`.
     """
 
@@ -200,6 +202,7 @@ class SessionRow(NamedTuple):
     counted_errors: int | None = None
     search_text: str | None = None
     end_metadata: dict[str, Any] | None = None
+    tombstone: int | None = None
 
     @property
     def started(self) -> bool:
@@ -266,7 +269,8 @@ class Taken(NamedTuple):
         row: the session as it then stands, ``None`` if nothing is known of it.
         kept: whether the event is new to the history.
         field: for ``invalid``, the offending field.
-        error: for ``forbidden`` and ``invalid``, one line that says what is allowed.
+        error: for ``forbidden`` and ``invalid``, one line that says what is allowed; for ``duplicate``, that
+            the session was deleted, when and by whom.
     """
 
     verdict: Verdict

@@ -91,6 +91,11 @@ def settings_of(layers: list[Layer]) -> Settings:
             f"{place_of(layers, 'lease_seconds')}: {settings.lease_seconds:g} is not valid: four heartbeats,"
             f" {least:g} seconds, are the least"
         )
+    if settings.deleted is not None and settings.deleted < settings.retain:
+        raise ConfigurationError(
+            f"{place_of(layers, 'delete_after')}: {settings.delete_after!r} is not valid: sessions stay for"
+            f" {settings.retain_for} at least, says retain_for"
+        )
     return settings
 
 

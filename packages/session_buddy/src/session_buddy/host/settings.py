@@ -3,6 +3,7 @@
 import os
 import re
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -72,6 +73,30 @@ def _no_switch(value: object) -> object:
 
 _NUMBER: Final = BeforeValidator(_no_switch)
 
+NEVER: Final = "never"
+_DAYS: Final = re.compile(r"([0-9]{1,5}) ?(d|days?|w|weeks?)")
+
+
+def _days(text: object) -> str:
+    """A length in days, as ``90d``; weeks are as well written."""
+    found = _DAYS.fullmatch(text.strip().lower()) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError("days are allowed, as in 90d, or weeks, as in 12w")
+    return f"{int(found[1]) * (7 if found[2].startswith('w') else 1)}d"
+
+
+def _days_or_never(text: object) -> str:
+    if isinstance(text, str) and text.strip().lower() == NEVER:
+        return NEVER
+    days = _days(text)
+    if days == "0d":
+        raise ValueError(f"a day, 1d, is the least; or {NEVER}")
+    return days
+
+
+def _length(days: str) -> timedelta:
+    return timedelta(days=int(days.removesuffix("d")))
+
 
 class BackupSettings(BaseModel):
     """When a server makes backups: ``SESSION_BUDDY_BACKUP__EVERY_HOURS``, ``SESSION_BUDDY_BACKUP__KEEP``.
@@ -102,6 +127,8 @@ class Settings(BaseSettings):
         lease_seconds: how long a shell that nobody can see may be silent before its session counts as lost;
             at least four heartbeats.
         query_seconds: how long a query may take; what takes longer is stopped.
+        retain_for: how long sessions that are over stay at least: nothing younger may be pruned; in days.
+        delete_after: how long after its end a server deletes a session by itself, in days, or ``never``.
     """
 
     model_config = SettingsConfigDict(
@@ -122,10 +149,23 @@ class Settings(BaseSettings):
     # Callers wait for an answer a little longer than the longest.
     query_seconds: Annotated[float, Field(ge=1, le=20), _NUMBER] = DEFAULT_QUERY_SECONDS
 
+    retain_for: Annotated[str, BeforeValidator(_days)] = "0d"
+    delete_after: Annotated[str, BeforeValidator(_days_or_never)] = NEVER
+
     @classmethod
     def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[Any, ...]:  # noqa: ANN401 - the library's
         """Layers, the environment among them, are put together in :mod:`session_buddy.host.layers`."""
         return (sources["init_settings"],)
+
+    @property
+    def retain(self) -> timedelta:
+        """What :attr:`retain_for` says."""
+        return _length(self.retain_for)
+
+    @property
+    def deleted(self) -> timedelta | None:
+        """What :attr:`delete_after` says; ``None``: never."""
+        return None if self.delete_after == NEVER else _length(self.delete_after)
 
     @property
     def host_names(self) -> list[str]:

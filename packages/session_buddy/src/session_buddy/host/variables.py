@@ -22,6 +22,8 @@ _NAMES: Final = (
         "HEARTBEAT_SECONDS",
         "LEASE_SECONDS",
         "QUERY_SECONDS",
+        "RETAIN_FOR",
+        "DELETE_AFTER",
     ),
     *("BACKUP__EVERY_HOURS", "BACKUP__KEEP"),
 )

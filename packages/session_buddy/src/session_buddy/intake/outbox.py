@@ -8,7 +8,7 @@ import logging
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from oneiric import compose, entries, outbox
 from oneiric.entries import Entry, Moment
@@ -63,6 +63,42 @@ def replay(folder: Path, deliver: Deliver, held: Collection[str] = ()) -> list[d
     for batch in compose.batches(found, lambda entry: entry.events):
         results += deliver([event for entry in batch for event in entry.events])
     return results
+
+
+def remove(folder: Path, session_ids: Collection[str]) -> int:
+    """Remove what this user's journals still have of sessions, on any machine of a shared home.
+
+    The journal of a shell that is open is its own: it goes with its end, which no history takes any more.
+
+    Returns:
+        How many of those there are.
+    """
+    held = 0
+    for machine in folder.parent.glob("*"):
+        for place in (machine, *(machine / kind for kind in get_args(outbox.Kind))):
+            for path in outbox.journals(place):
+                if outbox.parts_of(path)[0] in session_ids and not _removed(
+                    path, held_by_shells=place == machine
+                ):
+                    held += 1
+    return held
+
+
+def _removed(path: Path, *, held_by_shells: bool) -> bool:
+    """Whether a journal is gone; not while its shell holds it."""
+    try:
+        if held_by_shells:
+            with outbox.claim(path) as claimed:
+                if not claimed:
+                    return False
+                path.unlink()
+        else:
+            path.unlink()
+    except FileNotFoundError:
+        pass  # delivered meanwhile
+    except (OSError, entries.CorruptJournal) as error:
+        log.warning("journal %s cannot be removed: %s", path, error)
+    return True
 
 
 def _said(entry: Entry) -> list[dict[str, Any]]:

@@ -101,7 +101,9 @@ class Presence:
         """
         with self._lock:
             over = [
-                self._live.pop(row.session_id, None) for row in rows if row.status not in (None, "active")
+                self._live.pop(row.session_id, None)
+                for row in rows
+                if row.status not in (None, "active") or row.tombstone is not None
             ]
             entered = [entry for row in rows if (entry := self._enter(row)) is not None]
             # Once all are in: those who are many were told to take their time, also by the server before.

@@ -10,6 +10,7 @@ from oneiric.events import parse_event
 from session_buddy.errors import MigrationRefused
 from session_buddy.history.model import Arrival, Beat
 from session_buddy.intake.writer import arrival_of
+from session_buddy.keep.deletion import carry
 from session_buddy.store import Store
 from session_buddy.store.protocol import Tables
 from session_buddy.store.rows import BEAT_COLUMNS, COLUMNS, EVENT_COLUMNS, TABLES, Table, Values
@@ -86,12 +87,15 @@ def migrate(source: Store, target: Store, advance: Callable[[int], None]) -> Mov
 def merge(source: Store, target: Store, advance: Callable[[int], None]) -> Moved:
     """Take the events of a history into one that has sessions; what that knows already stays as it is.
 
-    Not in one transaction: done again, it goes on. Arguments as of :func:`migrate`.
+    What was forgotten there stays so here, but for sessions that are known here; how long ago sessions may
+    have started that are still taken in, each history says for itself. Not in one transaction: done again, it
+    goes on. Arguments as of :func:`migrate`.
 
     Raises:
         MigrationRefused: some sessions are not there afterwards.
     """
     read = {table: Sum() for table in TABLES}
+    carry(source, target, merging=True)
     with source.tables() as old:
         for rows in old.read("events"):
             target.ingest([_arrival(row) for row in rows])

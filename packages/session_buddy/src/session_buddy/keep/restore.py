@@ -29,6 +29,7 @@ from session_buddy.intake.accounts import Accounts
 from session_buddy.intake.admission import locally
 from session_buddy.keep import losses
 from session_buddy.keep.backups import Backup, Backups
+from session_buddy.keep.deletion import carry
 from session_buddy.keep.losses import Losses
 from session_buddy.store import Gap, as_file, open_file, open_known
 from session_buddy.store.duckdb.copies import copy_whole, renew, sessions_in
@@ -49,6 +50,7 @@ class Restored(NamedTuple):
         aside: where the database is that was there before, ``None`` if there was none.
         losses: which of that one's sessions are not there, ``None`` if there was none, or it cannot be told.
         unknown: why it cannot be told.
+        deleted: how many sessions of the backup had been deleted since, and stay so.
     """
 
     backup: Backup
@@ -58,6 +60,7 @@ class Restored(NamedTuple):
     aside: Path | None
     losses: Losses | None
     unknown: str
+    deleted: int
 
 
 def restore(url: DatabaseUrl, name: str, paths: Paths, now: datetime) -> Restored:
@@ -87,13 +90,13 @@ def restore(url: DatabaseUrl, name: str, paths: Paths, now: datetime) -> Restore
         sessions = _sessions_in(backup)
         before, named, unknown = _held(database)
         held: dict[str, Status | None] = {**dict.fromkeys(named), **before}
-        aside = _put_in_place(backup, database, held)
+        aside, deleted = _put_in_place(backup, database, held, has_said=database.exists() and not unknown)
         try:
             with closing(as_file(open_known(url, paths)) if ours else open_file(database)) as store:
                 if ours:
                     losses.bring_back(store, locally(store.ingest, Accounts()), paths, now)
                 lost = losses.count(store, list(held), aside, before) if aside and not unknown else None
-                back = len(store.statuses()) - sessions
+                back = len(store.statuses()) - (sessions - deleted)
                 if ours:
                     store.forget_gap()
         except StoreError as error:
@@ -101,7 +104,7 @@ def restore(url: DatabaseUrl, name: str, paths: Paths, now: datetime) -> Restore
                 f"{backup.name} is in place, but what came since could not be taken in: {error};"
                 " the next command or server tries again"
             ) from None
-        return Restored(backup, database, sessions, back, aside, lost, unknown)
+        return Restored(backup, database, sessions - deleted, back, aside, lost, unknown, deleted)
 
 
 @contextmanager
@@ -153,8 +156,13 @@ def _held(database: Path) -> tuple[Mapping[str, Status], tuple[str, ...], str]:
         return {}, (), str(error)
 
 
-def _put_in_place(backup: Backup, database: Path, held: Mapping[str, Status | None]) -> Path | None:
-    """Exchange the database for a copy of the backup; returns where it is now, if there was one.
+def _put_in_place(
+    backup: Backup, database: Path, held: Mapping[str, Status | None], *, has_said: bool
+) -> tuple[Path | None, int]:
+    """Exchange the database for a copy of the backup, in which nothing is that was deleted since.
+
+    That is known if the database ``has_said`` it. Returns where that is now, if there was one, and how many
+    sessions were deleted from the copy.
 
     The copy is marked with those sessions of the database, ``held``, that it has not, or in another state.
     """
@@ -165,7 +173,7 @@ def _put_in_place(backup: Backup, database: Path, held: Mapping[str, Status | No
         _clear(draft)
         with backup.path.open("rb") as source:
             copy_whole(source.fileno(), draft)
-        has = _tried_out(draft, backup)
+        has, deleted = _tried_out(draft, backup, database if has_said else None)
         lacking = tuple(one for one, status in held.items() if one not in has or has[one] != status)
         renew(draft, Gap(f"restored from the backup of {backup.made_at:%Y-%m-%d %H:%M:%S} UTC", lacking))
         sync(draft)
@@ -176,18 +184,22 @@ def _put_in_place(backup: Backup, database: Path, held: Mapping[str, Status | No
     finally:
         with suppress(OSError):
             _clear(draft)
-    return aside
+    return aside, deleted
 
 
-def _tried_out(draft: Path, backup: Backup) -> dict[str, Status]:
-    """The status of each session in a copy.
+def _tried_out(draft: Path, backup: Backup, former: Path | None) -> tuple[dict[str, Status], int]:
+    """The status of each session in a copy without those that ``former`` deleted, and the number of these.
 
     Asked as every command will: what can be read whole may still lack a column, or a name.
     """
     try:
         with closing(open_file(draft)) as store:
             store.select(Query(limit=1))
-            return store.statuses()
+            deleted = 0
+            if former is not None:
+                with closing(open_file(former)) as before:
+                    deleted = carry(before, store)
+            return store.statuses(), deleted
     except StoreError as error:
         raise RestoreRefused(
             f"{backup.path} is no history that can be used, nothing was changed: its copy, {error}"

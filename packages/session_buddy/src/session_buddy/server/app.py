@@ -9,11 +9,13 @@ from starlette.types import ASGIApp
 from session_buddy import __version__
 from session_buddy.host.places import APP
 from session_buddy.keep.backups import Backup
+from session_buddy.keep.deletion import Deletion
 from session_buddy.server.gate import Authenticator
 from session_buddy.server.mcp.tools import add_tools
 from session_buddy.server.register import Register
 from session_buddy.server.web.backup import BACKUP_PATH, backup_page
 from session_buddy.server.web.changes import CHANGES_PATH, changes_page
+from session_buddy.server.web.delete import DELETE_PATH, delete_page
 from session_buddy.server.web.end import END_PATH, end_page
 from session_buddy.server.web.export import EXPORT_PATH, export_page
 from session_buddy.server.web.health import health_page
@@ -31,7 +33,8 @@ def build_app(
     register: Register,
     authenticator: Authenticator,
     allowed_hosts: list[str],
-    make_backup: Callable[[], Backup] | None = None,
+    make_backup: Callable[[bool], Backup] | None = None,
+    deletion: Deletion | None = None,
 ) -> tuple[ASGIApp, list[str]]:
     """The application, and the names of its tools.
 
@@ -39,7 +42,9 @@ def build_app(
         register: does the work.
         authenticator: knows callers by their tokens.
         allowed_hosts: names beside the loopback's that a request's Host header may carry.
-        make_backup: makes a backup of the database; ``None`` where that is not this application's business.
+        make_backup: makes a backup of the database, in the place of all others if so asked; ``None``
+            where that is not this application's business.
+        deletion: deletes sessions; ``None`` likewise.
     """
     mcp: FastMCP[Any] = FastMCP(
         APP,
@@ -57,6 +62,8 @@ def build_app(
     mcp.custom_route(END_PATH, methods=["POST"])(end_page(register, authenticator.caller_of))
     if make_backup is not None:
         mcp.custom_route(BACKUP_PATH, methods=["POST"])(backup_page(make_backup, authenticator.caller_of))
+    if deletion is not None:
+        mcp.custom_route(DELETE_PATH, methods=["POST"])(delete_page(deletion, authenticator.caller_of))
     app = mcp.http_app(
         path=MCP_PATH,
         json_response=True,

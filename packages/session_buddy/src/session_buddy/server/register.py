@@ -116,7 +116,7 @@ class Register:
         """Take one start.
 
         Raises:
-            EventRefused: names the field.
+            EventRefused: names the field; or says that the session was deleted.
             StoreError: the database cannot be written.
         """
         result = await self._take_one(raw, caller)
@@ -186,10 +186,9 @@ class Register:
     async def _take_one(self, raw: Mapping[str, Any], caller: Caller) -> EventResult:
         valid = await self._validated([raw], caller)
         (result,) = valid.results(await self._take(valid.arrivals))
-        if result["status"] == "invalid":
-            raise EventRefused(result["error"])
-        if result["status"] == "forbidden":
-            raise Forbidden(result["error"])
+        if result["error"]:
+            # Also of a duplicate: the session was deleted.
+            raise (Forbidden if result["status"] == "forbidden" else EventRefused)(result["error"])
         return result
 
     async def _validated(self, batch: Sequence[object], caller: Caller) -> Batch:

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from session_buddy.intake.liveness import Watch
     from session_buddy.intake.presence import Presence
     from session_buddy.intake.writer import Writer
+    from session_buddy.keep.deletion import Deletion
     from session_buddy.keep.upkeep import Upkeep
+    from session_buddy.store import Store
 
 # A batch of events makes 30,000 objects: to look for garbage as often as Python does by itself, after every
 # 700 or 2,000, takes a quarter of the time that they take in all.
@@ -132,14 +134,16 @@ def _run(
     presence = Presence(settings.heartbeat_seconds, settings.lease_seconds)
     presence.learn(store.live(), monotonic())
     writer = stack.enter_context(Writer(store, presence))
-    upkeep = upkeep_of(store, writer, settings.backup)
+    deletion = _deletion(store, writer, presence, paths, settings)
+    upkeep = upkeep_of(store, writer, deletion, settings)
     accounts = Accounts()
-    watch = _watch(writer, presence, paths, upkeep, deliver=locally(writer.ingest, accounts))
-    stack.enter_context(closing(watch))
+    watch = stack.enter_context(
+        closing(_watch(writer, presence, paths, upkeep, deliver=locally(writer.ingest, accounts)))
+    )
     # Closed before the watch, which begins it: no backup begins while the server goes down.
     stack.enter_context(closing(upkeep))
     register = Register(store, writer, presence, accounts=accounts)
-    app, tools = build_app(register, authenticator, settings.host_names, upkeep.back_up)
+    app, tools = build_app(register, authenticator, settings.host_names, upkeep.back_up, deletion)
     # Left by a killed server: with our socket open, clients would read its address and database as ours.
     remove(paths.server_file)
     unix = open_unix(paths.socket)
@@ -174,6 +178,20 @@ def _run(
     anyio.run(server.serve, [unix])
 
 
+def _deletion(
+    store: "Store", writer: "Writer", presence: "Presence", paths: Paths, settings: Settings
+) -> "Deletion":
+    from session_buddy.keep.deletion import Deletion
+
+    return Deletion(
+        store,
+        paths.outbox,
+        settings.retain,
+        write=lambda action: writer.run(action).result(),
+        learn=lambda rows: presence.learn(rows, monotonic()),
+    )
+
+
 def _watch(
     writer: "Writer", presence: "Presence", paths: Paths, upkeep: "Upkeep", *, deliver: Deliver
 ) -> "Watch":
@@ -195,7 +213,7 @@ def _watch(
 def _sweep(deliver: Deliver, paths: Paths, upkeep: "Upkeep") -> None:
     """Take the outbox in, if nobody else does; before that, until it has succeeded once, what was lost.
 
-    Then backups begin.
+    Then backups begin, and what is too old is deleted.
     """
     now = datetime.now(UTC)
     try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
@@ -12,6 +13,7 @@ from session_buddy.history.export import Form
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
 from session_buddy.history.query import Query
 from session_buddy.history.statistics import Statistics
+from session_buddy.history.tombstones import Named, Tombstone
 from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.store.rows import Table, Values
 
@@ -35,6 +37,14 @@ class Counted(NamedTuple):
 
     sessions: int
     active: int
+
+
+class Extent(NamedTuple):
+    """How many sessions fit a query, and when the first and the last of them started."""
+
+    sessions: int
+    oldest: datetime | None
+    newest: datetime | None
 
 
 class Tables(Protocol):
@@ -161,7 +171,37 @@ class Store(Protocol):
         """The status of each session, by id, in no order."""
 
     def missing(self, sessions: Sequence[str]) -> list[str]:
-        """Those of the ids of which nothing is known, in no order."""
+        """Those of the ids of which nothing is known, and which were not deleted, in no order."""
+
+    def delete(self, entry: Tombstone, gone: Sequence[str], buried: Sequence[Named]) -> Tombstone:
+        """Delete sessions with their events, in one transaction.
+
+        Args:
+            entry: the deletion; without a number it is a new one, else one that goes on.
+            gone: those of which nothing stays, by id.
+            buried: those that leave a row which says so, be they known or not.
+
+        Returns:
+            The entry as it then stands.
+
+        Raises:
+            StoreUnavailable: the database cannot be written; nothing was deleted.
+        """
+
+    def tombstones(self) -> list[Tombstone]:
+        """All deletions, the first first."""
+
+    def buried(self) -> list[Named]:
+        """What is left of sessions that were deleted one by one, in no order."""
+
+    def named_by(self, query: Query) -> list[Named]:
+        """The sessions that fit, ``query.limit`` at most, in no order."""
+
+    def extent(self, query: Query) -> Extent:
+        """How many sessions fit, all of them counted, and of what time they are."""
+
+    def started_before(self, time: datetime, *, ends_alone: bool = False) -> list[Named]:
+        """What is known of sessions that started before; ``ends_alone``: of which there is no start."""
 
     def tables(self, *, to_write: bool = False) -> AbstractContextManager[Tables]:
         """All that there is, to be copied; committed behind this.

@@ -2,11 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from oneiric.contract import Status
-from session_buddy.errors import AmbiguousSession, StoreUnavailable, UnknownSession
+from session_buddy.errors import AmbiguousSession, DeletedSession, StoreUnavailable, UnknownSession
 from session_buddy.history.around import Around, KeptEvent
 from session_buddy.history.changes import ALL, Changes
 from session_buddy.history.cursor import Cursor
@@ -14,12 +14,13 @@ from session_buddy.history.model import SessionRow
 from session_buddy.history.query import Query
 from session_buddy.history.reference import LATEST, nearest
 from session_buddy.history.statistics import Statistics
+from session_buddy.history.tombstones import NO_DELETIONS, Deletions, Named, Tombstone
 from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.store import sql
 from session_buddy.store.conditions import Json
 from session_buddy.store.measures import of_statistics
-from session_buddy.store.protocol import Counted
-from session_buddy.store.rows import row_from
+from session_buddy.store.protocol import Counted, Extent
+from session_buddy.store.rows import row_from, tombstone_from
 
 
 class Reading(ABC):
@@ -63,8 +64,10 @@ class Reading(ABC):
         return dict(self.rows(sql.STATUSES))
 
     def missing(self, sessions: Sequence[str]) -> list[str]:
-        """Those of the ids of which nothing is known."""
-        return [found for (found,) in self.rows(sql.MISSING, [list(sessions)])]
+        """Those of the ids of which nothing is known, and which were not deleted."""
+        found = [name for (name,) in self.rows(sql.MISSING, [list(sessions)])]
+        deletions = Deletions(self.tombstones()) if found else NO_DELETIONS
+        return [name for name in found if not deletions.why_refused(name)]
 
     @abstractmethod
     def named(self, ref: str) -> Iterable[SessionRow]:
@@ -75,6 +78,7 @@ class Reading(ABC):
 
         Raises:
             UnknownSession: none is; names the nearest ids.
+            DeletedSession: it is, or would be, one that was deleted.
             AmbiguousSession: several are; lists them.
         """
         if ref == LATEST:
@@ -83,10 +87,51 @@ class Reading(ABC):
             named = [row for row in self.named(ref) if row.started]
             rows = named or self.sessions(sql.BY_BEGINNING, [ref, ref.lower()])
         if not rows:
+            self._require_not_deleted(ref)
             raise UnknownSession(ref, nearest(ref, (session_id for (session_id,) in self.rows(sql.RECENT))))
         if len(rows) > 1:
             raise AmbiguousSession(ref, [row.session_id for row in rows[: sql.CANDIDATES]])
         return rows[0]
+
+    def _require_not_deleted(self, ref: str) -> None:
+        entries = self.tombstones()
+        deletions = Deletions(entries)
+        found = self._names(sql.BURIED_BY_BEGINNING, [ref, ref.lower()]) if entries and ref != LATEST else []
+        if len(found) == 1 and found[0].tombstone is not None:
+            raise DeletedSession(deletions.why_gone(found[0].session_id, found[0].tombstone))
+        try:
+            refusal = deletions.why_refused(ref)
+        except ValueError:  # it is no whole id
+            return
+        if refusal:
+            raise DeletedSession(refusal)
+
+    def tombstones(self) -> list[Tombstone]:
+        """All deletions, the first first."""
+        return [tombstone_from(values) for values in self.rows(sql.TOMBSTONES)]
+
+    def buried(self) -> list[Named]:
+        """What is left of sessions that were deleted one by one."""
+        return self._names(sql.BURIED)
+
+    def named_by(self, query: Query) -> list[Named]:
+        """The sessions that fit, in no order."""
+        return self._names(*sql.of_names(query, self.json))
+
+    def extent(self, query: Query) -> Extent:
+        """How many sessions fit, and of what time they are."""
+        ((count, *times),) = self.rows(*sql.of_extent(query, self.json))
+        return Extent(int(count), *(time and time.replace(tzinfo=UTC) for time in times))
+
+    def started_before(self, time: datetime, *, ends_alone: bool = False) -> list[Named]:
+        """What is known of sessions that started before."""
+        return self._names(sql.ENDS_ALONE if ends_alone else sql.STARTED_BEFORE, [time])
+
+    def _names(self, statement: str, parameters: Sequence[Any] = ()) -> list[Named]:
+        return [
+            Named(name, start.replace(tzinfo=UTC), listed.replace(tzinfo=UTC), *rest)
+            for name, start, listed, *rest in self.rows(statement, parameters)
+        ]
 
     @abstractmethod
     def horizon(self) -> int:

@@ -9,11 +9,12 @@ from pydantic_core import to_json
 
 from oneiric import contract
 from session_buddy.history.model import HEARTBEAT_STATE, PLACES, Arrival, Beat, End, SessionRow
+from session_buddy.history.tombstones import Tombstone
 
 _SECOND_IN_ID: Final = slice(-24, -9)
 _SECOND: Final = timedelta(seconds=1)
 _LAST_SECOND: Final = datetime.max.replace(tzinfo=UTC) - _SECOND
-Table = Literal["events", "sessions"]
+Table = Literal["events", "sessions", "tombstones"]
 Values = Sequence[Any]
 # So many rows are read at once.
 GROUP: Final = 5000
@@ -29,7 +30,11 @@ EVENT_COLUMNS: Final = (
     "body",
 )
 # What a history consists of, and the order in which its values are told.
-TABLES: Final[dict[Table, tuple[str, ...]]] = {"events": EVENT_COLUMNS, "sessions": COLUMNS}
+TABLES: Final[dict[Table, tuple[str, ...]]] = {
+    "events": EVENT_COLUMNS,
+    "sessions": COLUMNS,
+    "tombstones": Tombstone._fields,
+}
 
 # What a later event can change in a row whose start is known.
 MUTABLE: Final = ("listed_at", *HEARTBEAT_STATE, *COLUMNS[COLUMNS.index("ends") :])
@@ -83,6 +88,11 @@ def row_from(fetched: Sequence[Any]) -> SessionRow:
         if values[place] is not None:
             values[place] = form(values[place])
     return SessionRow._make(values)
+
+
+def tombstone_from(fetched: Sequence[Any]) -> Tombstone:
+    """The deletion whose column values were fetched."""
+    return Tombstone._make(_aware(value) if isinstance(value, datetime) else value for value in fetched)
 
 
 def event_values(arrival: Arrival) -> Values:
@@ -144,6 +154,7 @@ INTEGERS: Final = (
     "exit_code",
     "counted_commands",
     "counted_errors",
+    "tombstone",
 )
 DOUBLES: Final = ("elapsed_seconds", "duration_seconds")
 _JSON: Final = ("origin", "metadata", "end_metadata", "person_also")

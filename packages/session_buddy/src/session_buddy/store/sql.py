@@ -4,8 +4,9 @@ import re
 from typing import Final
 
 from session_buddy.history.query import MOST_COUNTED, Query, Sort
+from session_buddy.history.tombstones import Named
 from session_buddy.store.conditions import NUMBERS, Condition, Json, of_terms
-from session_buddy.store.rows import COLUMNS
+from session_buddy.store.rows import COLUMNS, TABLES
 
 # So many are named where several fit.
 CANDIDATES: Final = 10
@@ -52,6 +53,20 @@ COMMITTED: Final = f"""
     WHERE commit_id BETWEEN ? AND ? AND (commit_id, session_id) > (?, ?)
     ORDER BY commit_id, session_id LIMIT {MOST_CHANGES + 1}
 """  # noqa: S608 - a number
+_NAMED: Final = f"SELECT {', '.join(Named._fields)} FROM sessions"  # noqa: S608 - names of columns
+BURIED: Final = f"{_NAMED} WHERE tombstone IS NOT NULL"
+BURIED_BY_BEGINNING: Final = f"""
+    {BURIED} AND (starts_with(session_id, ?) OR starts_with(right(session_id, 8), ?))
+    ORDER BY session_id LIMIT {CANDIDATES + 1}
+"""
+# Neither a session that is known nor the trace of one: what the age of a deletion would refuse.
+STARTED_BEFORE: Final = f"{_NAMED} WHERE start_time < ? AND tombstone IS NULL"
+ENDS_ALONE: Final = f"{STARTED_BEFORE} AND status IS NULL"
+TOMBSTONES: Final = f"SELECT {', '.join(TABLES['tombstones'])} FROM tombstones ORDER BY number"  # noqa: S608 - names of columns
+LAST_TOMBSTONE: Final = "SELECT coalesce(max(number), 0) FROM tombstones"
+DELETE_TOMBSTONE: Final = "DELETE FROM tombstones WHERE number = ?"
+DELETE_EVENTS: Final = "DELETE FROM events WHERE session_id = ANY(?)"
+DELETE_SESSIONS: Final = "DELETE FROM sessions WHERE start_time BETWEEN ? AND ? AND session_id = ANY(?)"
 STATUSES: Final = "SELECT session_id, status FROM sessions WHERE status IS NOT NULL"
 
 
@@ -80,6 +95,18 @@ def of_count(query: Query, json: Json) -> Condition:
     conditions, parameters = of_terms(query, json)
     counted = f"(SELECT status FROM sessions WHERE {conditions} LIMIT {MOST_COUNTED + 1})"  # noqa: S608 - ours
     return f"SELECT count(*), count(*) FILTER (WHERE status = 'active') FROM {counted} AS found", parameters  # noqa: S608 - ours
+
+
+def of_names(query: Query, json: Json) -> Condition:
+    """The statement that names the sessions that a query means, so many, in no order."""
+    conditions, parameters = of_terms(query, json)
+    return f"{_NAMED} WHERE {conditions} LIMIT ?", [*parameters, query.limit]
+
+
+def of_extent(query: Query, json: Json) -> Condition:
+    """The statement that says how many sessions a query means, and when the first and the last started."""
+    conditions, parameters = of_terms(query, json)
+    return f"SELECT count(*), min(start_time), max(start_time) FROM sessions WHERE {conditions}", parameters  # noqa: S608 - ours
 
 
 def _order(query: Query) -> Condition:

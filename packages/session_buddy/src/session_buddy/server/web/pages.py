@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from oneiric.events import invalid_event
 from session_buddy.access.callers import Caller
-from session_buddy.errors import BackupsElsewhere, Forbidden, InvalidQuery, StoreError
+from session_buddy.errors import BackupsElsewhere, DeletionRefused, Forbidden, InvalidQuery, StoreError
 
 CallerOf = Callable[[Request], Caller | None]
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -22,7 +22,7 @@ def page(
     answer: Callable[[Request, Caller], Awaitable[Any]],
     done: HTTPStatus = HTTPStatus.OK,
 ) -> Endpoint:
-    """An endpoint for those who may: JSON, or ``400``, ``401``, ``403``, ``503`` with ``error``.
+    """An endpoint for those who may: JSON, or ``400``, ``401``, ``403``, ``409``, ``503`` with ``error``.
 
     Args:
         path: what it is asked for, whose right :data:`session_buddy.access.callers.PAGES` has.
@@ -39,8 +39,9 @@ def page(
             caller.require(path)
             found = await answer(request, caller)
             return found if isinstance(found, Response) else JSONResponse(found, status_code=done)
-        except Forbidden as error:
-            return _error(HTTPStatus.FORBIDDEN, str(error))
+        except (Forbidden, DeletionRefused) as error:
+            refused = HTTPStatus.FORBIDDEN if isinstance(error, Forbidden) else HTTPStatus.CONFLICT
+            return _error(refused, str(error))
         except InvalidQuery as error:
             return _error(HTTPStatus.BAD_REQUEST, str(error))
         except ValidationError as error:

@@ -106,6 +106,22 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     """
     ALTER TABLE events ADD COLUMN commit_id BIGINT;
     """,
+    # What was deleted, so that it does not come back: of each deletion an entry, whose number stands in the
+    # rows that are left of sessions. An entry took the number of a transaction, too.
+    """
+    CREATE TABLE tombstones (
+        number BIGINT NOT NULL,
+        kind VARCHAR NOT NULL,
+        deleted_at TIMESTAMP NOT NULL,
+        deleted_by VARCHAR NOT NULL,
+        sessions BIGINT NOT NULL,
+        oldest TIMESTAMP,
+        newest TIMESTAMP,
+        started_before TIMESTAMP,
+        commit_id BIGINT
+    );
+    ALTER TABLE sessions ADD COLUMN tombstone BIGINT;
+    """,
 )
 
 # The last step behind which every row has to be judged anew.

@@ -49,7 +49,12 @@ _TYPES: Final = {
 _BEATS_TYPE: Final = json.dumps({name: [_TYPES.get(name, "VARCHAR")] for name in ("digits", *BEAT_COLUMNS)})
 
 _EVENT_COLUMNS: Final = (*EVENT_COLUMNS, "commit_id")
-_LAST_COMMIT: Final = "SELECT coalesce(max(commit_id), 0) FROM events"
+# Of deletions, too: whoever follows may have seen the number of an event that is deleted.
+_LAST_COMMIT: Final = """
+    SELECT greatest(
+        (SELECT coalesce(max(commit_id), 0) FROM events), (SELECT coalesce(max(commit_id), 0) FROM tombstones)
+    )
+"""
 # What changed rows are joined by: the times skip nearly all of a million.
 _KEY: Final = ("start_time", "session_id")
 
@@ -132,6 +137,11 @@ def one(cursor: Cursor, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, 
 def fetch(cursor: Cursor, sql: str, parameters: Sequence[Any] = ()) -> list[SessionRow]:
     """The sessions that a query finds."""
     return [row_from(values) for values in rows_of(cursor, sql, parameters)]
+
+
+def run(cursor: Cursor, sql: str, parameters: Sequence[Any] = ()) -> None:
+    """Run a statement that finds nothing."""
+    _execute(cursor, sql, parameters)
 
 
 def _execute(cursor: Cursor, sql: str, parameters: Sequence[Any]) -> Cursor:
@@ -254,8 +264,8 @@ class Tables:
 
     def write(self, table: Table, rows: Sequence[Values]) -> None:
         """Add rows."""
-        if table == "events":
-            insert(self._cursor, table, EVENT_COLUMNS, rows)
+        if table != "sessions":
+            insert(self._cursor, table, TABLES[table], rows)
         else:
             insert(self._cursor, table, ROW_COLUMNS, [(*row, digits_of(row[0])) for row in rows])
 

@@ -11,12 +11,14 @@ from session_buddy.history.export import EXPORT_SECONDS, Form
 from session_buddy.history.fold import fold_all
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
 from session_buddy.history.query import Query
+from session_buddy.history.tombstones import Deletions, Named, Tombstone
 from session_buddy.host.database_url import DEFAULT_QUERY_SECONDS, DatabaseUrl
 from session_buddy.store.conditions import Condition, Json
 from session_buddy.store.duckdb import export
 from session_buddy.store.duckdb import statements as sql
 from session_buddy.store.duckdb.connection import Connection
 from session_buddy.store.duckdb.copies import copy_whole
+from session_buddy.store.duckdb.deletion import delete, tombstones
 from session_buddy.store.duckdb.newest import Newest
 from session_buddy.store.duckdb.opening import open_file
 from session_buddy.store.export import of_export
@@ -90,7 +92,7 @@ class DuckDBStore(Reading):
         with self._connection.writing() as writer:
             asked = {arrival.session_id for arrival in arrivals}
             before = sql.find_by_ids(writer, set(filter(self._newest.may_know, asked)))
-            folded = fold_all(before, arrivals)
+            folded = fold_all(before, arrivals, self._deletions)
             if folded.kept or folded.changed:
                 self._write(folded.kept, folded.changed, before)
             return folded.taken
@@ -102,6 +104,16 @@ class DuckDBStore(Reading):
                 sql.touch(writer, beats)
             else:
                 sql.probe(writer)
+
+    def delete(self, entry: Tombstone, gone: Sequence[str], buried: Sequence[Named]) -> Tombstone:
+        """Delete sessions with their events, in one transaction."""
+        with self._connection.writing() as cursor:
+            with sql.transaction(cursor) as writer:
+                entry = delete(writer, entry, gone, buried, self._commit_id + 1)
+            self._commit_id += 1
+            self._newest.add(found.session_id for found in buried)
+            self._deletions = Deletions(tombstones(cursor))
+        return entry
 
     def backup(self, target: Path) -> int:
         """Write the log into the file, and copy that."""
@@ -169,8 +181,9 @@ class DuckDBStore(Reading):
     def _learn(self, reader: sql.Cursor) -> None:
         """What is remembered of the file, as one process alone writes to it."""
         self._newest = Newest(session_id for (session_id,) in sql.rows_of(reader, sql.NEWEST))
+        self._deletions = Deletions(tombstones(reader))
         # What was lost had numbers that followers may have seen.
-        self._commit_id = sql.last_commit(reader) + (_BEHIND_A_GAP if self.gap else 0)
+        self._commit_id: int = sql.last_commit(reader) + (_BEHIND_A_GAP if self.gap else 0)
 
     @contextmanager
     def tables(self, *, to_write: bool = False) -> Iterator[sql.Tables]:

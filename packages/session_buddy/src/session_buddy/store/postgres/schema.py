@@ -102,6 +102,22 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     ALTER TABLE events ALTER COLUMN commit_id SET DEFAULT CAST(CAST(pg_current_xact_id() AS text) AS bigint);
     CREATE INDEX events_commit ON events USING brin (commit_id) WITH (autosummarize = on);
     """,
+    # What was deleted, so that it does not come back: of each deletion an entry, whose number stands in the
+    # rows that are left of sessions.
+    """
+    CREATE TABLE tombstones (
+        number bigint PRIMARY KEY,
+        kind text NOT NULL,
+        deleted_at timestamptz NOT NULL,
+        deleted_by text NOT NULL,
+        sessions bigint NOT NULL,
+        oldest timestamptz,
+        newest timestamptz,
+        started_before timestamptz
+    );
+    ALTER TABLE sessions ADD COLUMN tombstone bigint;
+    CREATE INDEX sessions_tombstone ON sessions (tombstone, session_id) WHERE tombstone IS NOT NULL;
+    """,
 )
 
 # The last step behind which every row has to be judged anew.

@@ -43,8 +43,8 @@ _CHANGE: Final = f"UPDATE sessions SET {', '.join(f'{name} = %s' for name in _CH
 _REMOVE: Final = "DELETE FROM sessions WHERE session_id = ANY(?)"
 # Of JSON, too, the binary form is the text.
 _TYPES: Final = {
-    **dict.fromkeys(("timestamp", *TIMES), "timestamptz"),
-    **dict.fromkeys((*INTEGERS, "commit_id"), "bigint"),
+    **dict.fromkeys(("timestamp", "deleted_at", "oldest", "newest", "started_before", *TIMES), "timestamptz"),
+    **dict.fromkeys((*INTEGERS, "commit_id", "number", "sessions"), "bigint"),
     **dict.fromkeys(DOUBLES, "float8"),
     "by_admin": "boolean",
 }
@@ -116,7 +116,7 @@ def claim(connection: Postgres, session_ids: Sequence[str]) -> None:
 def lock(connection: Postgres, session_ids: Sequence[str]) -> dict[str, SessionRow]:
     """Keep other writers from these sessions until the commit; those that are known, by id."""
     found = map(row_from, rows_of(connection, _LOCK, [list(session_ids)]) if session_ids else ())
-    return {row.session_id: row for row in found if row.started or row.ends}
+    return {row.session_id: row for row in found if row.started or row.ends or row.tombstone is not None}
 
 
 def write(
@@ -124,9 +124,9 @@ def write(
 ) -> None:
     """Write events, and the rows that they changed: of those sessions that have a row, in its place."""
     by_id = sorted(changed, key=attrgetter("session_id"))
-    _insert(connection, "sessions", [row for row in by_id if row.session_id not in has_row], row_values)
+    insert(connection, "sessions", [row for row in by_id if row.session_id not in has_row], row_values)
     _change(connection, [row for row in by_id if row.session_id in has_row])
-    _insert(connection, "events", kept, event_values)
+    insert(connection, "events", kept, event_values)
 
 
 def remove(connection: Postgres, session_ids: Sequence[str]) -> None:
@@ -192,7 +192,8 @@ def _copy(connection: Postgres, table: Table, columns: Sequence[str], rows: Iter
             copy.write_row(row)
 
 
-def _insert(connection: Postgres, table: Table, rows: Sequence[T], values_of: Callable[[T], Values]) -> None:
+def insert(connection: Postgres, table: Table, rows: Sequence[T], values_of: Callable[[T], Values]) -> None:
+    """Add rows to a table: the values of each, in the order of its columns."""
     # Each is made when it is sent: the server reads what came before meanwhile.
     values = map(values_of, rows)
     if len(rows) >= BULK_ROWS:
@@ -200,9 +201,9 @@ def _insert(connection: Postgres, table: Table, rows: Sequence[T], values_of: Ca
     elif rows:
         columns = TABLES[table]
         marks = ", ".join(["%s"] * len(columns))
-        insert = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 - names of columns
+        into = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608 - names of columns
         with connection.cursor() as cursor:
-            cursor.executemany(insert.encode(), values)
+            cursor.executemany(into.encode(), values)
 
 
 def judge_anew(connection: Postgres) -> None:

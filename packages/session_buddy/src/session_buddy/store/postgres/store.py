@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO, Final, Self
 
 from psycopg.errors import DeadlockDetected, SerializationFailure, UniqueViolation
@@ -12,6 +13,7 @@ from session_buddy.history.export import EXPORT_SECONDS, Form
 from session_buddy.history.fold import fold_all
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
 from session_buddy.history.query import Query
+from session_buddy.history.tombstones import NO_DELETIONS, Deletions, Named, Tombstone
 from session_buddy.host.database_url import DEFAULT_QUERY_SECONDS, DatabaseUrl
 from session_buddy.store import sql as common
 from session_buddy.store.conditions import Condition, Json
@@ -19,11 +21,15 @@ from session_buddy.store.export import of_export
 from session_buddy.store.postgres import export
 from session_buddy.store.postgres import statements as sql
 from session_buddy.store.postgres.connection import Connections
+from session_buddy.store.postgres.deletion import delete, tombstones
 from session_buddy.store.postgres.listener import Listener
 from session_buddy.store.postgres.opening import bring_up_to_date
 from session_buddy.store.reading import Reading
+from session_buddy.store.rows import second_of
 
 _TRIES: Final = 10
+# Only what started before may be refused for its age: less than is ever pruned, by clocks that may differ.
+_MAY_BE_REFUSED: Final = timedelta(hours=12)
 
 
 def _named(path: Sequence[str]) -> Condition:
@@ -106,19 +112,37 @@ class PostgresStore(Reading):
         with self._connections.writing() as writer:
             sql.touch(writer, beats)
 
+    def delete(self, entry: Tombstone, gone: Sequence[str], buried: Sequence[Named]) -> Tombstone:
+        """Delete sessions with their events, in one transaction."""
+        for _ in range(_TRIES):
+            with (
+                self._connections.writing() as writer,
+                # A session of one of these ids begins just now, or two wait for each other.
+                suppress(UniqueViolation, SerializationFailure, DeadlockDetected),
+                writer.transaction(),
+            ):
+                return delete(writer, entry, gone, buried)
+        raise StoreUnavailable(f"database {self.url} cannot be written: too many others write the same")
+
     def _take_in(self, writer: sql.Postgres, arrivals: Sequence[Arrival], *, claims: bool) -> list[Taken]:
         """One try; with ``claims`` every session gets a row first: what is not there cannot be locked.
 
         Without, a session of which there is a start alone is taken for a new one: if it is none, its row
-        cannot be inserted. With an end a start is sent again, mostly.
+        cannot be inserted. With an end a start is sent again, mostly; and of one that began long ago it has
+        to be known whether it is known.
         """
+        long_ago = f"{datetime.now(UTC) - _MAY_BE_REFUSED:%Y%m%d-%H%M%S}"
+        old = {one.session_id for one in arrivals if second_of(one.session_id) < long_ago}
         asked = sorted(
-            {one.session_id for one in arrivals if claims or not isinstance(one.event, SessionStart)}
+            {one.session_id for one in arrivals if claims or not isinstance(one.event, SessionStart)} | old
         )
         if claims:
             sql.claim(writer, asked)
         before = sql.lock(writer, asked)
-        folded = fold_all(before, arrivals)
+        # Behind the locks: another server may delete just now, and has then said so.
+        strange = any(one not in before or not before[one].started for one in old)
+        gone = strange or any(row.tombstone is not None for row in before.values())
+        folded = fold_all(before, arrivals, Deletions(tombstones(writer)) if gone else NO_DELETIONS)
         sql.write(writer, folded.kept, folded.changed, has_row=set(asked) if claims else before)
         if claims:
             sql.remove(writer, [one for one in asked if one not in folded.known])

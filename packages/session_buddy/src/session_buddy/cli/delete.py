@@ -1,0 +1,179 @@
+"""``prune`` and ``forget``: sessions deleted for good."""
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from session_buddy.cli import completion, edge
+from session_buddy.cli.text import count, local_time
+from session_buddy.client import ask, deleting
+from session_buddy.errors import InvalidQuery
+from session_buddy.host.database_url import DatabaseUrl
+from session_buddy.keep.backups import Backups
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+PRUNE_EXAMPLES: Final = """\b
+Only what is over goes. Nothing that started before then, and is not known, is
+taken in from then on: the sessions stay deleted, whatever is still delivered.
+
+\b
+Examples:
+  session-buddy prune --older-than 365d --dry-run
+  session-buddy prune --older-than 52w --yes --backups
+  session-buddy config set delete_after 365d      a server does it by itself"""
+FORGET_EXAMPLES: Final = """\b
+Those that list-sessions user:NAME finds, whatever their age. Nothing more of
+them is taken in; new sessions are.
+
+\b
+Examples:
+  session-buddy list-sessions user:ada
+  session-buddy forget --user ada --dry-run
+  session-buddy forget --user ada --backups"""
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say how many there are, delete nothing.")]
+WithBackups = Annotated[
+    bool, typer.Option("--backups", help="Put a new backup in the place of all that there are.")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+_UNTIL: Final = "what they held they hold until they rotate; --backups puts a new one in their place"
+# A bar for who has waited so long.
+_PATIENCE_SECONDS: Final = 1.0
+
+
+def prune(
+    older_than: Annotated[
+        str,
+        typer.Option("--older-than", metavar="LENGTH", help="Since they ended, e.g. 365d; a day at least."),
+    ],
+    *,
+    dry_run: DryRun = False,
+    backups: WithBackups = False,
+    yes: Yes = False,
+) -> None:
+    """Delete sessions that ended long ago."""
+    from session_buddy.history.times import parse_duration
+
+    try:
+        before = datetime.now(UTC) - timedelta(seconds=parse_duration("older-than", older_than))
+    except OverflowError:
+        raise InvalidQuery("older-than", older_than, "a time that the calendar has") from None
+    iso = before.replace(microsecond=0).isoformat()
+    which = f"that ended before {local_time(iso)}"
+    _delete({"ended_before": iso}, which, dry_run=dry_run, backups=backups, yes=yes, force=False)
+
+
+def forget(
+    user: Annotated[
+        str,
+        typer.Option(
+            "--user",
+            metavar="NAME",
+            help="A person or an account, exactly.",
+            autocompletion=completion.values_of("user"),
+        ),
+    ],
+    *,
+    force: Annotated[bool, typer.Option("--force", help="Also those that are active.")] = False,
+    dry_run: DryRun = False,
+    backups: WithBackups = False,
+    yes: Yes = False,
+) -> None:
+    """Delete all sessions of a person or an account."""
+    name = ask.typed(user)
+    _delete({"user": name}, f"of {name!r}", dry_run=dry_run, backups=backups, yes=yes, force=force)
+
+
+def _delete(
+    wanted: Mapping[str, Any], which: str, *, dry_run: bool, backups: bool, yes: bool, force: bool
+) -> None:
+    found = deleting.look(wanted, force=force)
+    many = count(found["sessions"], "session")
+    if not found["sessions"]:
+        edge.tell(f"No sessions {which}.")
+    elif dry_run:
+        edge.say(f"{many} {which} would be deleted, {_span(found)}")
+    else:
+        if not yes:
+            if not (sys.stdin.isatty() and edge.on_terminal()):
+                edge.fail(f"{many} {which}: confirm it on a terminal, or with --yes", edge.MISTYPED)
+            typer.confirm(f"Delete {many} {which}, {_span(found)}, for good?", abort=True)
+        with _progress(found["sessions"]) as advance:
+            done = deleting.delete(wanted, advance, force=force)
+        edge.say(f"Deleted {count(done['deleted'], 'session')} {which}")
+        if done["held"]:
+            edge.tell(f"{count(done['held'], 'journal')} of open shells go when these leave.")
+    if not dry_run and (backups or found["sessions"]):
+        _look_after_copies(replace=backups)
+
+
+def _span(found: Mapping[str, Any]) -> str:
+    return f"started from {local_time(found['oldest'])} to {local_time(found['newest'])}"
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """A bar for who watches, where it takes a while; how many were deleted is told to it."""
+    began, done = monotonic(), 0
+    bar: Progress | None = None
+
+    def advance(sessions: int) -> None:
+        nonlocal bar, done
+        done += sessions
+        if bar is None and sys.stderr.isatty() and done < total and monotonic() - began > _PATIENCE_SECONDS:
+            from rich.console import Console
+            from rich.progress import Progress
+
+            bar = Progress(console=Console(stderr=True), transient=True)
+            bar.add_task("Sessions", total=total)
+            bar.start()
+        if bar is not None:
+            bar.update(bar.task_ids[0], completed=done)
+
+    try:
+        yield advance
+    except KeyboardInterrupt:
+        edge.tell(f"Of {count(total, 'session')}, {done:,} are deleted; the same command goes on.")
+        raise
+    finally:
+        if bar is not None:
+            bar.stop()
+
+
+def _look_after_copies(*, replace: bool) -> None:
+    """Replace the backups, or say that they still have what was deleted; likewise of other copies."""
+    database = _database()
+    if database is not None and database.file is None:
+        edge.tell(f"Backups of {database} are its administrators' to remove; they hold what they held.")
+    elif replace:
+        edge.say(f"Backup {deleting.replace_backups()}, in the place of all before it")
+    elif database is None:
+        edge.tell(f"Backups of that server: {_UNTIL}")
+    elif listed := Backups.of(database).listed():
+        edge.tell(f"{count(len(listed), 'backup')} in {listed[0].path.parent}: {_UNTIL}")
+    for path in _set_aside(database.file) if database is not None and database.file else ():
+        edge.tell(f"{path} was set aside, and holds what it held; remove it when you need it no more")
+
+
+def _database() -> DatabaseUrl | None:
+    """The one in which it was done; ``None``: that of a server that the environment names."""
+    if ask.named_server() is not None:
+        return None
+    if server := ask.local_server():
+        return DatabaseUrl.parse(server.database)
+    from session_buddy.host.layers import load_settings
+
+    return load_settings().database_url()
+
+
+def _set_aside(database: Path) -> list[Path]:
+    """What restores, and logs that could not be replayed, left beside a database."""
+    return sorted(path for path in database.parent.glob(f"{database.name}*.*T*Z") if path.is_file())

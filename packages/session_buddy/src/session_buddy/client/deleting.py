@@ -1,0 +1,136 @@
+"""Sessions deleted for good, by a server, or in the file where none keeps it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from oneiric.paths import user_paths
+from oneiric.transport import Endpoint
+from session_buddy.client import ask
+from session_buddy.client.api import asked
+from session_buddy.host import process
+from session_buddy.host.server_file import ServerInfo
+from session_buddy.intake import outbox
+
+if TYPE_CHECKING:
+    from session_buddy.keep.deletion import Deletion
+    from session_buddy.store import Store
+
+T = TypeVar("T")
+
+_PATH: Final = "/api/delete"
+# One portion, behind others that wait for the database.
+_PORTION_SECONDS: Final = 120.0
+_BACKUP_SECONDS: Final = 600.0
+
+
+def look(wanted: Mapping[str, Any], *, force: bool) -> dict[str, Any]:
+    """What would be deleted, see :class:`session_buddy.keep.deletion.Found`.
+
+    Args:
+        wanted: ``user``, or ``ended_before``, an ISO 8601 time.
+        force: also sessions that are active.
+
+    Raises:
+        SessionBuddyError: it may not be deleted, or nobody could answer, and why.
+    """
+
+    def by(server: Endpoint) -> dict[str, Any]:
+        return asked(server, _PATH, {**wanted, "force": force, "dry_run": True}, _PORTION_SECONDS)
+
+    def in_file(deletion: "Deletion", _: "Store") -> dict[str, Any]:
+        return dict(deletion.look(_parsed(wanted), datetime.now(UTC), force=force))
+
+    return _done(by, in_file)
+
+
+def delete(wanted: Mapping[str, Any], advance: Callable[[int], None], *, force: bool) -> dict[str, Any]:
+    """Delete; returns how many were ``deleted``, and how many journals of open shells are ``held``.
+
+    Args:
+        wanted: as of :func:`look`.
+        advance: is told how many more were deleted.
+        force: also sessions that are active.
+
+    Raises:
+        SessionBuddyError: why no more could be deleted.
+    """
+
+    def all_of(some: Callable[[int], Mapping[str, Any]]) -> dict[str, Any]:
+        number = deleted = held = 0
+        left = True
+        while left:
+            done = some(number)
+            number, left = done["number"], done["left"]
+            deleted, held = deleted + done["deleted"], held + done["held"]
+            advance(done["deleted"])
+        return {"deleted": deleted, "held": held}
+
+    def by(server: Endpoint) -> dict[str, Any]:
+        return all_of(
+            lambda number: asked(
+                server, _PATH, {**wanted, "force": force, "number": number}, _PORTION_SECONDS
+            )
+        )
+
+    def in_file(deletion: "Deletion", _: "Store") -> dict[str, Any]:
+        from session_buddy.access.callers import local_caller
+
+        some = partial(deletion.some, _parsed(wanted), local_caller().subject, datetime.now(UTC), force=force)
+        return all_of(lambda number: some(number=number))
+
+    return _done(by, in_file)
+
+
+def replace_backups() -> str:
+    """Make a backup in the place of all that there are; returns its path.
+
+    Raises:
+        SessionBuddyError: it cannot be made, and why; the others are there.
+    """
+
+    def by(server: Endpoint) -> str:
+        return str(asked(server, "/api/backup", {"replace": True}, _BACKUP_SECONDS)["path"])
+
+    def in_file(_: "Deletion", store: "Store") -> str:
+        from session_buddy.keep.backups import Backups
+        from session_buddy.store import as_file
+
+        return str(Backups.of(store.url).make(as_file(store).backup, datetime.now(UTC), 1).path)
+
+    return _done(by, in_file)
+
+
+def _done(by: Callable[[Endpoint], T], in_file: Callable[["Deletion", "Store"], T]) -> T:
+    def at_server(server: ServerInfo) -> T:
+        process.require_answer(server)
+        # What was left just now is a session like the others.
+        outbox.hand_over(user_paths().outbox, partial(ask.deliver, server.endpoint), datetime.now(UTC))
+        return by(server.endpoint)
+
+    def open_file() -> T:
+        with _opened() as (deletion, store):
+            return in_file(deletion, store)
+
+    named = ask.named_server()
+    return by(named) if named else ask.ask_or_open(at_server, open_file)
+
+
+@contextmanager
+def _opened() -> Iterator[tuple["Deletion", "Store"]]:
+    from session_buddy.client import offline
+    from session_buddy.host.layers import load_settings
+    from session_buddy.keep.deletion import Deletion
+
+    settings, paths = load_settings(), user_paths()
+    with offline.opened(settings.database_url(paths), datetime.now(UTC), to_write=True) as store:
+        yield Deletion(store, paths.outbox, settings.retain), store
+
+
+def _parsed(wanted: Mapping[str, Any]) -> Any:  # noqa: ANN401 - its module is imported here
+    from session_buddy.keep.deletion import wanted_of
+
+    before = wanted.get("ended_before")
+    return wanted_of(wanted.get("user"), datetime.fromisoformat(before) if before else None)

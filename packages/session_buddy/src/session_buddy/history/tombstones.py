@@ -1,0 +1,127 @@
+"""What was deleted from a history, and why nothing of it is taken in again.
+
+A session that was forgotten leaves a row that says so, and nothing else of it. Those that were pruned leave
+an age: what started before it, and is not known, is refused.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final, Literal, NamedTuple
+
+from oneiric import contract
+from session_buddy.history.keys import Clock
+from session_buddy.history.query import Query
+from session_buddy.history.syntax import Value, held
+
+Kind = Literal["forget", "prune"]
+
+
+class Tombstone(NamedTuple):
+    """One deletion. It does not say whose sessions they were: that would keep the name.
+
+    Attributes:
+        number: which one, from 1; 0 before it is stored.
+        kind: ``forget``: a person's sessions; ``prune``: those that ended long ago.
+        deleted_at: when it began.
+        deleted_by: whose token asked for it.
+        sessions: how many were deleted.
+        oldest: when the first of them started.
+        newest: when the last of them did.
+        started_before: of ``prune``: what started before and is not known is refused since.
+    """
+
+    number: int
+    kind: Kind
+    deleted_at: datetime
+    deleted_by: str
+    sessions: int = 0
+    oldest: datetime | None = None
+    newest: datetime | None = None
+    started_before: datetime | None = None
+
+    @property
+    def done(self) -> str:
+        """When, by whom, how many, of what time."""
+        others = f"{self.sessions:,} session{'' if self.sessions == 1 else 's'}"
+        span = f", started from {_day(self.oldest)} to {_day(self.newest)}" if self.oldest else ""
+        return f"on {_day(self.deleted_at)} by {self.deleted_by} ({self.kind}: {others}{span})"
+
+
+class Named(NamedTuple):
+    """A session, by what is left of it when it is deleted.
+
+    Attributes:
+        status: ``None`` of one that was deleted.
+        tombstone: the number of its deletion, if it was.
+    """
+
+    session_id: str
+    start_time: datetime
+    listed_at: datetime
+    status: str | None = None
+    tombstone: int | None = None
+
+
+class Deletions:
+    """All deletions of a history, as new events are judged by them.
+
+    Args:
+        entries: each of them.
+    """
+
+    def __init__(self, entries: Sequence[Tombstone] = ()) -> None:
+        self._by_number = {one.number: one for one in entries}
+        aged = [one for one in entries if one.started_before is not None]
+        self._latest = max(aged, key=lambda one: one.started_before or one.deleted_at, default=None)
+
+    def __repr__(self) -> str:
+        return f"<Deletions({len(self._by_number)}, before={self._latest and self._latest.started_before})>"
+
+    def why_gone(self, session_id: str, number: int) -> str:
+        """Why nothing is known of a session that was deleted, and nothing more is kept."""
+        entry = self._by_number.get(number)
+        return f"session {session_id} was deleted {entry.done if entry else 'from this history'}"
+
+    def why_refused(self, session_id: str) -> str | None:
+        """Why a session that is not known is refused, ``None`` if it is not: it started too long ago."""
+        entry = self._latest
+        if entry is None or entry.started_before is None:
+            return None
+        if contract.start_time_of(session_id) >= entry.started_before:
+            return None
+        return (
+            f"session {session_id} is not known, and those that started before"
+            f" {_day(entry.started_before)} were deleted {entry.done}"
+        )
+
+
+NO_DELETIONS: Final = Deletions()
+
+
+class Wanted(NamedTuple):
+    """What is to be deleted: one of the two.
+
+    Attributes:
+        user: all sessions of a person or an account, by its exact name.
+        ended_before: those that are over and ended before; to the second, in UTC.
+    """
+
+    user: str | None
+    ended_before: datetime | None
+
+    @property
+    def kind(self) -> Kind:
+        """Which sort of deletion it is."""
+        return "forget" if self.ended_before is None else "prune"
+
+    def query(self, now: datetime, *, active: bool = False) -> Query:
+        """The query that finds them; of a person's, those that are ``active`` alone."""
+        if self.ended_before is None:
+            text = f"user:{Value(held(self.user or ''))}" + " status:active" * active
+        else:
+            text = f'ended:<"{self.ended_before.isoformat()}" -status:active'
+        return Query.parse(text, clock=Clock(now, UTC))
+
+
+def _day(time: datetime | None) -> str:
+    return f"{time:%Y-%m-%d %H:%M} UTC" if time else "-"

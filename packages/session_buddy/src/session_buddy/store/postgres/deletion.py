@@ -1,0 +1,37 @@
+"""Sessions deleted from a PostgreSQL database, and the entry that says so."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from session_buddy.history.model import SessionRow
+from session_buddy.history.tombstones import Named, Tombstone
+from session_buddy.store import sql as common
+from session_buddy.store.postgres.statements import Postgres, insert, lock, remove, rows_of, run
+from session_buddy.store.rows import row_values, tombstone_from
+
+# Numbers are given by one server at a time; who reads is not kept waiting.
+_ALONE: Final = "LOCK TABLE tombstones IN EXCLUSIVE MODE"
+
+
+def tombstones(connection: Postgres) -> list[Tombstone]:
+    """All deletions, the first first."""
+    return [tombstone_from(values) for values in rows_of(connection, common.TOMBSTONES)]
+
+
+def delete(connection: Postgres, entry: Tombstone, gone: Sequence[str], buried: Sequence[Named]) -> Tombstone:
+    """Within a transaction; see :meth:`session_buddy.store.protocol.Store.delete`."""
+    ids = sorted([*gone, *(found.session_id for found in buried)])
+    # First: whoever is at one of these sessions just now has stored its events then, or waits for us.
+    lock(connection, ids)
+    run(connection, _ALONE)
+    if entry.number:
+        run(connection, common.DELETE_TOMBSTONE, [entry.number])
+    else:
+        ((last,),) = rows_of(connection, common.LAST_TOMBSTONE)
+        entry = entry._replace(number=last + 1)
+    insert(connection, "tombstones", [entry], list)
+    run(connection, common.DELETE_EVENTS, [ids])
+    remove(connection, ids)
+    rows = [SessionRow(*found[:3], tombstone=entry.number) for found in buried]
+    insert(connection, "sessions", rows, row_values)
+    return entry
