@@ -173,7 +173,7 @@ def test_what_was_wiped_comes_back_from_the_journals(world: World, postgres: Pos
     session = world.run(sys.executable, "-c", SHELL).stdout.strip()
     eventually(lambda: ended(world) == {session})
     world.stop_server()
-    postgres.run("DROP TABLE sessions, events, meta", database="history")
+    postgres.run("DROP TABLE sessions, events, meta, tombstones", database="history")
     world.start_server()
     eventually(lambda: ended(world) == {session})
 

@@ -110,13 +110,14 @@ def _delete(
             done = deleting.delete(wanted, advance, force=force)
         edge.say(f"Deleted {count(done['deleted'], 'session')} {which}")
         if done["held"]:
-            edge.tell(f"{count(done['held'], 'journal')} of open shells go when these leave.")
+            edge.tell(f"Journals of shells that are open go a week after these are left: {done['held']:,}")
     if not dry_run and (backups or found["sessions"]):
         _look_after_copies(replace=backups)
 
 
 def _span(found: Mapping[str, Any]) -> str:
-    return f"started from {local_time(found['oldest'])} to {local_time(found['newest'])}"
+    first, last = local_time(found["oldest"]), local_time(found["newest"])
+    return f"started from {first} to {last}" if first != last else f"started {first}"
 
 
 @contextmanager

@@ -43,7 +43,8 @@ class Tombstone(NamedTuple):
     def done(self) -> str:
         """When, by whom, how many, of what time."""
         others = f"{self.sessions:,} session{'' if self.sessions == 1 else 's'}"
-        span = f", started from {_day(self.oldest)} to {_day(self.newest)}" if self.oldest else ""
+        first, last = _day(self.oldest), _day(self.newest)
+        span = f", started {f'from {first} to {last}' if first != last else first}" if self.oldest else ""
         return f"on {_day(self.deleted_at)} by {self.deleted_by} ({self.kind}: {others}{span})"
 
 
@@ -98,6 +99,10 @@ class Deletions:
 NO_DELETIONS: Final = Deletions()
 
 
+ACTIVE: Final = "status:active"
+OVER: Final = f"-{ACTIVE}"
+
+
 class Wanted(NamedTuple):
     """What is to be deleted: one of the two.
 
@@ -114,12 +119,12 @@ class Wanted(NamedTuple):
         """Which sort of deletion it is."""
         return "forget" if self.ended_before is None else "prune"
 
-    def query(self, now: datetime, *, active: bool = False) -> Query:
-        """The query that finds them; of a person's, those that are ``active`` alone."""
+    def query(self, now: datetime, only: str = "") -> Query:
+        """The query that finds them; ``only`` has more terms, for those of a person."""
         if self.ended_before is None:
-            text = f"user:{Value(held(self.user or ''))}" + " status:active" * active
+            text = f"user:{Value(held(self.user or ''))} {only}"
         else:
-            text = f'ended:<"{self.ended_before.isoformat()}" -status:active'
+            text = f'ended:<"{self.ended_before.isoformat()}" {OVER}'
         return Query.parse(text, clock=Clock(now, UTC))
 
 

@@ -222,6 +222,8 @@ class Writer:
             self._presence.still_unwritten(beats)
             raise
         self._inform_presence(taken)
+        if refused := [one for one in taken if one.verdict == "invalid"]:
+            log.warning("events are refused", events=len(refused), first=refused[0].error)
         return taken
 
     @contextmanager

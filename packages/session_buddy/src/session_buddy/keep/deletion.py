@@ -9,7 +9,7 @@ from typing import Any, Final, TypedDict
 from session_buddy.errors import DeletionRefused, InvalidQuery
 from session_buddy.history.model import SessionRow
 from session_buddy.history.query import MAX_LIMIT, Query
-from session_buddy.history.tombstones import Named, Tombstone, Wanted
+from session_buddy.history.tombstones import ACTIVE, OVER, Named, Tombstone, Wanted
 from session_buddy.intake.outbox import remove
 from session_buddy.store import Store
 
@@ -122,7 +122,8 @@ class Deletion:
         entry = Tombstone(number, wanted.kind, now, subject, started_before=wanted.ended_before)
         if number:
             entry = self._going_on(entry)
-        query = replace(wanted.query(now), limit=PORTION)
+        # One may have begun meanwhile.
+        query = replace(wanted.query(now, "" if force else OVER), limit=PORTION)
         entry, found = self._write(lambda: self._delete(entry, query))
         held = remove(self._outbox, {one.session_id for one in found}) if found else 0
         return Done(number=entry.number, deleted=len(found), left=len(found) == PORTION, held=held)
@@ -156,7 +157,7 @@ class Deletion:
         raise InvalidQuery("number", entry.number, "that of your own deletion, which goes on")
 
     def _active(self, wanted: Wanted, now: datetime) -> list[str]:
-        query = replace(wanted.query(now, active=True), limit=MAX_LIMIT)
+        query = replace(wanted.query(now, ACTIVE), limit=MAX_LIMIT)
         return sorted(one.session_id for one in self._store.named_by(query))
 
     def _require_allowed(self, wanted: Wanted, now: datetime, *, force: bool) -> None:
@@ -218,10 +219,11 @@ def _key(entry: Tombstone) -> tuple[object, ...]:
 
 def _are_active(active: Sequence[str]) -> str:
     more = f" and {len(active) - _NAMED} more" if active[_NAMED:] else ""
-    many = "a session is" if len(active) == 1 else f"{len(active)} sessions are"
+    named = f"{', '.join(active[:_NAMED])}{more}"
+    if len(active) == 1:
+        return f"session {named} is active; have it left first, or --force deletes what is known of it"
     return (
-        f"{many} active: {', '.join(active[:_NAMED])}{more}; let them be left first,"
-        " or --force deletes what is known of them"
+        f"{len(active)} sessions are active: {named}; have them left first, or --force deletes what is known"
     )
 
 
@@ -230,6 +232,6 @@ def _iso(time: datetime | None) -> str | None:
 
 
 def _length(time: timedelta) -> str:
-    days, seconds = divmod(round(time.total_seconds()), 86_400)
-    hours = f"{seconds // 3600}h" if seconds >= 3600 else ""
-    return " ".join(part for part in (f"{days}d" if days else "", hours) if part) or "0d"
+    hours = time // timedelta(hours=1)
+    parts = (f"{number}{unit}" for number, unit in zip(divmod(hours, 24), "dh", strict=True) if number)
+    return " ".join(parts) or "0d"

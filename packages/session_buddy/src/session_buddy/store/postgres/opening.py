@@ -57,13 +57,15 @@ def bring_up_to_date(connection: Connection, url: DatabaseUrl, *, may_change: bo
 def _schema_of(connection: Connection, url: DatabaseUrl) -> int:
     """The last migration that the database has seen, 0 if it is new."""
     tables = "SELECT to_regclass(name) IS NOT NULL FROM unnest(%s::text[]) AS name"
-    meta, *others = (there for (there,) in connection.execute(tables, [["meta", "sessions", "events"]]))
-    if not meta and not any(others):
+    names = ["tombstones", "meta", "sessions", "events"]
+    # The first is of later versions.
+    later, *ours = (there for (there,) in connection.execute(tables, [names]))
+    if not later and not any(ours):
         return 0
     found = None
     with suppress(UndefinedColumn):
         query = "SELECT value::text FROM meta WHERE key = 'schema_version'"
-        found = connection.execute(query).fetchone() if meta and all(others) else None
+        found = connection.execute(query).fetchone() if all(ours) else None
     version = found[0] if found else ""
     if not version.isdigit() or int(version) < 1:
         raise NotADatabase(f"{url} has tables of something else")
