@@ -19,8 +19,9 @@ from session_buddy.access.secret import own_secret
 from session_buddy.access.tokens import issue
 from session_buddy.host import process, stopping
 from session_buddy.host.server_file import ServerInfo
-from session_buddy.store import open_file
+from session_buddy.store import open_file, open_store
 from tests import forkserver
+from tests.engines import PostgresDatabase
 from tests.samples import arrival, end_event, session_id_of, start_event
 
 Cli = Callable[..., Any]
@@ -28,7 +29,7 @@ Event = dict[str, Any]
 NOW = datetime.now(UTC)
 
 
-def database(paths: Paths) -> Path:
+def file_of(paths: Paths) -> Path:
     return paths.data / "session-buddy" / "sessions.duckdb"
 
 
@@ -50,7 +51,7 @@ def no_other_backups(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def sessions(paths: Paths) -> dict[str, list[Event]]:
     """Sessions of three people."""
     known = {"ada": of("ada", 2), "bob": of("bob", 3), "old": of("old", 500)}
-    with closing(open_file(database(paths))) as store:
+    with closing(open_file(file_of(paths))) as store:
         for raws in known.values():
             store.ingest([arrival(raw, at=datetime.fromisoformat(raw["timestamp"])) for raw in raws])
     return known
@@ -153,11 +154,28 @@ def test_backups_that_hold_it_are_replaced(cli: Cli, answering: str, paths: Path
     before = cli("backup", "create").stdout.split()[1]
     done = cli("forget", "--user", "bob", "--yes", "--backups")
     assert (done.returncode, done.stderr) == (0, "")
-    (now,) = (database(paths).parent / "backups").iterdir()
+    (now,) = (file_of(paths).parent / "backups").iterdir()
     assert done.stdout.splitlines()[1] == f"Backup {now}, in the place of all before it"
     with closing(open_file(now)) as store:
         assert len(store.statuses()) == 2
     assert not Path(before).exists() or Path(before) == now
+
+
+@pytest.mark.sampled
+def test_on_a_database_server_backups_are_others_business(
+    cli: Cli, database: PostgresDatabase, start: Callable[..., ServerInfo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SESSION_BUDDY_STORAGE_URL", database.url.whole)
+    start()
+    with closing(open_store(database.url)) as store:
+        store.ingest([arrival(raw, at=NOW) for raw in of("ada", 2)])
+    done = cli("forget", "--user", "ada", "--yes", "--backups")
+    assert (done.returncode, done.stdout) == (0, "Deleted 1 session of 'ada'\n")
+    assert (
+        done.stderr
+        == f"Backups of {database.url} are its administrators' to remove; they hold what they held.\n"
+    )
+    assert left(cli) == set()
 
 
 def test_it_asks_on_a_terminal_and_is_refused_without(cli: Cli, sessions: object) -> None:

@@ -15,6 +15,7 @@ from session_buddy.keep import deletion
 from session_buddy.keep.deletion import Deletion, carry, wanted_of
 from session_buddy.keep.migrate import merge, migrate
 from session_buddy.store import Store, open_file, open_store
+from session_buddy.store.duckdb.wal import log_of
 from session_buddy.store.rows import COLUMNS
 from tests.engines import Engine, PostgresDatabase
 from tests.samples import MOMENT, arrival, end_event, heartbeat_event, session_id_of, start_event
@@ -211,6 +212,16 @@ def test_a_follower_s_place_is_there_after_what_stood_at_it_was_deleted(tmp_path
         changes = store.changes(place)
         assert changes is not None
         assert {name for name, _ in changes.events} == named(later)
+
+
+def test_what_was_deleted_stands_in_no_log(tmp_path: Path) -> None:
+    with closing(open_file(tmp_path / "a.duckdb")) as store:
+        start, _ = over(store, reason="secret reason")
+        log = log_of(tmp_path / "a.duckdb")
+        assert b"secret reason" in log.read_bytes()
+        delete(store, ANN, tmp_path)
+        assert not log.exists() or not log.stat().st_size
+        assert told(store, start) == ["duplicate"]
 
 
 def test_it_is_known_after_opening_again(engine: Engine, tmp_path: Path) -> None:

@@ -147,6 +147,8 @@ class Deletion:
             newest=max(starts),
         )
         entry = self._store.delete(entry, gone, buried)
+        if len(found) < PORTION:
+            self._store.settle()
         self._learn([SessionRow(*one[:3], tombstone=entry.number) for one in buried])
         return entry, found
 

@@ -188,6 +188,13 @@ class Store(Protocol):
             StoreUnavailable: the database cannot be written; nothing was deleted.
         """
 
+    def settle(self) -> None:
+        """Have what was deleted in no log any more, which might be lost, and bring it back.
+
+        Raises:
+            StoreUnavailable: the database cannot be written.
+        """
+
     def tombstones(self) -> list[Tombstone]:
         """All deletions, the first first."""
 

@@ -34,6 +34,8 @@ def _pointed(path: Sequence[str]) -> Condition:
     return "->?", ["/" + "/".join(names)]
 
 
+# Without force it fails while anybody reads.
+_CHECKPOINT: Final = "FORCE CHECKPOINT"
 # More than any log holds of transactions.
 _BEHIND_A_GAP: Final = 1_000_000
 
@@ -115,11 +117,15 @@ class DuckDBStore(Reading):
             self._deletions = Deletions(tombstones(cursor))
         return entry
 
+    def settle(self) -> None:
+        """Write the log into the file."""
+        with self._connection.writing() as writer:
+            writer.execute(_CHECKPOINT)
+
     def backup(self, target: Path) -> int:
         """Write the log into the file, and copy that."""
         with self._connection.writing("copied") as writer:
-            # Without force it fails while anybody reads.
-            writer.execute("FORCE CHECKPOINT")
+            writer.execute(_CHECKPOINT)
             try:
                 copy_whole(self._connection.source(), target)
             except OSError as error:

@@ -124,6 +124,9 @@ class PostgresStore(Reading):
                 return delete(writer, entry, gone, buried)
         raise StoreUnavailable(f"database {self.url} cannot be written: too many others write the same")
 
+    def settle(self) -> None:
+        """A database server's log is part of it."""
+
     def _take_in(self, writer: sql.Postgres, arrivals: Sequence[Arrival], *, claims: bool) -> list[Taken]:
         """One try; with ``claims`` every session gets a row first: what is not there cannot be locked.
 
