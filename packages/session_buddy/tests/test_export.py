@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import os
 import resource
+import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ from threading import Thread
 from typing import Any, get_args
 
 import duckdb
+import psutil
 import pytest
 
 from oneiric.paths import Paths
@@ -292,6 +295,24 @@ def test_nothing_is_left_of_a_full_disk(
         failed = subprocess.run(limited, capture_output=True, text=True, check=False)
     assert (failed.returncode, failed.stdout) == (1, "")
     assert failed.stderr == "Error: the export cannot be written: File too large; nothing is left of it\n"
+    assert not [path for path in home.iterdir() if "all" in path.name]
+
+
+def test_a_server_that_is_killed_leaves_nothing(
+    server: ServerInfo, paths: Paths, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SESSION_BUDDY_MCP_ENDPOINT", server.url)
+    monkeypatch.setenv("SESSION_BUDDY_TOKEN", issue(own_secret(paths), "bob", ["read"], 60))
+    os.kill(server.pid, signal.SIGSTOP)
+    with forkserver.popen(
+        [*forkserver.COMMAND, "export", "all.csv"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
+        while not psutil.Process(child.pid).net_connections("tcp"):
+            assert child.poll() is None
+        os.kill(server.pid, signal.SIGKILL)
+        out, said = child.communicate()
+    assert (child.returncode, out, said.count("\n")) == (1, "", 1)
+    assert said.startswith(f"Error: Session-Buddy does not answer: {server.url}")
     assert not [path for path in home.iterdir() if "all" in path.name]
 
 
