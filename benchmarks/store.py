@@ -29,7 +29,7 @@ from session_buddy.intake.presence import Presence
 from session_buddy.intake.writer import Writer
 from session_buddy.server.app import build_app
 from session_buddy.server.gate import Authenticator, Gate
-from session_buddy.server.mcp.tools import Tools
+from session_buddy.server.mcp.tracking import Tracking
 from session_buddy.server.register import Register
 from session_buddy.server.wiring import COLLECT_AFTER
 from session_buddy.store import Store, open_store
@@ -113,7 +113,7 @@ async def single(beside: str, store: Store, bare: Callable[[], object], calls: i
 
 def _empty_tool(keeper: Authenticator) -> Any:  # noqa: ANN401 - a Starlette application
     mcp: FastMCP[Any] = FastMCP("empty", auth=keeper, dereference_schemas=False)
-    signature = inspect.signature(Tools.track_session_start)
+    signature = inspect.signature(Tracking.track_session_start)
     parameters = [one for name, one in signature.parameters.items() if name != "self"]
 
     async def track_session_start(**_arguments: object) -> dict[str, str]:

@@ -26,7 +26,7 @@ from oneiric.transport import CallRefused, Endpoint, Unauthorized, call_tool
 from session_buddy.access.callers import RIGHTS, Scope, local_subject
 from session_buddy.access.tokens import issue
 from session_buddy.host.server_file import ServerInfo
-from session_buddy.server.mcp.tools import Tools
+from session_buddy.server.mcp.tracking import Tracking
 from tests.samples import end_event, heartbeat_event, session_id_of, start_event
 from tests.serverprocess import ServerProcess, environ_in, port_of
 
@@ -250,7 +250,7 @@ def test_bad_input_is_one_line_that_names_it(
 
 
 def test_of_a_million_bad_events_one_is_complained_of() -> None:
-    declared = get_type_hints(Tools.track_events, include_extras=True)["events"]
+    declared = get_type_hints(Tracking.track_events, include_extras=True)["events"]
     with pytest.raises(ValidationError) as caught:
         TypeAdapter(declared).validate_python([1] * 1_000_000)
     assert caught.value.error_count() == 1

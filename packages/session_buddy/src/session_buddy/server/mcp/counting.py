@@ -1,0 +1,59 @@
+"""What sessions come to: the tool that counts them."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import Field
+
+from session_buddy.history.counted import StatisticsAnswer
+from session_buddy.history.statistics import DEFAULT_ROWS, GROUPS, MAX_ROWS, MEASURES, Statistics
+from session_buddy.server.mcp.refusals import guarded
+from session_buddy.server.mcp.words import QUERY_IN_SHORT, OffsetsText, QueryText, Words
+from session_buddy.server.register import Register
+
+
+class Counting:
+    """One method a tool."""
+
+    def __init__(self, register: Register) -> None:
+        self._register = register
+
+    @guarded
+    async def session_statistics(
+        self,
+        *,
+        metric: Annotated[
+            Words, Field(description="; ".join(f"{name}: {one.tells}" for name, one in MEASURES.items()))
+        ] = "sessions",
+        by: Annotated[
+            Words | None, Field(description=f"by {', '.join(GROUPS)}, or none; of the metric, if not given")
+        ] = None,
+        period: Annotated[
+            Words | None,
+            Field(description="24h, 7d, today, last week, 2026-01, monday..friday, all; 7d if not given"),
+        ] = None,
+        query: Annotated[QueryText, Field(description=QUERY_IN_SHORT)] = "",
+        timezone: Annotated[
+            OffsetsText | None,
+            Field(description="when days begin: Europe/Berlin, +01:00; UTC if not given"),
+        ] = None,
+        limit: Annotated[
+            int | None,
+            Field(description=f"at most so many rows, 1 to {MAX_ROWS}; {DEFAULT_ROWS} if not given"),
+        ] = None,
+    ) -> StatisticsAnswer:
+        """Count sessions: how many, how long, how many people, how many at once, when, how they ended.
+
+        Rows are groups: the largest first, times in order. A person is whom evidence proves, or the account.
+        A period has the sessions that started in it; of concurrency those that were open in it.
+        """
+        asked = Statistics.parse(
+            query,
+            now=datetime.now(UTC),
+            metric=metric,
+            by=by,
+            period=period,
+            timezone=timezone,
+            limit=limit,
+        )
+        return await self._register.answers.statistics(asked)

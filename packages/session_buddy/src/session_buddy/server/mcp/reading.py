@@ -1,0 +1,91 @@
+"""What is asked of the history: the tools of scope ``read``, and how the server is."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import Field
+
+from session_buddy.history.around import SessionAnswer
+from session_buddy.history.page import SessionsAnswer
+from session_buddy.history.query import DEFAULT_LIMIT, MAX_LIMIT, SORTS, Clock, Query
+from session_buddy.server.mcp.refusals import guarded
+from session_buddy.server.mcp.words import QUERY_IN_SHORT, QueryText, Words
+from session_buddy.server.register import HealthAnswer, Register
+
+
+class Reading:
+    """One method a tool."""
+
+    def __init__(self, register: Register) -> None:
+        self._register = register
+
+    @guarded
+    async def list_sessions(
+        self,
+        *,
+        query: Annotated[QueryText, Field(description=QUERY_IN_SHORT)] = "",
+        session_type: Words | None = None,
+        component: Words | None = None,
+        username: Annotated[Words | None, Field(description="a person, an account, or who ran sudo")] = None,
+        status: Annotated[
+            Words | None, Field(description="active, ended, crashed, lost or unreachable")
+        ] = None,
+        since: Annotated[
+            Words | None, Field(description="started since: 30m, 2h, 7d ago, yesterday, or an ISO 8601 time")
+        ] = None,
+        until: Annotated[Words | None, Field(description="started until then")] = None,
+        at: Annotated[Words | None, Field(description="who was in then, e.g. monday 14:00..16:00")] = None,
+        sort: Annotated[
+            Words | None, Field(description=f"by {', '.join(SORTS)}; started if not given")
+        ] = None,
+        reverse: Annotated[bool, Field(description="the other way round")] = False,
+        limit: Annotated[int, Field(description=f"at most so many, 1 to {MAX_LIMIT}")] = DEFAULT_LIMIT,
+        cursor: Annotated[
+            Words | None, Field(description="next_cursor of the answer before, for those behind")
+        ] = None,
+        fields: Annotated[
+            list[Words] | None, Field(description="names of a session's fields; * for all; few, if not given")
+        ] = None,
+        count: Annotated[bool, Field(description="say how many fit in all")] = False,
+    ) -> SessionsAnswer:
+        """List sessions, newest first: who, on which machine, since when, how long, and how it ended.
+
+        A session_id is component-date-time-digits, of its start in UTC. Times without a zone are UTC.
+        truncated: more fit. next_cursor asks for those behind, of the newest first alone. An answer holds
+        half a megabyte.
+        """
+        asked = Query.parse(
+            query,
+            clock=Clock(datetime.now(UTC), UTC),
+            session_type=session_type,
+            component=component,
+            username=username,
+            status=status,
+            since=since,
+            until=until,
+            at=at,
+            sort=sort,
+            reverse=reverse,
+            limit=limit,
+            cursor=cursor,
+        )
+        return await self._register.answers.sessions(asked, fields, count=count)
+
+    @guarded
+    async def get_session(
+        self,
+        *,
+        session_id: Annotated[
+            Words, Field(description="an id, its 8-hex suffix, a unique prefix of either, or latest")
+        ],
+        details: Annotated[
+            bool, Field(description="its events, the sessions around it: nested, before, after")
+        ] = False,
+    ) -> SessionAnswer:
+        """Show one session with everything that is known of it."""
+        return await self._register.answers.session(session_id, details=details)
+
+    @guarded
+    async def health_check(self) -> HealthAnswer:
+        """Check that the server answers and its database can be read: version, uptime, live sessions."""
+        return await self._register.health()
