@@ -5,7 +5,7 @@ from typing import Any, get_args
 from typer.main import get_command
 
 from oneiric.contract import ExitReason
-from session_buddy.access.callers import PAGES
+from session_buddy.access.callers import ALSO_READ, PAGES, RIGHTS
 from session_buddy.cli import app
 from session_buddy.cli.columns import REASONS
 from session_buddy.cli.render import ROW_FIELDS
@@ -31,6 +31,16 @@ def test_the_page_has_everything_that_programs_can_ask_for() -> None:
     table = README.partition("## Programs")[2].partition("## ")[0]
     rows = re.findall(r"^\| `[A-Z]+ ([^`]+)` \| `?(\w+)`? \|", table, re.MULTILINE)
     assert dict(rows) == {"/health": "none", **PAGES}
+
+
+def test_the_page_has_every_tool_with_the_scopes_that_it_takes() -> None:
+    table = README.partition("## MCP clients")[2].partition("## ")[0]
+    rows = re.findall(r"^\| (`[^|]+) \| ([^|]+) \|", table, re.MULTILINE)
+    told = {tool: scopes.replace("`", "") for tools, scopes in rows for tool in re.findall(r"`(\w+)`", tools)}
+    takes = {
+        tool: ", ".join([scope or "none", *["read"] * (tool in ALSO_READ)]) for tool, scope in RIGHTS.items()
+    }
+    assert told == takes
 
 
 def test_the_page_has_every_command_with_its_options_and_no_other() -> None:

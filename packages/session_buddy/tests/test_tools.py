@@ -452,7 +452,8 @@ def test_a_client_sees_what_each_tool_does_and_may_do(info: ServerInfo) -> None:
         assert tool.output_schema
         hints = tool.annotations.model_dump(exclude_none=True)
         assert {"read_only_hint", "destructive_hint", "idempotent_hint", "open_world_hint"} <= set(hints)
-        assert hints["read_only_hint"] == (not tool.name.startswith("track_"))
+        assert hints["read_only_hint"] == (RIGHTS[tool.name] != "track")
+        assert hints["destructive_hint"] == (tool.name == "end_session")
 
 
 # --- clocks that were set

@@ -194,6 +194,10 @@ class Forbidden(SessionBuddyError):  # noqa: N818 - reads as the fact it states
     """The caller's token does not give this right."""
 
 
+class NotConfirmed(SessionBuddyError):  # noqa: N818 - reads as the fact it states
+    """A person has to agree before something is done, and has not, or cannot be asked."""
+
+
 class EventRefused(SessionBuddyError):  # noqa: N818 - reads as the fact it states
     """An event that was reported by itself is not valid; nothing was stored."""
 

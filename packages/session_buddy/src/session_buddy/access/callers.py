@@ -17,6 +17,7 @@ RIGHTS: Final[dict[str, Scope | None]] = {
     "list_sessions": "read",
     "get_session": "read",
     "session_statistics": "read",
+    "end_session": "track",
     "health_check": None,
 }
 
@@ -28,7 +29,13 @@ PAGES: Final[dict[str, Scope]] = {
     "/api/backup": "admin",
     "/api/delete": "admin",
 }
-_NEEDED: Final = RIGHTS | PAGES
+# What they answer tells of sessions.
+ALSO_READ: Final = ("end_session", "/api/end-session")
+_NEEDED: Final[dict[str, tuple[Scope, ...]]] = {
+    what: (*((scope,) if scope else ()), *(("read",) if what in ALSO_READ else ()))
+    for what, scope in (RIGHTS | PAGES).items()
+}
+_NAMED_NOWHERE: Final[tuple[Scope, ...]] = ("admin",)
 
 LOCAL: Final = "local:"
 
@@ -45,16 +52,20 @@ class Caller:
         """Whether this caller may do everything, and to anybody's sessions."""
         return "admin" in self.scopes
 
+    def may(self, what: str) -> bool:
+        """Whether the rights allow it."""
+        return self.is_admin or self.scopes.issuperset(_NEEDED.get(what, _NAMED_NOWHERE))
+
     def require(self, what: str) -> None:
         """Refuse what the rights do not allow.
 
         Raises:
             Forbidden: names the scope that is missing.
         """
-        needed = _NEEDED.get(what, "admin")
-        if needed is not None and needed not in self.scopes and not self.is_admin:
+        if not self.may(what):
+            needed = _NEEDED.get(what, _NAMED_NOWHERE)
             raise Forbidden(
-                f"{what} needs a token with scope {needed}; this one ({self.subject}) has"
+                f"{what} needs a token with scope {' and '.join(needed)}; this one ({self.subject}) has"
                 f" {' '.join(sorted(self.scopes)) or 'none'}"
             )
 

@@ -78,7 +78,7 @@ def _fold_start(row: SessionRow | None, event: SessionStart, arrival: Arrival) -
         known = f"session {row.session_id} has another start event"
         error = f"event_id: '{arrival.event_id}' is not valid: {known}"
         return Taken("invalid", row.session_id, row, field="event_id", error=error)
-    ends = tuple(end for end in row.ends if _counts(end.subject, end.by_admin, arrival.subject))
+    ends = tuple(end for end in row.ends if speaks_for(end.subject, end.by_admin, arrival.subject))
     return Taken("stored", row.session_id, with_outcome(fresh._replace(ends=ends)), kept=True)
 
 
@@ -87,7 +87,7 @@ def _fold_end(row: SessionRow | None, event: SessionEnd, arrival: Arrival) -> Ta
         start = contract.start_time_of(event.session_id)
         row = SessionRow(session_id=event.session_id, start_time=start, listed_at=start)
     end = _end(event, arrival)
-    if row.started and not _counts(end.subject, end.by_admin, row.subject):
+    if row.started and not speaks_for(end.subject, end.by_admin, row.subject):
         return _forbidden(row, arrival)
     ends = _with_end(row.ends, end)
     verdict: Verdict = "stored" if row.started else "not_found"
@@ -108,7 +108,7 @@ def _with_end(ends: tuple[End, ...], end: End) -> tuple[End, ...]:
 def _fold_heartbeat(row: SessionRow | None, event: SessionHeartbeat, arrival: Arrival) -> Taken:
     if row is None or not row.started:
         return Taken("not_found", event.session_id, row)
-    if not _counts(arrival.subject, arrival.by_admin, row.subject):
+    if not speaks_for(arrival.subject, arrival.by_admin, row.subject):
         return _forbidden(row, arrival)
     return Taken("stored", row.session_id, with_outcome(raised(row, Beat.of(event))))
 
@@ -120,13 +120,18 @@ def refreshed(row: SessionRow, beat: Beat | None) -> SessionRow:
     return raised(row, beat)
 
 
-def _counts(subject: str, by_admin: bool, owner: str | None) -> bool:  # noqa: FBT001 - a fact about the subject
+def speaks_for(subject: str, by_admin: bool, owner: str | None) -> bool:  # noqa: FBT001 - a fact about the subject
+    """Whether somebody may report of a session that ``owner`` started."""
     return by_admin or owner in (subject, without_host(subject))
 
 
 def _forbidden(row: SessionRow, arrival: Arrival) -> Taken:
-    error = f"session {row.session_id} was started by {row.subject}; {arrival.subject} may not speak for it"
-    return Taken("forbidden", row.session_id, row, error=error)
+    return Taken("forbidden", row.session_id, row, error=not_yours(row, arrival.subject))
+
+
+def not_yours(row: SessionRow, subject: str) -> str:
+    """What is said to a subject that may not report of a session."""
+    return f"session {row.session_id} was started by {row.subject}; {subject} may not speak for it"
 
 
 def with_outcome(row: SessionRow) -> SessionRow:

@@ -36,6 +36,7 @@ def end_by_hand(
     find: Callable[[str], SessionRow],
     is_alive: Callable[[SessionRow], bool],
     ingest: Ingest,
+    forced_by: str = "--force",
 ) -> list[EndedByHand]:
     """End sessions in the history; their shells, if any run, are left alone.
 
@@ -50,6 +51,7 @@ def end_by_hand(
         find: the session of a name, with its latest heartbeat.
         is_alive: whether an active session was heard of just now.
         ingest: stores the ends.
+        forced_by: how whoever asks says ``force``.
 
     Returns:
         What became of each, in order; one that cannot be ended stops no other.
@@ -68,7 +70,9 @@ def end_by_hand(
     for ref in dict.fromkeys(refs):
         try:
             row = find(parse_ref(ref))
-            event = _end(row, because, now, alive=is_alive(row), force=force)
+            alive = is_alive(row) and row.status == "active"
+            require_stuck(row, alive=alive and not force, forced_by=forced_by)
+            event = _end(row, because, now, alive=alive)
         except (UnknownSession, AmbiguousSession, InvalidQuery, _Refused) as error:
             results.append(_refused(ref, str(error)))
             continue
@@ -87,14 +91,21 @@ class _Refused(SessionBuddyError):  # noqa: N818 - reads as the fact it states
     """A session is not to be ended."""
 
 
-def _end(row: SessionRow, because: dict[str, Any], now: datetime, *, alive: bool, force: bool) -> SessionEnd:
+def require_stuck(row: SessionRow, *, alive: bool, forced_by: str) -> None:
+    """Refuse to end one that is over, or alive.
+
+    Raises:
+        SessionBuddyError: says which of them it is.
+    """
     if row.status not in ("active", "lost"):
         raise _Refused(f"session {row.session_id} has ended already ({row.exit_reason})")
-    alive = alive and row.status == "active"
-    if alive and not force:
+    if alive:
         raise _Refused(
-            f"session {row.session_id} is alive; leave it there, or --force ends it in the history alone"
+            f"session {row.session_id} is alive; leave it there, or {forced_by} ends it in the history alone"
         )
+
+
+def _end(row: SessionRow, because: dict[str, Any], now: datetime, *, alive: bool) -> SessionEnd:
     last = now if alive else row.last_seen or row.start_time
     return SessionEnd(
         event_type="session_end",

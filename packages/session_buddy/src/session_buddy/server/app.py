@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from fastmcp import FastMCP
+from mcp.server.request_state import RequestStateSecurity
 from starlette.types import ASGIApp
 
 from session_buddy import __version__
@@ -54,6 +55,8 @@ def build_app(
         mask_error_details=True,
         # They are written without references once; to look for some in each call costs three times the call.
         dereference_schemas=False,
+        # What a person was asked comes back to any server of this history, or to this one started anew.
+        request_state_security=RequestStateSecurity(keys=authenticator.state_keys),
     )
     tools = add_tools(mcp, register)
     mcp.custom_route("/health", methods=["GET"])(health_page(register, authenticator.caller_of))

@@ -45,6 +45,11 @@ class Authenticator(TokenVerifier):
         self._accepted = accepted
         self.local_token: Final = secrets.token_urlsafe(32)
 
+    @property
+    def state_keys(self) -> list[str]:
+        """The secrets, the one first that servers of a history share."""
+        return list(dict.fromkeys(self._accepted))
+
     def caller(self, token: str) -> Caller | None:
         """Whom a token names, ``None`` if it is not valid."""
         if secrets.compare_digest(token.encode(errors="replace"), self.local_token.encode()):

@@ -17,17 +17,21 @@ from oneiric.events import SessionHeartbeat
 from session_buddy import __version__
 from session_buddy.access.callers import RIGHTS, Caller
 from session_buddy.errors import EventRefused, Forbidden, StoreUnavailable
-from session_buddy.history.fold import refreshed
+from session_buddy.history.fold import not_yours, refreshed, speaks_for
 from session_buddy.history.model import Arrival, SessionRow, Taken
+from session_buddy.history.record import SessionRecord, to_record
+from session_buddy.history.reference import parse_ref
 from session_buddy.intake.accounts import Accounts
 from session_buddy.intake.admission import Batch, EventResult, validate
-from session_buddy.intake.by_hand import EndedByHand, end_by_hand
+from session_buddy.intake.by_hand import EndedByHand, end_by_hand, require_stuck
 from session_buddy.intake.presence import Presence
 from session_buddy.intake.writer import Writer
 from session_buddy.server.answers import HEALTH_SECONDS, Answers
 from session_buddy.store import Store
 
 LOOK_UPS_AT_ONCE: Final = 8
+# How a tool's caller says what ``--force`` is on the command line.
+BY_TOOL: Final = "force: true"
 
 
 class Paced(TypedDict):
@@ -136,8 +140,33 @@ class Register:
         status: Literal["ended", "not_found"] = "not_found" if result["status"] == "not_found" else "ended"
         return EndAnswer(session_id=result["session_id"] or "", status=status, error=None, **self._paced())
 
+    async def to_be_ended(self, ref: str, *, force: bool, caller: Caller) -> SessionRecord:
+        """The session that somebody wants to end by hand, if that can be done.
+
+        Raises:
+            InvalidQuery, UnknownSession, AmbiguousSession: as of ``answers.session``.
+            Forbidden: the session was started by another subject.
+            SessionBuddyError: it is over; it is alive, and nothing forces it.
+        """
+
+        def look() -> SessionRecord:
+            row = self._heard_of(parse_ref(ref))
+            if not speaks_for(caller.subject, caller.is_admin, row.subject):
+                raise Forbidden(not_yours(row, caller.subject))
+            alive = row.status == "active" and self._is_alive(row)
+            require_stuck(row, alive=alive and not force, forced_by=BY_TOOL)
+            return to_record(row, self._now(), silent=not alive)
+
+        return await to_thread.run_sync(look, limiter=self._by_hand)
+
     async def end_by_hand(
-        self, refs: Sequence[str], reason: str | None, *, force: bool, caller: Caller
+        self,
+        refs: Sequence[str],
+        reason: str | None,
+        *,
+        force: bool,
+        caller: Caller,
+        forced_by: str = "--force",
     ) -> list[EndedByHand]:
         """End sessions that are stuck, in the history alone; see :func:`intake.by_hand.end_by_hand`.
 
@@ -145,11 +174,6 @@ class Register:
             InvalidQuery: too many, or too long a reason.
             StoreError: the database cannot be read, or written.
         """
-
-        def find(ref: str) -> SessionRow:
-            row = self._store.find(ref)
-            return refreshed(row, self._presence.state([row.session_id]).get(row.session_id))
-
         work = partial(
             end_by_hand,
             refs,
@@ -157,9 +181,10 @@ class Register:
             force=force,
             caller=caller,
             now=self._now(),
-            find=find,
-            is_alive=lambda row: self._presence.is_alive(row.session_id, self._clock()),
+            find=self._heard_of,
+            is_alive=self._is_alive,
             ingest=self._writer.ingest,
+            forced_by=forced_by,
         )
         return await to_thread.run_sync(work, limiter=self._by_hand)
 
@@ -182,6 +207,14 @@ class Register:
             tools=sorted(RIGHTS),
             **self._paced(),
         )
+
+    def _heard_of(self, ref: str) -> SessionRow:
+        """The session of a name, with its latest heartbeat."""
+        row = self._store.find(ref)
+        return refreshed(row, self._presence.state([row.session_id]).get(row.session_id))
+
+    def _is_alive(self, row: SessionRow) -> bool:
+        return self._presence.is_alive(row.session_id, self._clock())
 
     async def _take_one(self, raw: Mapping[str, Any], caller: Caller) -> EventResult:
         valid = await self._validated([raw], caller)

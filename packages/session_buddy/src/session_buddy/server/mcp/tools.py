@@ -10,6 +10,7 @@ from mcp_types import ToolAnnotations
 
 from session_buddy.access.callers import RIGHTS
 from session_buddy.server.mcp.counting import Counting
+from session_buddy.server.mcp.ending import Ending
 from session_buddy.server.mcp.reading import Reading
 from session_buddy.server.mcp.refusals import OneLine
 from session_buddy.server.mcp.tracking import Tracking
@@ -23,11 +24,13 @@ class Tool(NamedTuple):
 
     Attributes:
         title: what people are shown.
-        method: what takes its arguments, of :class:`Tracking` or :class:`Reading`.
+        method: what takes its arguments.
+        destroys: whether a call takes something away.
     """
 
     title: str
     method: Method
+    destroys: bool = False
 
 
 TOOLS: Final[dict[str, Tool]] = {
@@ -39,6 +42,7 @@ TOOLS: Final[dict[str, Tool]] = {
     "session_statistics": Tool(
         "Count sessions: how many, how long, how many at once", Counting.session_statistics
     ),
+    "end_session": Tool("End a stuck session in the history", Ending.end_session, destroys=True),
     "health_check": Tool("Check the server and its database", Reading.health_check),
 }
 TAKES: Final = {
@@ -49,13 +53,13 @@ TAKES: Final = {
 
 def add_tools(mcp: FastMCP[Any], register: Register) -> list[str]:
     """Register every tool of the rights table with a server; returns their names."""
-    rooms = (Tracking(register), Reading(register), Counting(register))
+    rooms = (Tracking(register), Reading(register), Ending(register), Counting(register))
     for name, scope in RIGHTS.items():
         title = TOOLS[name].title
         annotations = ToolAnnotations(
             title=title,
             read_only_hint=scope in ("read", None),
-            destructive_hint=False,
+            destructive_hint=TOOLS[name].destroys,
             idempotent_hint=True,
             open_world_hint=False,
         )

@@ -31,8 +31,6 @@ def end_page(register: Register, caller_of: CallerOf) -> Endpoint:
     """
 
     async def answer(request: Request, caller: Caller) -> dict[str, Any]:
-        # What it answers tells of sessions.
-        caller.require("get_session")
         asked = _Asked.model_validate_json(await request.body())
         ended = register.end_by_hand(asked.sessions, asked.reason, force=asked.force, caller=caller)
         return {"results": await ended}

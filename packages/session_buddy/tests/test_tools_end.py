@@ -1,0 +1,159 @@
+"""``end_session`` with clients that can ask a person, and with those that cannot."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oneiric.transport import CallRefused, Endpoint, call_tool
+from session_buddy.access.callers import Scope
+from session_buddy.access.tokens import issue
+from session_buddy.host.server_file import ServerInfo
+from tests import forkserver
+from tests.samples import session_id_of, start_event
+from tests.serverprocess import ServerProcess, environ_in
+
+SECRET = "tests-only-that-nobody-else-has-ever-seen"
+# What a person says, and how a client hands that over.
+YES, NO = {"confirm": True}, {"confirm": False}
+
+
+@pytest.fixture(scope="module")
+def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return environ_in(tmp_path_factory.mktemp("home"), SESSION_BUDDY_SECRET=SECRET)
+
+
+@pytest.fixture(scope="module")
+def info(environ: dict[str, str]) -> Iterator[ServerInfo]:
+    with ServerProcess(environ) as server:
+        yield server.until_up()
+
+
+def token(*scopes: Scope, subject: str = "ann") -> str:
+    return issue(SECRET, subject, scopes, 600)
+
+
+@pytest.fixture
+def stuck(info: ServerInfo) -> Callable[..., str]:
+    def stuck(**changes: Any) -> str:
+        """A session of another machine that was last heard of an hour ago; its id."""
+        began = datetime.now(UTC) - timedelta(hours=1)
+        raw = start_event(timestamp=began.isoformat(), **changes)
+        call_tool(Endpoint(url=info.url, token=token("track")), "track_session_start", raw, 60)
+        return session_id_of(raw)
+
+    return stuck
+
+
+def record(info: ServerInfo, session_id: str) -> dict[str, Any]:
+    answer = call_tool(info.endpoint, "get_session", {"session_id": session_id}, 60)
+    return dict(answer["session"])
+
+
+def over_tcp(info: ServerInfo, token: str) -> Any:
+    from fastmcp.client.transports import StreamableHttpTransport
+
+    return StreamableHttpTransport(info.url, auth=token)
+
+
+def over_the_bridge(environ: dict[str, str], folder: Path) -> Any:
+    from fastmcp.client.transports import StdioTransport
+
+    arguments = [*forkserver.COMMAND[1:], "mcp", "start", "--transport", "stdio"]
+    return StdioTransport(forkserver.COMMAND[0], arguments, env=environ, cwd=str(folder))
+
+
+def end(
+    transport: Any,
+    answer: dict[str, bool] | str | None,
+    asked: list[str],
+    era: str = "2026-07-28",
+    **arguments: Any,
+) -> Any:
+    """Call ``end_session``; a person gives an answer, declines with a word, or is not there."""
+    from fastmcp import Client
+    from fastmcp.client.elicitation import ElicitResult
+
+    async def ask(message: str, *_: object) -> ElicitResult[Any]:
+        asked.append(message)
+        if isinstance(answer, str):
+            return ElicitResult(action=answer)  # type: ignore[arg-type]
+        return ElicitResult(action="accept", content=answer)
+
+    async def use() -> Any:
+        handler: dict[str, Any] = {"elicitation_handler": ask} if answer is not None else {}
+        async with Client(transport, mode=era, **handler) as connected:
+            return await connected.call_tool("end_session", arguments, raise_on_error=False)
+
+    return asyncio.run(use())
+
+
+@pytest.mark.parametrize("way", ["tcp", "bridge"])
+def test_a_stuck_session_is_ended_once_a_person_agrees(
+    info: ServerInfo, environ: dict[str, str], tmp_path: Path, stuck: Callable[..., str], way: str
+) -> None:
+    asked: list[str] = []
+    session = stuck(hostname="old\x1b[31m1")
+    transport = over_tcp(info, token("track", "read")) if way == "tcp" else over_the_bridge(environ, tmp_path)
+    result = end(transport, YES, asked, session_id=session[-8:], reason="host was rebuilt", force=True)
+    assert result.structured_content == {"session_id": session, "status": "ended"}
+    (question,) = asked
+    assert question.startswith(
+        f"End session {session} in the history? ann on old\\x1b[31m1, active, last heard"
+    )
+    assert question.endswith("Reason: host was rebuilt")
+    known = record(info, session)
+    assert (known["status"], known["exit_reason"]) == ("ended", "operator")
+    assert known["metadata"]["ended_because"] == "host was rebuilt"
+
+
+@pytest.mark.parametrize("answer", [NO, "decline", "cancel"])
+def test_whatever_is_not_a_yes_leaves_it_alone(
+    info: ServerInfo, stuck: Callable[..., str], answer: dict[str, bool] | str
+) -> None:
+    asked: list[str] = []
+    session = stuck()
+    transport = over_tcp(info, token("track", "read"))
+    result = end(transport, answer, asked, session_id=session, reason="x", force=True)
+    assert (result.is_error, len(asked)) == (True, 1)
+    assert result.content[0].text == f"session {session} was left as it is: nobody confirmed its end"
+    assert record(info, session)["status"] == "active"
+
+
+@pytest.mark.parametrize(("era", "answer"), [("2026-07-28", None), ("legacy", YES)])
+def test_a_client_that_can_ask_nobody_is_told_the_command(
+    info: ServerInfo, stuck: Callable[..., str], era: str, answer: dict[str, bool] | None
+) -> None:
+    asked: list[str] = []
+    session = stuck()
+    transport = over_tcp(info, token("track", "read"))
+    result = end(transport, answer, asked, era, session_id=session, reason="it's gone", force=True)
+    assert (result.is_error, asked) == (True, [])
+    command = f"session-buddy end-session {session} --reason 'it'\"'\"'s gone' --force"
+    assert result.content[0].text.endswith(f"this client cannot ask one; on a terminal: {command}")
+
+
+def refusal(info: ServerInfo, scopes: Sequence[Scope], subject: str = "ann", **arguments: Any) -> str:
+    with pytest.raises(CallRefused) as refused:
+        call_tool(Endpoint(url=info.url, token=token(*scopes, subject=subject)), "end_session", arguments, 60)
+    return str(refused.value)
+
+
+def test_what_nobody_need_be_asked_about(info: ServerInfo, stuck: Callable[..., str]) -> None:
+    session = stuck()
+    wanted = {"session_id": session, "reason": "x"}
+    both: list[Scope] = ["track", "read"]
+    needs = "end_session needs a token with scope track and read; this one (ann) has"
+    assert [refusal(info, [one], **wanted) for one in both] == [f"{needs} {one}" for one in both]
+    assert refusal(info, both, **wanted) == (
+        f"session {session} is alive; leave it there, or force: true ends it in the history alone"
+    )
+    assert refusal(info, both, "bob", **wanted, force=True) == (
+        f"session {session} was started by ann; bob may not speak for it"
+    )
+    assert refusal(info, both, session_id="nobody", reason="x") == "no session 'nobody'"
+    assert refusal(info, both, session_id=session, reason=" ").startswith("reason: ' ' is not valid: say why")
+    assert refusal(info, both, session_id=session).startswith("reason: ")
