@@ -129,6 +129,22 @@ def test_sessions_are_counted(local: Callable[..., Any], component: str) -> None
     assert (told["metric"], told["by"], told["groups"], told["sessions"]) == ("sessions", "hour", 2, 2)
 
 
+def test_a_window_is_told_in_order(local: Callable[..., Any], component: str) -> None:
+    raws = [start_event(after, component_name=component) for after in (0.0, 30.0)]
+    for raw in raws:
+        local("track_session_start", **raw)
+    local("track_session_end", **end_event(session_id_of(raws[0]), 90.0))
+    window = {
+        "since": "2026-01-02T03:04:30Z",
+        "until": "2026-01-02T03:10:00Z",
+        "query": f"component:{component}",
+    }
+    answer = local("session_timeline", **window)
+    assert [event["change"] for event in answer["events"]] == ["in", "start", "end"]
+    assert (answer["in_at_begin"], answer["in_at_end"], answer["truncated"]) == (1, 1, False)
+    assert local("session_timeline", **window, limit=1)["truncated"]
+
+
 def test_all_optional_fields_of_a_start_are_taken(local: Callable[..., Any], component: str) -> None:
     process = {"boot_id": "b", "pid_namespace": "p", "started_at": 1}
     optional: dict[str, Any] = {
@@ -215,6 +231,8 @@ def test_a_killed_process_of_this_host_is_seen(local: Callable[..., Any]) -> Non
         ("list_sessions", {"status": "dead"}, "status: 'dead' is not valid: one of ended, active"),
         ("list_sessions", {"since": "ago"}, "since: 'ago' is not valid: a time such as 17:28"),
         ("list_sessions", {"limit": 0}, "limit: 0 is not valid"),
+        ("session_timeline", {"limit": 501}, "limit: 501 is not valid: a number from 1 to 500"),
+        ("session_timeline", {"at": "..12:00"}, "at: '..12:00' is not valid: a range has a beginning here"),
         (
             "list_sessions",
             {"query": "usr:x"},

@@ -17,6 +17,7 @@ RIGHTS: Final[dict[str, Scope | None]] = {
     "list_sessions": "read",
     "get_session": "read",
     "session_statistics": "read",
+    "session_timeline": "read",
     "end_session": "track",
     "health_check": None,
 }

@@ -75,10 +75,11 @@ def _in_short(record: SessionRecord) -> dict[str, Any]:
     short["status"] = "unreachable" if record["unreachable"] else record["status"]
     short["duration_seconds"] = round(record["duration_seconds"])
     return {
-        name: value if name == "session_id" or not isinstance(value, str) else _cut(value)
+        name: value if name == "session_id" or not isinstance(value, str) else cut(value)
         for name, value in short.items()
     }
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """A text of forty letters at most."""
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

@@ -22,6 +22,7 @@ from session_buddy.history.query import Query
 from session_buddy.history.record import SessionRecord, to_record
 from session_buddy.history.reference import parse_ref
 from session_buddy.history.statistics import Statistics
+from session_buddy.history.timeline import TimelineAnswer, Window, timeline
 from session_buddy.intake.presence import Presence
 from session_buddy.intake.writer import Writer
 from session_buddy.server.feed import Feed
@@ -80,10 +81,7 @@ class Answers:
         Raises:
             InvalidQuery: a field is unknown.
         """
-        if query.needs_heartbeats:
-            # What is told by heartbeats is written only now and then.
-            await asyncio.wrap_future(self._writer.flush())
-        query = self._present(query)
+        query = await self._present_with_heartbeats(query)
         counted = self._store.count if count else None
         ask = partial(listed, query, fields, self._store.select, self._records, counted)
         return await self._read(ask, self.lists)
@@ -98,6 +96,12 @@ class Answers:
             await asyncio.wrap_future(self._writer.flush())
         asked = replace(asked, query=self._present(asked.query))
         return await self._read(lambda: counted(asked, self._store.measured(asked)), self.lists)
+
+    async def timeline(self, query: Query, window: Window) -> TimelineAnswer:
+        """What happened in a window of time to the sessions that fit; at most the query's ``limit`` of it."""
+        query = await self._present_with_heartbeats(query)
+        ask = partial(timeline, query, window, self._store.select, self._records, self._store.count)
+        return await self._read(ask, self.lists)
 
     async def session(self, ref: str, *, details: bool = False) -> SessionAnswer:
         """One session, by id, 8-hex suffix or unique prefix, or the latest; details are what is around it.
@@ -196,6 +200,12 @@ class Answers:
             return await asyncio.wait_for(asyncio.shield(asking), seconds)
         except TimeoutError:
             raise StoreUnavailable(f"database {self._store.url} has not answered for {seconds:g} s") from None
+
+    async def _present_with_heartbeats(self, query: Query) -> Query:
+        if query.needs_heartbeats:
+            # What is told by heartbeats is written only now and then.
+            await asyncio.wrap_future(self._writer.flush())
+        return self._present(query)
 
     def _present(self, query: Query) -> Query:
         """A query with what only the server knows."""

@@ -3,11 +3,14 @@
 from datetime import UTC, datetime
 from typing import Annotated
 
+from fastmcp.tools import ToolResult
 from pydantic import Field
 
+from session_buddy.errors import InvalidQuery
 from session_buddy.history.around import SessionAnswer
 from session_buddy.history.page import SessionsAnswer
 from session_buddy.history.query import DEFAULT_LIMIT, MAX_LIMIT, SORTS, Clock, Query
+from session_buddy.history.timeline import DEFAULT_EVENTS, MOST_EVENTS, TimelineAnswer, Window, rendered
 from session_buddy.server.mcp.refusals import guarded
 from session_buddy.server.mcp.words import QUERY_IN_SHORT, QueryText, Words
 from session_buddy.server.register import HealthAnswer, Register
@@ -84,6 +87,34 @@ class Reading:
     ) -> SessionAnswer:
         """Show one session with everything that is known of it."""
         return await self._register.answers.session(session_id, details=details)
+
+    @guarded
+    async def session_timeline(
+        self,
+        *,
+        since: Annotated[
+            Words | None,
+            Field(description="where it begins: 2h ago, monday 14:00; an hour ago, if not given"),
+        ] = None,
+        until: Annotated[Words | None, Field(description="where it ends; now, if not given")] = None,
+        at: Annotated[Words | None, Field(description="both in one: yesterday, monday 14:00..16:00")] = None,
+        query: Annotated[QueryText, Field(description="which sessions, as of list_sessions")] = "",
+        limit: Annotated[
+            int, Field(description=f"at most so many events, 1 to {MOST_EVENTS}")
+        ] = DEFAULT_EVENTS,
+    ) -> TimelineAnswer:
+        """What happened in a window of time: who was in when it began, who came, who went and how.
+
+        The text has a line for each event, in order of time, UTC. truncated: more happened; begin later, or
+        raise limit.
+        """
+        if not 1 <= limit <= MOST_EVENTS:
+            raise InvalidQuery("limit", limit, f"a number from 1 to {MOST_EVENTS}")
+        clock = Clock(datetime.now(UTC), UTC)
+        window = Window.parse(clock, since=since, until=until, at=at)
+        asked = Query.parse(query, clock=clock, limit=limit)
+        answer = await self._register.answers.timeline(asked, window)
+        return ToolResult(rendered(answer), answer)  # type: ignore[return-value] # as it travels
 
     @guarded
     async def health_check(self) -> HealthAnswer:

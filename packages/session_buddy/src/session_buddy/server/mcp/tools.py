@@ -42,6 +42,7 @@ TOOLS: Final[dict[str, Tool]] = {
     "session_statistics": Tool(
         "Count sessions: how many, how long, how many at once", Counting.session_statistics
     ),
+    "session_timeline": Tool("Show what happened in a window of time", Reading.session_timeline),
     "end_session": Tool("End a stuck session in the history", Ending.end_session, destroys=True),
     "health_check": Tool("Check the server and its database", Reading.health_check),
 }
