@@ -31,9 +31,11 @@ _MAX_ANSWER_BYTES = 16 * 1024 * 1024
 # Missing on macOS, where the mask of our thread does the same.
 _NO_SIGPIPE: int = getattr(_socket, "MSG_NOSIGNAL", 0)
 _FROM_URL_SAFE = str.maketrans("-_", "+/")
+# By this name a server knows its own command line, and emitters.
+CLIENT = "oneiric"
 _META = {
     "io.modelcontextprotocol/protocolVersion": PROTOCOL_VERSION,
-    "io.modelcontextprotocol/clientInfo": {"name": "oneiric", "version": "0.1.0"},
+    "io.modelcontextprotocol/clientInfo": {"name": CLIENT, "version": "0.1.0"},
     "io.modelcontextprotocol/clientCapabilities": {},
 }
 

@@ -1,19 +1,19 @@
 """What is asked of the history: the tools of scope ``read``, and how the server is."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, cast
 
 from fastmcp.tools import ToolResult
 from pydantic import Field
 
 from session_buddy.errors import InvalidQuery
-from session_buddy.history.around import SessionAnswer
-from session_buddy.history.page import SessionsAnswer
 from session_buddy.history.query import DEFAULT_LIMIT, MAX_LIMIT, SORTS, Clock, Query
-from session_buddy.history.timeline import DEFAULT_EVENTS, MOST_EVENTS, TimelineAnswer, Window, rendered
+from session_buddy.history.timeline import DEFAULT_EVENTS, MOST_EVENTS, Window, rendered
+from session_buddy.server.mcp import actions
 from session_buddy.server.mcp.refusals import guarded
+from session_buddy.server.mcp.telling import ToldHealth, ToldSession, ToldSessions, ToldTimeline, told
 from session_buddy.server.mcp.words import QUERY_IN_SHORT, QueryText, Words
-from session_buddy.server.register import HealthAnswer, Register
+from session_buddy.server.register import Register
 
 
 class Reading:
@@ -50,13 +50,14 @@ class Reading:
             list[Words] | None, Field(description="names of a session's fields; * for all; few, if not given")
         ] = None,
         count: Annotated[bool, Field(description="say how many fit in all")] = False,
-    ) -> SessionsAnswer:
+    ) -> ToldSessions:
         """List sessions, newest first: who, on which machine, since when, how long, and how it ended.
 
         A session_id is component-date-time-digits, of its start in UTC. Times without a zone are UTC.
         truncated: more fit. next_cursor asks for those behind, of the newest first alone. An answer holds
         half a megabyte.
         """
+        given = {name: value for name, value in locals().items() if name != "self" and value}
         asked = Query.parse(
             query,
             clock=Clock(datetime.now(UTC), UTC),
@@ -72,7 +73,8 @@ class Reading:
             limit=limit,
             cursor=cursor,
         )
-        return await self._register.answers.sessions(asked, fields, count=count)
+        answer = await self._register.answers.sessions(asked, fields, count=count)
+        return told(ToldSessions, answer, actions.of_list(answer, given))
 
     @guarded
     async def get_session(
@@ -84,9 +86,10 @@ class Reading:
         details: Annotated[
             bool, Field(description="its events, the sessions around it: nested, before, after")
         ] = False,
-    ) -> SessionAnswer:
+    ) -> ToldSession:
         """Show one session with everything that is known of it."""
-        return await self._register.answers.session(session_id, details=details)
+        answer = await self._register.answers.session(session_id, details=details)
+        return told(ToldSession, answer, actions.of_session(answer, details=details))
 
     @guarded
     async def session_timeline(
@@ -102,7 +105,7 @@ class Reading:
         limit: Annotated[
             int, Field(description=f"at most so many events, 1 to {MOST_EVENTS}")
         ] = DEFAULT_EVENTS,
-    ) -> TimelineAnswer:
+    ) -> ToldTimeline:
         """What happened in a window of time: who was in when it began, who came, who went and how.
 
         The text has a line for each event, in order of time, UTC. truncated: more happened; begin later, or
@@ -114,9 +117,11 @@ class Reading:
         window = Window.parse(clock, since=since, until=until, at=at)
         asked = Query.parse(query, clock=clock, limit=limit)
         answer = await self._register.answers.timeline(asked, window)
-        return ToolResult(rendered(answer), answer)  # type: ignore[return-value] # as it travels
+        structured = told(ToldTimeline, answer, actions.of_timeline(answer, query, limit))
+        return cast("ToldTimeline", ToolResult(rendered(answer), structured))
 
     @guarded
-    async def health_check(self) -> HealthAnswer:
+    async def health_check(self) -> ToldHealth:
         """Check that the server answers and its database can be read: version, uptime, live sessions."""
-        return await self._register.health()
+        answer = await self._register.health()
+        return told(ToldHealth, answer, actions.of_health(answer["live_sessions"]))

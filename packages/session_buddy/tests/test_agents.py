@@ -1,4 +1,4 @@
-"""``end_session`` with clients that can ask a person, and with those that cannot."""
+"""What agents are told, by clients of the library; and what they may end, with a person and without."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
@@ -157,3 +157,66 @@ def test_what_nobody_need_be_asked_about(info: ServerInfo, stuck: Callable[..., 
     assert refusal(info, both, session_id="nobody", reason="x") == "no session 'nobody'"
     assert refusal(info, both, session_id=session, reason=" ").startswith("reason: ' ' is not valid: say why")
     assert refusal(info, both, session_id=session).startswith("reason: ")
+
+
+# --- what could come next
+
+
+def ask(info: ServerInfo, bearer: str, tool: str, **arguments: Any) -> dict[str, Any]:
+    """What an agent's client gets."""
+    from fastmcp import Client
+
+    async def use() -> Any:
+        async with Client(over_tcp(info, bearer), mode="2026-07-28") as client:
+            return await client.call_tool(tool, arguments)
+
+    content: dict[str, Any] = asyncio.run(use()).structured_content
+    return content
+
+
+def next_calls(answer: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [(action["tool"], action["arguments"]) for action in answer["suggested_actions"]]
+
+
+def test_the_next_calls_are_ready_to_be_made(info: ServerInfo, stuck: Callable[..., str]) -> None:
+    both, reader = token("track", "read"), token("read")
+    ids = [stuck(component_name="next") for _ in range(3)]
+    listed = ask(info, both, "list_sessions", component="next", limit=2)
+    (page, page_arguments), (details, details_arguments) = next_calls(listed)
+    assert (page, details) == ("list_sessions", "get_session")
+    (last,) = ask(info, both, page, **page_arguments)["sessions"]
+    assert {last["session_id"], *(one["session_id"] for one in listed["sessions"])} == set(ids)
+    shown = ask(info, both, details, **details_arguments)
+    assert shown["events"]
+    assert next_calls(shown) == []
+    assert next_calls(ask(info, both, "get_session", session_id=ids[0])) == [
+        ("get_session", {"session_id": ids[0], "details": True})
+    ]
+    lost = {"session_id": ids[0], "timestamp": datetime.now(UTC).isoformat(), "detected_by": "lease"}
+    call_tool(
+        Endpoint(url=info.url, token=both), "track_session_end", lost | {"exit_reason": "lease_expired"}, 60
+    )
+    assert [tool for tool, _ in next_calls(ask(info, both, "list_sessions", component="next"))] == [
+        "get_session",
+        "end_session",
+    ]
+    # Who may not do it is not told of it.
+    assert [tool for tool, _ in next_calls(ask(info, reader, "get_session", session_id=ids[0]))] == [
+        "get_session"
+    ]
+    window = {"since": "3h ago", "query": "component:next", "limit": 2}
+    first = ask(info, both, "session_timeline", **window)
+    assert first["truncated"]
+    ((tool, arguments), *_) = next_calls(first)
+    rest = ask(info, both, tool, **arguments)
+    whole = ask(info, both, "session_timeline", **window | {"limit": 9})
+    assert rest["events"][-1] in whole["events"]
+    assert next_calls(whole) == [("get_session", {"session_id": ids[0], "details": True})]
+    assert next_calls(ask(info, reader, "health_check")) == [("list_sessions", {"status": "active"})]
+    assert next_calls(ask(info, token("track"), "health_check")) == []
+    assert ask(info, reader, "list_sessions", component="nobody")["suggested_actions"] == []
+
+
+def test_the_command_line_gets_what_a_file_would_give(info: ServerInfo, stuck: Callable[..., str]) -> None:
+    answer = call_tool(info.endpoint, "get_session", {"session_id": stuck()}, 60)
+    assert set(answer) == {"session"}

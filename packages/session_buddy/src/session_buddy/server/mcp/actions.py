@@ -1,0 +1,90 @@
+"""What could be done next with an answer: calls that are ready to be made."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from typing_extensions import TypedDict
+
+from session_buddy.history.around import SessionAnswer
+from session_buddy.history.page import SessionsAnswer
+from session_buddy.history.timeline import MOST_EVENTS, TimelineAnswer
+
+_AROUND: Final = timedelta(minutes=10)
+_OPEN_AND_SILENT: Final = ("lost", "unreachable")
+
+
+class Action(TypedDict):
+    """A call that is ready to be made; ``why`` says what for."""
+
+    tool: str
+    arguments: dict[str, Any]
+    why: str
+
+
+def of_list(answer: SessionsAnswer, given: Mapping[str, Any]) -> list[Action]:
+    """Behind a list: its next page, one of it in full, the end of one that is silent.
+
+    Args:
+        answer: the list.
+        given: the arguments that it was asked for with.
+    """
+    sessions = [one for one in answer["sessions"] if "session_id" in one]
+    actions = []
+    if answer["next_cursor"]:
+        actions.append(_call("list_sessions", "the next page", **{**given, "cursor": answer["next_cursor"]}))
+    if sessions:
+        actions.append(_details(sessions[0]["session_id"]))
+    return actions + [_end(one) for one in sessions if _state(one) in _OPEN_AND_SILENT][:1]
+
+
+def of_session(answer: SessionAnswer, *, details: bool) -> list[Action]:
+    """Behind one session: what is around it, its end if it is silent, what happened when it crashed."""
+    session = answer["session"]
+    actions = [] if details else [_details(session["session_id"])]
+    if _state(session) in _OPEN_AND_SILENT:
+        actions.append(_end(session))
+    if session["status"] == "crashed" and session["end_time"]:
+        ended = datetime.fromisoformat(session["end_time"])
+        since, until = ((ended + around).isoformat() for around in (-_AROUND, _AROUND))
+        actions.append(_call("session_timeline", "what happened when it crashed", since=since, until=until))
+    return actions
+
+
+def of_timeline(answer: TimelineAnswer, query: str, limit: int) -> list[Action]:
+    """Behind a window: the rest of it, and one that did not end well."""
+    events, actions = answer["events"], []
+    if answer["truncated"] and events[-1]["change"] != "in":
+        rest = {"since": events[-1]["time"], "until": answer["end"], "limit": limit}
+        actions.append(_call("session_timeline", "the rest", **rest, **_asked(query)))
+    elif answer["truncated"] and limit < MOST_EVENTS:
+        whole = {"since": answer["begin"], "until": answer["end"], "limit": MOST_EVENTS}
+        actions.append(_call("session_timeline", "more of it", **whole, **_asked(query)))
+    bad = [one["session_id"] for one in events if one.get("status") in ("crashed", "lost")]
+    return actions + [_details(session_id) for session_id in bad[:1]]
+
+
+def of_health(live_sessions: int) -> list[Action]:
+    """Behind a health check: who is in."""
+    return [_call("list_sessions", "who is in", status="active")] if live_sessions else []
+
+
+def _call(tool: str, why: str, /, **arguments: Any) -> Action:  # noqa: ANN401 - as each tool takes them
+    return Action(tool=tool, arguments=arguments, why=why)
+
+
+def _asked(query: str) -> dict[str, str]:
+    return {"query": query} if query.strip() else {}
+
+
+def _details(session_id: str) -> Action:
+    return _call("get_session", "its events, and what is around it", session_id=session_id, details=True)
+
+
+def _end(session: Mapping[str, Any]) -> Action:
+    reason = f"not heard from since {session['last_seen']}" if session.get("last_seen") else "not heard from"
+    return _call("end_session", "correct its record", session_id=session["session_id"], reason=reason)
+
+
+def _state(session: Mapping[str, Any]) -> str:
+    return "unreachable" if session.get("unreachable") else str(session.get("status", ""))
