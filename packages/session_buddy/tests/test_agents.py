@@ -1,6 +1,7 @@
 """What agents are told, by clients of the library; and what they may end, with a person and without."""
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from oneiric.transport import CallRefused, Endpoint, call_tool
-from session_buddy.access.callers import Scope
+from session_buddy.access.callers import RIGHTS, Scope
 from session_buddy.access.tokens import issue
 from session_buddy.host.server_file import ServerInfo
 from tests import forkserver
@@ -220,3 +221,69 @@ def test_the_next_calls_are_ready_to_be_made(info: ServerInfo, stuck: Callable[.
 def test_the_command_line_gets_what_a_file_would_give(info: ServerInfo, stuck: Callable[..., str]) -> None:
     answer = call_tool(info.endpoint, "get_session", {"session_id": stuck()}, 60)
     assert set(answer) == {"session"}
+
+
+# --- what a client is shown
+
+READ = ["list_sessions", "get_session", "session_timeline"]
+TRACK = ["track_session_start", "track_session_end", "track_events"]
+# What tools/list takes of an agent's context, and a typical answer, in bytes; four are about a token.
+MOST_TO_READ, MOST_IN_ALL, MOST_LIST, MOST_SESSION = 12_500, 25_000, 4_000, 2_500
+
+
+def tools(transport: Any) -> list[Any]:
+    from fastmcp import Client
+
+    async def use() -> Any:
+        async with Client(transport, mode="2026-07-28") as client:
+            return await client.list_tools()
+
+    return list(asyncio.run(use()))
+
+
+def size(what: Any) -> int:
+    return len(json.dumps(what, separators=(",", ":")))
+
+
+@pytest.mark.parametrize(
+    ("scopes", "names"),
+    [
+        (["read"], [*READ, "health_check"]),
+        (["track"], [*TRACK, "health_check"]),
+        (["track", "read"], [*TRACK, *READ, "end_session", "health_check"]),
+        (["admin"], [*TRACK, *READ, "end_session", "health_check"]),
+    ],
+)
+def test_a_client_is_shown_what_it_may_call(info: ServerInfo, scopes: list[Scope], names: list[str]) -> None:
+    shown = tools(over_tcp(info, token(*scopes)))
+    assert [tool.name for tool in shown] == [name for name in RIGHTS if name in names]
+    for tool in shown:
+        assert tool.title == tool.annotations.title
+        assert tool.description
+        assert tool.output_schema["type"] == "object"
+        assert "$ref" not in str((tool.input_schema, tool.output_schema))
+        assert tool.input_schema["additionalProperties"] is False
+        reads = tool.name not in {*TRACK, "end_session"}
+        assert tool.annotations.model_dump(exclude={"title"}) == {
+            "read_only_hint": reads,
+            "destructive_hint": tool.name == "end_session",
+            "idempotent_hint": True,
+            "open_world_hint": False,
+        }
+    told = size([tool.model_dump(exclude_none=True, by_alias=True, mode="json") for tool in shown])
+    assert told < (MOST_TO_READ if scopes == ["read"] else MOST_IN_ALL)
+
+
+def test_over_the_bridge_this_user_is_shown_all(
+    environ: dict[str, str], tmp_path: Path, info: ServerInfo
+) -> None:
+    assert info
+    assert [tool.name for tool in tools(over_the_bridge(environ, tmp_path))] == list(RIGHTS)
+
+
+def test_answers_are_short(info: ServerInfo, stuck: Callable[..., str]) -> None:
+    session = max(stuck(component_name="short", reason="OPS-7 rollback") for _ in range(10))
+    bearer = token("track", "read")
+    assert size(ask(info, bearer, "list_sessions", component="short")) < MOST_LIST
+    assert size(ask(info, bearer, "get_session", session_id=session)) < MOST_SESSION
+    assert size(ask(info, bearer, "session_timeline", query="component:short", since="2h ago")) < MOST_LIST

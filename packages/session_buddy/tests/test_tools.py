@@ -17,7 +17,6 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import anyio
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
@@ -450,28 +449,6 @@ def test_only_its_owner_or_an_admin_ends_a_session(info: ServerInfo) -> None:
     assert call(ann, "track_session_end", end_event(mine))["status"] == "ended"
     root = remote(info, "admin", subject="root")
     assert call(root, "track_session_end", end_event(other))["status"] == "ended"
-
-
-def test_a_client_sees_what_each_tool_does_and_may_do(info: ServerInfo) -> None:
-    from fastmcp import Client  # 2 s that each process would pay that collects the tests
-    from fastmcp.client.transports import StreamableHttpTransport
-
-    async def use() -> Any:
-        transport = StreamableHttpTransport(info.url, auth=remote(info, "read").token)
-        async with Client(transport) as client:
-            return await client.list_tools()
-
-    tools = anyio.run(use)
-    assert {tool.name for tool in tools} == set(RIGHTS)
-    assert "$ref" not in str([(tool.input_schema, tool.output_schema) for tool in tools])
-    for tool in tools:
-        assert tool.title
-        assert tool.description
-        assert tool.output_schema
-        hints = tool.annotations.model_dump(exclude_none=True)
-        assert {"read_only_hint", "destructive_hint", "idempotent_hint", "open_world_hint"} <= set(hints)
-        assert hints["read_only_hint"] == (RIGHTS[tool.name] != "track")
-        assert hints["destructive_hint"] == (tool.name == "end_session")
 
 
 # --- clocks that were set

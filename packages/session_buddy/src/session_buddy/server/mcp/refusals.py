@@ -55,7 +55,7 @@ def guarded(method: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
 
 
 class OneLine(Middleware):
-    """Who may not call a tool, and arguments that it does not take, are refused in one line.
+    """Who may not call a tool is not shown it; that, and unknown arguments, are refused in one line.
 
     Args:
         takes: the arguments of each tool, by its name.
@@ -81,6 +81,10 @@ class OneLine(Middleware):
             cause = error.__cause__
             text = str(invalid_event(cause)) if isinstance(cause, PydanticError) else str(error)
             raise _refusal(tool, text) from None
+
+    async def on_list_tools(self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]) -> Any:  # noqa: ANN401, D102
+        caller = current_caller()
+        return [tool for tool in await call_next(context) if caller.may(tool.name)]
 
     def _require_known(self, tool: str, arguments: Mapping[str, Any]) -> None:
         """Pydantic would complain of each: 2 s where they are many."""

@@ -25,15 +25,15 @@ class ForAgents(TypedDict):
 
 
 class ToldSessions(SessionsAnswer, ForAgents):
-    """A list."""
+    """Sessions in their order; total and total_active say how many fit, where that was asked."""
 
 
 class ToldSession(SessionAnswer, ForAgents):
-    """One session."""
+    """One session; with details its events, and those around it."""
 
 
 class ToldTimeline(TimelineAnswer, ForAgents):
-    """A window."""
+    """Events in order of time, begin in the window and end not; how many were in at both."""
 
 
 class ToldHealth(HealthAnswer, ForAgents):
