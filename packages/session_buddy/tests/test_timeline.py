@@ -61,8 +61,8 @@ def test_who_was_in_who_came_and_who_went(engine: Engine) -> None:
             lines[0] == "2026-01-02 03:14:05 to 2026-01-02 03:44:05 UTC: 2 in when it began, 3 when it ended"
         )
         left = answer["events"][5]["session_id"][-8:]
-        assert lines[6] == f"01-02 03:24:05 end   ann shop@left {left} crashed exception exit code 1"
-        assert len(lines) == 1 + len(answer["events"])
+        assert lines[7] == f"01-02 03:24:05 end   ann shop@left {left} crashed exception exit code 1"
+        assert len(lines) == 2 + len(answer["events"])
         assert changes(told(store, 10, 40, "host:l*")) == [("in", "long"), ("in", "left"), ("end", "left")]
 
 
