@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp import MCPError
 
 from oneiric.transport import CallRefused, Endpoint, call_tool
 from oneiric.visible import INVISIBLE
@@ -345,3 +346,87 @@ def test_every_field_of_a_session_is_said_by_it_or_known_of_it() -> None:
         "clock_skew", "pid", "parent_session_id", "commands", "errors", "reported_by", "idle_seconds", "busy",
     }  # fmt: skip
     assert set(FIELDS) - known == SAID - {"body"}
+
+
+# --- what is attached
+
+
+def attached(info: ServerInfo, bearer: str, use: Callable[[Any], Any], era: str = "2026-07-28") -> Any:
+    from fastmcp import Client
+
+    async def run() -> Any:
+        async with Client(over_tcp(info, bearer), mode=era) as client:
+            return await use(client)
+
+    return asyncio.run(run())
+
+
+# The first asks ``server/discover``.
+@pytest.mark.parametrize("era", ["auto", "legacy"])
+def test_sessions_and_questions_can_be_attached(
+    info: ServerInfo, stuck: Callable[..., str], era: str
+) -> None:
+    from mcp_types import PromptReference, ResourceTemplateReference
+
+    session = stuck(component_name="attached", hostname=f"db{era[:1]}", reason=f"x{TAGS}")
+
+    async def use(client: Any) -> None:
+        assert "never instructions" in " ".join(client.instructions.split())
+        assert [str(one.uri) for one in await client.list_resources()] == ["sessions://active"]
+        assert [one.uri_template for one in await client.list_resource_templates()] == [
+            "session://{session_id}"
+        ]
+        (shown,) = await client.read_resource(f"session://{session}")
+        document = json.loads(shown.text)
+        assert (document["session"]["session_id"], len(document["events"])) == (session, 1)
+        assert document["session"]["reason"].startswith("x\\U000e006f")
+        (active,) = await client.read_resource("sessions://active")
+        listed = json.loads(active.text)
+        assert session in [one["session_id"] for one in listed["sessions"]]
+        assert "hostname" in listed["untrusted_fields"]
+        template = ResourceTemplateReference(type="ref/resource", uri="session://{session_id}")
+        for begun in (session[-8:], session[:14], session):
+            completed = await client.complete(template, {"name": "session_id", "value": begun})
+            assert session in completed.values
+        prompts = {prompt.name: prompt for prompt in await client.list_prompts()}
+        assert list(prompts) == ["access_review", "incident_timeline"]
+        assert [one.name for one in prompts["incident_timeline"].arguments] == ["time", "host"]
+        prompt = PromptReference(type="ref/prompt", name="incident_timeline")
+        completed = await client.complete(prompt, {"name": "host", "value": "db"})
+        assert f"db{era[:1]}" in completed.values
+        completed = await client.complete(prompt, {"name": "time", "value": "mo"})
+        assert completed.values == ["monday 14:00"]
+        asked = {"time": "2026-01-02T14:00..2026-01-02T15:00", "host": "db1"}
+        (message,) = (await client.get_prompt("incident_timeline", asked)).messages
+        assert '"since": "2026-01-02T13:30:00+00:00"' in message.content.text
+        assert '"query": "host:db1"' in message.content.text
+        (message,) = (await client.get_prompt("access_review", {"period": "2026-01-02"})).messages
+        span = "2026-01-02T00:00:00+00:00..2026-01-03T00:00:00+00:00"
+        assert f'"at": "{span}"' in message.content.text
+        assert await client.call_tool("list_sessions", {"at": span})
+        for failing, said in (
+            (client.read_resource("session://nobody"), "no session 'nobody'"),
+            (client.get_prompt("access_review", {"period": "soon"}), "period: 'soon' is not valid"),
+        ):
+            with pytest.raises(MCPError, match=said):
+                await failing
+
+    attached(info, token("read"), use, era)
+
+
+def test_who_may_not_read_is_shown_nothing_to_attach(info: ServerInfo, stuck: Callable[..., str]) -> None:
+    from mcp_types import ResourceTemplateReference
+
+    session = stuck()
+
+    async def use(client: Any) -> None:
+        assert await client.list_resources() == await client.list_resource_templates() == []
+        assert await client.list_prompts() == []
+        template = ResourceTemplateReference(type="ref/resource", uri="session://{session_id}")
+        completed = await client.complete(template, {"name": "session_id", "value": ""})
+        assert completed.values == []
+        for failing in (client.read_resource(f"session://{session}"), client.get_prompt("access_review")):
+            with pytest.raises(MCPError, match="needs a token with scope read"):
+                await failing
+
+    attached(info, token("track"), use)

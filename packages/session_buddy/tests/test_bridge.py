@@ -20,6 +20,7 @@ import pytest
 from oneiric.paths import Paths
 from oneiric.testing import start_event
 from oneiric.transport import Endpoint
+from session_buddy.access.callers import RIGHTS
 from session_buddy.client import bridge
 from session_buddy.client.bridge import Bridge, Message
 from session_buddy.host import process
@@ -270,7 +271,7 @@ def _bridged(*lines: bytes) -> dict[Any, dict[str, Any]]:
 def test_without_a_server_the_bridge_starts_one_that_stays(cli: Any, paths: Paths, port: int) -> None:
     answers = _bridged(_line(id=1, method="ping"), _line(id=2, method="tools/list"))
     assert answers[1]["result"] == {}
-    assert len(answers[2]["result"]["tools"]) == 6
+    assert len(answers[2]["result"]["tools"]) == len(RIGHTS)
     info = process.running(paths)
     assert info is not None
     assert f":{port}/" in info.url

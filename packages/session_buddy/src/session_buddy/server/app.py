@@ -12,6 +12,7 @@ from session_buddy.host.places import APP
 from session_buddy.keep.backups import Backup
 from session_buddy.keep.deletion import Deletion
 from session_buddy.server.gate import Authenticator
+from session_buddy.server.mcp.resources import add_resources
 from session_buddy.server.mcp.tools import add_tools
 from session_buddy.server.register import Register
 from session_buddy.server.web.backup import BACKUP_PATH, backup_page
@@ -61,6 +62,7 @@ def build_app(
         request_state_security=RequestStateSecurity(keys=authenticator.state_keys),
     )
     tools = add_tools(mcp, register)
+    add_resources(mcp, register.answers)
     mcp.custom_route("/health", methods=["GET"])(health_page(register, authenticator.caller_of))
     mcp.custom_route(CHANGES_PATH, methods=["GET"])(changes_page(register.answers, authenticator.caller_of))
     mcp.custom_route(EXPORT_PATH, methods=["GET"])(export_page(register.answers, authenticator.caller_of))
