@@ -9,6 +9,7 @@ import typer
 from session_buddy.cli import (
     analytics,
     backup,
+    clients,
     config,
     delete,
     edge,
@@ -42,6 +43,7 @@ Examples:
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+mcp.app.command("config", epilog=clients.EXAMPLES)(clients.config)
 app.add_typer(mcp.app)
 app.add_typer(backup.app)
 app.add_typer(token.app)

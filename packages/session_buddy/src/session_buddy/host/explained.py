@@ -1,7 +1,6 @@
 """The settings in force, each with where it comes from; and this user's own file, changed by one key."""
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from oneiric.settings_file import InvalidFile
 from oneiric.settings_yaml import parse
 from session_buddy.errors import ConfigurationError
 from session_buddy.host.layers import Layer, layers_of, place_of, settings_of, unknown, user_file
+from session_buddy.host.replacing import replace
 from session_buddy.host.settings import BackupSettings, Settings
 from session_buddy.host.variables import PREFIX
 
@@ -102,7 +102,7 @@ def change(key: str, text: str) -> Path:
         alone = _layer_of(file, after)
         for layers in (alone, [*alone, *(one for one in layers_of() if one.name != str(file))]):
             settings_of(layers).database_url()
-        _write(file, after)
+        replace(file, after)
     except InvalidFile as error:
         raise ConfigurationError(str(error)) from None
     except (OSError, UnicodeError) as error:
@@ -163,19 +163,3 @@ def _as_yaml(value: str) -> str:
     if not isinstance(read, str | dict):
         return value if value.strip() else '""'
     return value if _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)
-
-
-def _write(file: Path, text: str) -> None:
-    """All or nothing; what may hold a secret is read by nobody else."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    target = Path(os.path.realpath(file))
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with os.fdopen(
-            os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
-        ) as new:
-            new.write(text)
-            os.fsync(new.fileno())
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -1,0 +1,92 @@
+"""``mcp config``: what an MCP client needs to know of this server, printed or put into its own file."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import typer
+
+from oneiric.config import ENDPOINT
+from oneiric.paths import user_paths
+from session_buddy.cli import edge, token
+from session_buddy.client import ask
+from session_buddy.errors import ConfigurationError, InvalidQuery
+from session_buddy.host import clients, process
+from session_buddy.host.clients import Client, Entry
+from session_buddy.host.places import APP
+from session_buddy.host.variables import PREFIX, STORAGE_URL
+
+EXAMPLES: Final = """\b
+Examples:
+  session-buddy mcp config --client claude-code           prints it
+  session-buddy mcp config --client cursor --write        puts it into ~/.cursor/mcp.json
+  session-buddy mcp config --client vscode --transport http --write"""
+_BRIDGE: Final = ["mcp", "start", "--transport", "stdio"]
+_FOLDERS: Final = ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME")
+_YEAR_SECONDS: Final = 365 * 86400
+
+
+def config(
+    *,
+    client: Annotated[Client, typer.Option(help="Whose; generic prints what many take.")],
+    transport: Annotated[
+        Literal["stdio", "http"], typer.Option(help="http: by address, with a token that may read.")
+    ] = "stdio",
+    write: Annotated[
+        bool, typer.Option("--write", help="Put it into the client's own file; other entries stay.")
+    ] = False,
+) -> None:
+    """Print what an MCP client needs, or put it there."""
+    kind, file = clients.KINDS[client], clients.file_of(client, user_paths(), os.environ)
+    if transport == "http" and not kind.takes_http:
+        raise InvalidQuery("transport", transport, f"the file of {client} takes commands alone: stdio")
+    if write and file is None:
+        raise InvalidQuery(
+            "write", client, "where it keeps its servers is not known; print it, and put it there"
+        )
+    entry = _bridge() if transport == "stdio" else _address()
+    if write and file is not None:
+        changed = clients.merge(client, file, entry)
+        edge.say(f"{APP} is in {file}" if changed else f"{APP} is in {file} already")
+        if changed:
+            edge.tell(f"{client} has it once it is started anew")
+        return
+    with edge.output() as stream:
+        stream.write(json.dumps(clients.document(client, entry), indent=2) + "\n")
+    if file is not None and edge.on_terminal():
+        edge.tell(f"It belongs into {file}; --write puts it there")
+
+
+def _bridge() -> Entry:
+    """The command of the stdio bridge, with the variables that say which server: clients pass on few."""
+    program = Path(sys.executable).with_name(APP)
+    command = [str(program)] if program.exists() else [sys.executable, "-m", "session_buddy"]
+    kept = {}
+    for name, value in sorted(os.environ.items()):
+        if value and _is_secret(name, value):
+            edge.tell(f"{name} is left out, since it has a secret: put that into your settings file")
+        elif value and (name in _FOLDERS or name.startswith(PREFIX)):
+            kept[name] = value
+    return {"command": command[0], "args": [*command[1:], *_BRIDGE], "env": kept}
+
+
+def _is_secret(name: str, value: str) -> bool:
+    return name == f"{PREFIX}SECRET" or (name == STORAGE_URL and ("@" in value or "password" in value))
+
+
+def _address() -> Entry:
+    """The server's address, and a token with which it lets a client read."""
+    if named := ask.named_server():
+        if named.token is None:
+            raise ConfigurationError(f"{ENDPOINT} names {named.url}: {ask.IF_REFUSED}")
+        url, bearer = named.url, named.token
+    else:
+        from session_buddy.host.layers import load_settings  # 0.3 s
+
+        info = process.running(user_paths())
+        settings = load_settings()
+        url = info.url if info is not None else settings.url(settings.port)
+        bearer = token.sign_own(["read"], _YEAR_SECONDS)
+    return {"url": url, "headers": {"Authorization": f"Bearer {bearer}"}}
