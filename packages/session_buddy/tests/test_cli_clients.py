@@ -99,13 +99,17 @@ def test_what_is_no_file_is_left_alone(cli: Cli, home: Path) -> None:
             "transport: 'http' is not valid: the file of claude takes commands",
         ),
         (["generic", "--write"], "write: 'generic' is not valid: where it keeps its servers is not known"),
-        (["curser"], "'curser'"),
+        (["curser"], "'curser' is not one of 'claude'"),
     ],
 )
 def test_what_is_mistyped(cli: Cli, words: list[str], said: str) -> None:
     done = config(cli, *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
+    missing = cli("mcp", "config")
+    assert missing.stderr.startswith(
+        "Error: Missing option '--client'. Choose from: claude, claude-code, cursor"
+    )
 
 
 def test_secrets_of_the_environment_stay_there(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,6 +123,7 @@ def test_secrets_of_the_environment_stay_there(cli: Cli, monkeypatch: pytest.Mon
     assert json.loads(done.stdout)["mcpServers"]["session-buddy"]["env"]["SESSION_BUDDY_PORT"] == "9123"
 
 
+@pytest.mark.sampled
 def test_a_client_that_is_told_so_reaches_the_server(cli: Cli, server: ServerInfo, home: Path) -> None:
     from fastmcp import Client
     from fastmcp.client.transports import StdioTransport

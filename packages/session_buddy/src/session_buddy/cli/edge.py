@@ -61,7 +61,8 @@ def mistyped(error: typer.TyperException) -> NoReturn:
     if said.startswith("No such command") and "Did you mean" not in said:
         said += f"; there are {', '.join(context.command.commands)}" if context else ""
     more = f"; see {context.command_path} --help" if context else ""
-    fail(f"{said}{more}", error.exit_code)
+    # Of an option that is missing, its choices stand a line each.
+    fail(f"{' '.join(said.split())}{more}", error.exit_code)
 
 
 def _logged(error: Exception) -> str:

@@ -183,7 +183,8 @@ def _event(
         component=cut(record["component"]),
         hostname=cut(record["hostname"]),
     )
-    if record["reason"]:
+    # It stands where the session begins to be told of.
+    if record["reason"] and change != "end":
         event["reason"] = cut(record["reason"])
     if change == "end":
         event["status"] = record["status"]

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 import structlog
 from fastmcp.exceptions import NotFoundError, ToolError, ValidationError
@@ -18,6 +18,9 @@ from session_buddy.errors import EventRefused, Forbidden, SessionBuddyError
 from session_buddy.server.mcp.words import MAX_WORDS
 
 log = structlog.stdlib.get_logger("session_buddy.server.mcp.refusals")
+
+# Resources and prompts take the right that this tool takes.
+READING: Final = "get_session"
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -55,7 +58,9 @@ def guarded(method: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
 
 
 class OneLine(Middleware):
-    """Who may not call a tool is not shown it; that, and unknown arguments, are refused in one line.
+    """One for all, since each that there is costs every call some microseconds.
+
+    Who may not call a tool is not shown it; that, and unknown arguments, are refused in one line.
 
     Args:
         takes: the arguments of each tool, by its name.
@@ -85,6 +90,11 @@ class OneLine(Middleware):
     async def on_list_tools(self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]) -> Any:  # noqa: ANN401, D102
         caller = current_caller()
         return [tool for tool in await call_next(context) if caller.may(tool.name)]
+
+    async def _on_list(self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]) -> Any:  # noqa: ANN401
+        return await call_next(context) if current_caller().may(READING) else []
+
+    on_list_resources = on_list_resource_templates = on_list_prompts = _on_list
 
     def _require_known(self, tool: str, arguments: Mapping[str, Any]) -> None:
         """Pydantic would complain of each: 2 s where they are many."""

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Final, ParamSpec
 
 from fastmcp import FastMCP
 from fastmcp.exceptions import ValidationError
-from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 from mcp_types import CompletionArgument, CompletionContext, PromptReference, ResourceTemplateReference
 from pydantic import Field
 
@@ -20,15 +19,13 @@ from session_buddy.history.timeline import Window
 from session_buddy.history.times import parse_overlap
 from session_buddy.server.answers import Answers
 from session_buddy.server.mcp import actions
-from session_buddy.server.mcp.refusals import current_caller
+from session_buddy.server.mcp.refusals import READING, current_caller
 from session_buddy.server.mcp.telling import ToldSession, ToldSessions, told
 from session_buddy.server.mcp.words import MAX_WORDS
 
 ACTIVE: Final = "sessions://active"
 SESSION: Final = "session://{session_id}"
 _JSON: Final = "application/json"
-# As a tool of this name, so does all that is here take the right to read.
-_AS: Final = "get_session"
 _PERIODS: Final = ("today", "yesterday", "this week", "last week", "last month", "7d ago..now")
 _TIMES: Final = ("1h ago", "yesterday", "today", "monday 14:00", "14:00..16:00")
 _OF_A_REVIEW: Final = (
@@ -58,21 +55,12 @@ def _guarded(method: Callable[P, Awaitable[str]]) -> Callable[P, Awaitable[str]]
     @wraps(method)
     async def call(*args: P.args, **kwargs: P.kwargs) -> str:
         try:
-            current_caller().require(_AS)
+            current_caller().require(READING)
             return await method(*args, **kwargs)
         except SessionBuddyError as error:
             raise ValidationError(visible(str(error)), log_level=logging.INFO) from None
 
     return call
-
-
-class Readers(Middleware):
-    """Who may not read is shown nothing of it."""
-
-    async def _on_list(self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]) -> Any:  # noqa: ANN401
-        return await call_next(context) if current_caller().may(_AS) else []
-
-    on_list_resources = on_list_resource_templates = on_list_prompts = _on_list
 
 
 class Resources:
@@ -101,7 +89,7 @@ class Resources:
         """What an argument goes on as: ids and hosts of recent sessions, and words for times."""
         begun = argument.value[:MAX_WORDS].lower()
         known = {"period": _PERIODS, "time": _TIMES}.get(argument.name)
-        if not current_caller().may(_AS):
+        if not current_caller().may(READING):
             return []
         if known is None:
             field = "hostname" if argument.name == "host" else "session_id"
@@ -160,7 +148,6 @@ def add_resources(mcp: FastMCP[Any], answers: Answers) -> None:
     mcp.prompt(title="Review who had access")(access_review)
     mcp.prompt(title="Reconstruct an incident")(incident_timeline)
     mcp.add_completion_handler(resources.complete)
-    mcp.add_middleware(Readers())
 
 
 def _clock() -> Clock:
