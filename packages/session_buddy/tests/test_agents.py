@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -139,6 +141,43 @@ def test_a_client_that_can_ask_nobody_is_told_the_command(
     assert (result.is_error, asked) == (True, [])
     command = f"session-buddy end-session {session} --reason 'it'\"'\"'s gone' --force"
     assert result.content[0].text.endswith(f"this client cannot ask one; on a terminal: {command}")
+
+
+def raw_call(info: ServerInfo, bearer: str, arguments: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """One message of a client that can ask a person, as it travels."""
+    told = {"protocolVersion": "2026-07-28", "clientCapabilities": {"elicitation": {}}}
+    meta = {f"io.modelcontextprotocol/{name}": value for name, value in told.items()}
+    params = {"name": "end_session", "arguments": arguments, "_meta": meta, **more}
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).encode()
+    headers = {
+        "Content-Type": "application/json",
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": "2026-07-28",
+        "Mcp-Method": "tools/call",
+        "Mcp-Name": "end_session",
+        "Authorization": f"Bearer {bearer}",
+    }
+    try:
+        with urllib.request.urlopen(urllib.request.Request(info.url, body, headers), timeout=60) as answer:
+            return dict(json.load(answer))
+    except urllib.error.HTTPError as error:
+        with error:
+            return dict(json.load(error))
+
+
+def test_a_yes_is_to_what_was_asked(info: ServerInfo, stuck: Callable[..., str]) -> None:
+    session, ann = stuck(), token("track", "read")
+    asked = {"session_id": session, "reason": "x", "force": True}
+    yes = {"inputResponses": {"confirm": {"action": "accept", "content": YES}}}
+    yes["requestState"] = raw_call(info, ann, asked)["result"]["requestState"]
+    for bearer, arguments in ((ann, asked | {"reason": "y"}), (token("admin", subject="bob"), asked)):
+        assert "requestState" in raw_call(info, bearer, arguments, **yes)["error"]["message"]
+    unasked = raw_call(info, ann, asked, inputResponses=yes["inputResponses"])
+    assert unasked["result"]["resultType"] == "input_required"
+    assert record(info, session)["status"] == "active"
+    assert raw_call(info, ann, asked, **yes)["result"]["structuredContent"]["status"] == "ended"
+    (again,) = raw_call(info, ann, asked, **yes)["result"]["content"]
+    assert again["text"] == f"session {session} has ended already (operator)"
 
 
 def refusal(info: ServerInfo, scopes: Sequence[Scope], subject: str = "ann", **arguments: Any) -> str:
