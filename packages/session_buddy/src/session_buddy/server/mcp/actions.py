@@ -7,10 +7,14 @@ from typing import Any, Final
 from typing_extensions import TypedDict
 
 from session_buddy.history.around import SessionAnswer
+from session_buddy.history.counted import StatisticsAnswer
 from session_buddy.history.page import SessionsAnswer
+from session_buddy.history.syntax import Value, held
 from session_buddy.history.timeline import MOST_EVENTS, TimelineAnswer
 
 _AROUND: Final = timedelta(minutes=10)
+# Groupings that queries have, too; a person may be two names.
+_KEYS: Final = ("component", "host", "type", "actor")
 _OPEN_AND_SILENT: Final = ("lost", "unreachable")
 
 
@@ -62,6 +66,21 @@ def of_timeline(answer: TimelineAnswer, query: str, limit: int) -> list[Action]:
         actions.append(_call("session_timeline", "more of it", **whole, **_asked(query)))
     bad = [one["session_id"] for one in events if one.get("status") in ("crashed", "lost")]
     return actions + [_details(session_id) for session_id in bad[:1]]
+
+
+def of_statistics(answer: StatisticsAnswer, query: str) -> list[Action]:
+    """Behind numbers: the sessions of the first group, where a query names that."""
+    by, rows = answer["by"], answer["rows"]
+    name = rows[0].get(by) if by in _KEYS and rows else None
+    if not name:
+        return []
+    asked = f"{query} {by}:{Value(held(name))}".strip()
+    since, until = answer["since"], answer["until"]
+    ends = {"since": since, "until": until}
+    if answer["metric"] == "concurrency":
+        ends = {"at": f"{since or ''}..{until or ''}" if since or until else None}
+    period = {name: time for name, time in ends.items() if time}
+    return [_call("list_sessions", "the sessions of the first row", query=asked, **period)]
 
 
 def of_health(live_sessions: int) -> list[Action]:

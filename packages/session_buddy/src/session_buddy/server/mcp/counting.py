@@ -5,10 +5,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from session_buddy.history.counted import StatisticsAnswer
 from session_buddy.history.statistics import DEFAULT_ROWS, GROUPS, MAX_ROWS, MEASURES, Statistics
+from session_buddy.server.mcp import actions
 from session_buddy.server.mcp.refusals import guarded
-from session_buddy.server.mcp.words import QUERY_IN_SHORT, OffsetsText, QueryText, Words
+from session_buddy.server.mcp.telling import ToldStatistics, told
+from session_buddy.server.mcp.words import OffsetsText, QueryText, Words
 from session_buddy.server.register import Register
 
 
@@ -32,7 +33,7 @@ class Counting:
             Words | None,
             Field(description="24h, 7d, today, last week, 2026-01, monday..friday, all; 7d if not given"),
         ] = None,
-        query: Annotated[QueryText, Field(description=QUERY_IN_SHORT)] = "",
+        query: Annotated[QueryText, Field(description="which, as list_sessions takes it")] = "",
         timezone: Annotated[
             OffsetsText | None,
             Field(description="when days begin: Europe/Berlin, +01:00; UTC if not given"),
@@ -41,7 +42,7 @@ class Counting:
             int | None,
             Field(description=f"at most so many rows, 1 to {MAX_ROWS}; {DEFAULT_ROWS} if not given"),
         ] = None,
-    ) -> StatisticsAnswer:
+    ) -> ToldStatistics:
         """Count sessions: how many, how long, how many people, how many at once, when, how they ended.
 
         Rows are groups: the largest first, times in order. A person is whom evidence proves, or the account.
@@ -56,4 +57,5 @@ class Counting:
             timezone=timezone,
             limit=limit,
         )
-        return await self._register.answers.statistics(asked)
+        answer = await self._register.answers.statistics(asked)
+        return told(ToldStatistics, answer, actions.of_statistics(answer, query))

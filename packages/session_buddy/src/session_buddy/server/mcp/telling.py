@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 from oneiric.transport import CLIENT
 from oneiric.visible import visible
 from session_buddy.history.around import SessionAnswer
+from session_buddy.history.counted import StatisticsAnswer
 from session_buddy.history.page import SessionsAnswer
 from session_buddy.history.timeline import TimelineAnswer
 from session_buddy.server.mcp.actions import Action
@@ -30,6 +31,7 @@ SAID: Final = frozenset(
         "body",
         "component",
         "cwd",
+        "host",
         "hostname",
         "metadata",
         "origin",
@@ -40,6 +42,7 @@ SAID: Final = frozenset(
         "reason",
         "session_type",
         "shell_type",
+        "type",
         "username",
         "who",
     }
@@ -65,6 +68,10 @@ class ToldSession(SessionAnswer, ForAgents):
 
 class ToldTimeline(TimelineAnswer, ForAgents):
     """Events in order of time, begin in the window and end not; how many were in at both."""
+
+
+class ToldStatistics(StatisticsAnswer, ForAgents):
+    """A row a group, the largest first, times in order."""
 
 
 class ToldHealth(HealthAnswer, ForAgents):
