@@ -22,6 +22,7 @@ import psutil
 from oneiric.entries import Moment
 from oneiric.testing import start_event
 from session_buddy.access.callers import local_caller
+from session_buddy.access.keyring import Keyring
 from session_buddy.intake.exits import Exits
 from session_buddy.intake.liveness import Watch
 from session_buddy.intake.presence import CALLS_PER_SECOND, Presence
@@ -89,7 +90,7 @@ class Fleet:
         self._writer = writer
         self._register = Register(store, writer, presence, clock=clock, now=clock.now)
         # Calls go past it, but a server's memory is not a server's without it.
-        self._app, _ = build_app(self._register, Authenticator(["s" * 40]), [])
+        self._app, _ = build_app(self._register, Authenticator(Keyring(["s" * 40])), [])
         self._watch = Watch(
             presence,
             writer.ingest,

@@ -23,6 +23,7 @@ from benchmarks.measure import Effort, Row, pairs, seconds
 from oneiric.testing import start_event
 from oneiric.transport import PROTOCOL_VERSION
 from session_buddy.access.callers import local_caller
+from session_buddy.access.keyring import Keyring
 from session_buddy.history.fold import fold
 from session_buddy.intake.admission import validate
 from session_buddy.intake.presence import Presence
@@ -86,7 +87,7 @@ async def single(beside: str, store: Store, bare: Callable[[], object], calls: i
     """One ``track_session_start`` call, door to disk, against its parts done empty and bare."""
     presence = Presence()
     with Writer(store, presence) as writer:
-        keeper = Authenticator(["s" * 40])
+        keeper = Authenticator(Keyring(["s" * 40]))
         ours: Any
         ours, _ = build_app(Register(store, writer, presence), keeper, [])
         empty = _empty_tool(keeper)

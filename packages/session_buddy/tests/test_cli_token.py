@@ -1,29 +1,33 @@
+import json
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pexpect
 import pytest
+from joserfc import jwt
+from joserfc.jwk import OctKey
 
 from oneiric.paths import user_paths
-from oneiric.transport import Endpoint, call_tool
+from oneiric.transport import Endpoint, call_tool, page
 from session_buddy.access.callers import SCOPES, Caller, local_subject
-from session_buddy.access.secret import load_secret
-from session_buddy.access.tokens import verify
+from session_buddy.access.secret import own_secret
+from session_buddy.access.tokens import read, verify
 from session_buddy.cli.token import Scope
-from session_buddy.host.layers import load_settings
 from session_buddy.host.server_file import ServerInfo
 from tests import forkserver
-from tests.terminal import Terminal
+from tests.terminal import Terminal, printed
 
 Cli = Callable[..., Any]
 
 
 def _caller(token: str) -> Caller:
-    caller = verify(load_secret(load_settings(), user_paths(), lambda: None), token)
+    caller = verify(own_secret(user_paths()), token)
     assert caller is not None
     return caller
 
@@ -110,3 +114,139 @@ def test_two_first_tokens_at_once_are_signed_with_one_secret(home: Path) -> None
     for child in made:
         token, _ = child.communicate(timeout=60)
         assert _caller(token.strip()).subject == local_subject()
+
+
+# --- those that were made
+
+
+@pytest.fixture
+def web1(cli: Cli) -> str:
+    made: str = cli("token", "create", "--subject", "web1", "--scope", "track", "--name", "laptop").stdout
+    return made.strip()
+
+
+def listed(cli: Cli) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(cli("token", "list", "--format", "json").stdout)
+    return found
+
+
+def test_show_prints_the_same_token_until_it_is_revoked(cli: Cli) -> None:
+    first = cli("token", "show").stdout
+    assert cli("token", "show").stdout == first
+    (one,) = listed(cli)
+    assert (one["subject"], one["scopes"], one["name"]) == (local_subject(), "track read", "token show")
+    cli("token", "revoke", one["id"])
+    assert cli("token", "show").stdout != first
+
+
+def test_the_list_has_what_was_made_and_no_token(cli: Cli, web1: str, home: Path) -> None:
+    cli("token", "create", "--subject", "alice", "--scope", "read", "--ttl", "1s")
+    alice, first = listed(cli)
+    assert (first["subject"], first["scopes"], first["name"], first["state"]) == (
+        "web1",
+        "track",
+        "laptop",
+        "valid",
+    )
+    assert first["id"] == read_id(web1)
+    while listed(cli)[0]["state"] == "valid":
+        pass
+    assert listed(cli)[0]["state"] == "expired"
+    rows = cli("token", "list").stdout
+    assert rows.splitlines()[1].split("\t") == [
+        first[name] or "-" for name in ("id", "subject", "scopes", "name", "made_at", "expires_at", "state")
+    ] + ["-"]
+    assert cli("token", "list", "-f", "csv").stdout.startswith("id,subject,scopes,name,made_at,expires_at,")
+    assert [json.loads(line) for line in cli("token", "list", "-f", "ndjson").stdout.splitlines()] == listed(
+        cli
+    )
+    said = printed("token", "list")
+    assert "id        subject  scopes  name    made" in said
+    assert f"{alice['id'][:8]}  alice    read    -       " in said
+    assert first["id"] not in said
+    kept = home / ".config" / "session-buddy" / "tokens.json"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert web1.rpartition(".")[2] not in kept.read_text() + rows + said
+
+
+def read_id(token: str) -> str:
+    claims = read(own_secret(user_paths()), token)
+    assert claims is not None
+    return claims.id
+
+
+def test_a_token_is_revoked_by_a_beginning_of_its_id_and_once(cli: Cli, web1: str) -> None:
+    number = read_id(web1)
+    done = cli("token", "revoke", number[:5])
+    assert (done.returncode, done.stdout) == (0, f"Revoked {number[:8]} of web1 (laptop)\n")
+    again = cli("token", "revoke", number)
+    assert (again.returncode, again.stdout) == (0, f"{number[:8]} of web1 (laptop) was revoked already\n")
+    assert listed(cli)[0]["state"] == "revoked"
+    assert cli("token", "revoke", "--subject", "web1").stdout == "web1 has no token that is good.\n"
+
+
+def test_a_token_that_is_in_no_list_is_revoked_by_itself(
+    cli: Cli, home: Path, server: ServerInfo, shell: Callable[..., str]
+) -> None:
+    # As earlier versions made it: its header does not say which secret signed it.
+    secret = own_secret(user_paths())
+    claims = {"iss": "session-buddy", "sub": "old", "scope": "read", "iat": 1, "exp": 2**33, "jti": "ab" * 8}
+    token = jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(secret))
+    far = Endpoint(url=server.url, token=token)
+    status, begun = page(far, "/api/changes")
+    assert status == 200
+    target = f"/api/changes?wait=25&place={json.loads(begun)['place']}"
+    waiting = ThreadPoolExecutor().submit(page, far, target, None, 60)
+    (home / "token").write_text(token)
+    with (home / "token").open() as file:
+        assert cli("token", "revoke", "-", stdin=file).stdout == "Revoked abababab of old\n"
+    while (answer := page(far, "/api/changes"))[0] != 401:
+        pass
+    # Who has waited since before is told nothing any more.
+    shell()
+    assert waiting.result(60)[0] == 403
+    assert b"the token abababab of old was revoked at 2" in answer[1]
+    (home / "token").write_text("e.f.g")
+    with (home / "token").open() as file:
+        refused = cli("token", "revoke", "-", stdin=file)
+    assert refused.stderr == (
+        "Error: what standard input has is no token that a secret in use here has signed\n"
+    )
+
+
+def test_what_cannot_be_revoked_is_one_line_without_a_token(cli: Cli, web1: str) -> None:
+    number = read_id(web1)
+    for code, arguments, said in (
+        (1, ["laptpo"], f"no token 'laptpo'; the nearest: {number[:8]} (laptop)"),
+        (1, ["--subject", "wbe1"], "no token of 'wbe1'; the nearest: web1"),
+        (1, [number, "zzzzzzzz"], "no token 'zzzzzzzz'; session-buddy token list has them"),
+        (2, ["--subject", "web1"], "Revoke 1 token of web1? Confirm it on a terminal, or with --yes"),
+        (2, [], "token revoke: '' is not valid: ids, or --subject, one of the two"),
+        (2, [web1], "a token itself is read from standard input: session-buddy token revoke -"),
+        (2, [web1, "--subject", "web1"], "a token itself is read from standard input: session-buddy token"),
+    ):
+        refused = cli("token", "revoke", *arguments, stdin=subprocess.DEVNULL)
+        assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (code, "", 1), arguments
+        assert said in refused.stderr
+        assert web1 not in refused.stderr
+    assert listed(cli)[0]["state"] == "valid"
+
+
+def test_a_file_that_cannot_be_written_is_one_line(
+    cli: Cli, web1: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = home / ".config" / "session-buddy"
+    (folder / "tokens.json").unlink()
+    (folder / "tokens.json").mkdir()
+    for arguments in (["revoke", "x"], ["list"], ["rotate"], ["create", "--subject", "x", "--scope", "read"]):
+        refused = cli("token", *arguments)
+        assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+        assert "tokens.json" in refused.stderr
+    # A configured secret signs all the same.
+    monkeypatch.setenv("SESSION_BUDDY_SECRET", "x" * 32)
+    made = cli("token", "create", "--subject", "x", "--scope", "read")
+    assert (made.returncode, made.stdout.count("\n")) == (0, 1)
+    assert "This token is in no list" in made.stderr
+    assert web1 not in made.stderr
+    (folder / "tokens.json").rmdir()
+    assert "says what tokens are signed with: put another one there" in cli("token", "rotate").stderr

@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from session_buddy.access.callers import local_subject
+from session_buddy.access.keyring import Keyring
 from session_buddy.access.tokens import issue
 from session_buddy.errors import AlreadyRunning, ConfigurationError, PortTaken
 from session_buddy.server.gate import MAX_BODY_BYTES, Authenticator, Gate
@@ -89,7 +90,7 @@ def test_what_is_no_request_passes() -> None:
 
 
 def test_the_doorkeeper_knows_tokens_and_its_own_text() -> None:
-    keeper = Authenticator([SECRET])
+    keeper = Authenticator(Keyring([SECRET]))
 
     def subject(token: str) -> str | None:
         caller = anyio.run(keeper.verify_token, token)
@@ -97,7 +98,7 @@ def test_the_doorkeeper_knows_tokens_and_its_own_text() -> None:
 
     assert subject(issue(SECRET, "ann", ["read"], 60)) == "ann"
     assert subject(keeper.local_token) == local_subject()
-    assert subject(Authenticator([SECRET]).local_token) is None
+    assert subject(Authenticator(Keyring([SECRET])).local_token) is None
     assert subject("\ud800") is None
 
 

@@ -9,6 +9,7 @@ import anyio
 from starlette.requests import Request
 
 from session_buddy.access.callers import local_caller
+from session_buddy.access.keyring import Keyring
 from session_buddy.access.tokens import issue
 from session_buddy.errors import StoreUnavailable
 from session_buddy.intake.presence import Presence
@@ -34,7 +35,7 @@ def test_details_are_for_those_whose_token_is_known_and_down_is_said_to_all(tmp_
     with Writer(store, presence) as writer:
         register = Register(store, writer, presence)
         secret = "s" * 32
-        page = health_page(register, Authenticator([secret]).caller_of)
+        page = health_page(register, Authenticator(Keyring([secret])).caller_of)
         token = issue(secret, "ann", ["read"], 60)
         assert anyio.run(page, request()).body == b'{"status":"ok"}'
         assert anyio.run(page, request(f"Basic {token}")).body == b'{"status":"ok"}'

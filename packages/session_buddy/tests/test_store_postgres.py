@@ -233,9 +233,10 @@ def test_it_is_no_file(database: PostgresDatabase, paths: Paths) -> None:
 
 def test_all_servers_of_a_history_have_one_secret(database: PostgresDatabase) -> None:
     with closing(open_store(database.url)) as one, closing(open_store(database.url)) as other:
-        assert one.secret == other.secret
-        assert one.secret is not None
-        assert wrong_with(one.secret) is None
+        assert one.keys
+        assert other.keys
+        assert one.keys.read() == other.keys.read()
+        assert wrong_with(one.keys.read()["secret"]) is None
 
 
 def test_without_the_driver_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,14 +8,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from oneiric.paths import Paths
 from session_buddy.access.callers import ALSO_READ, RIGHTS, SCOPES, Caller, local_caller, local_subject
-from session_buddy.access.secret import load_secret
+from session_buddy.access.secret import own_secret
 from session_buddy.access.tokens import issue, verify
 from session_buddy.errors import ConfigurationError, Forbidden
-from session_buddy.host.settings import Settings
 
 SECRET = "s" * 40
 
@@ -93,11 +91,11 @@ def test_this_user_may_do_everything() -> None:
 
 
 def test_the_secret_is_made_once_and_its_users_alone(paths: Paths) -> None:
-    made = load_secret(Settings(), paths, lambda: None)
+    made = own_secret(paths)
     path = paths.config / "session-buddy" / "secret"
     assert len(made) >= 32
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert load_secret(Settings(), paths, lambda: None) == made
+    assert own_secret(paths) == made
     assert [file.name for file in path.parent.iterdir()] == ["secret"]
 
 
@@ -107,7 +105,7 @@ def test_two_who_make_it_at_once_agree(paths: Paths) -> None:
 
     def load() -> None:
         barrier.wait()
-        found.append(load_secret(Settings(), paths, lambda: None))
+        found.append(own_secret(paths))
 
     makers = [threading.Thread(target=load) for _ in range(8)]
     for maker in makers:
@@ -116,11 +114,6 @@ def test_two_who_make_it_at_once_agree(paths: Paths) -> None:
         maker.join()
     assert len(found) == 8
     assert len(set(found)) == 1
-
-
-def test_the_settings_secret_wins(paths: Paths) -> None:
-    assert load_secret(Settings(secret=SecretStr("x" * 32)), paths, lambda: None) == "x" * 32
-    assert not (paths.config / "session-buddy").exists()
 
 
 def prepared(paths: Paths, text: str, mode: int = 0o600) -> Path:
@@ -135,16 +128,16 @@ def prepared(paths: Paths, text: str, mode: int = 0o600) -> Path:
 def test_a_secret_that_others_may_read_is_refused(paths: Paths, mode: int) -> None:
     prepared(paths, "x" * 40, mode)
     with pytest.raises(ConfigurationError, match="may be read by others"):
-        load_secret(Settings(), paths, lambda: None)
+        own_secret(paths)
 
 
 def test_a_short_secret_is_refused(paths: Paths) -> None:
     prepared(paths, "short")
     with pytest.raises(ConfigurationError, match=r"/secret: a secret has at least 32 characters: remove it"):
-        load_secret(Settings(), paths, lambda: None)
+        own_secret(paths)
 
 
 def test_a_secret_that_cannot_be_read_is_named(paths: Paths) -> None:
     (paths.config / "session-buddy" / "secret").mkdir(parents=True, mode=0o700)
     with pytest.raises(ConfigurationError, match=r"secret /.*/secret: .*; or set SESSION_BUDDY_SECRET"):
-        load_secret(Settings(), paths, lambda: None)
+        own_secret(paths)

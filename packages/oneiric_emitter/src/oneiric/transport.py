@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 PROTOCOL_VERSION = "2026-07-28"
 _UNAUTHORIZED = frozenset({401, 403})
 _MISDIRECTED = 421
+_LONGEST_REASON = 300
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
 # Missing on macOS, where the mask of our thread does the same.
 _NO_SIGPIPE: int = getattr(_socket, "MSG_NOSIGNAL", 0)
@@ -129,7 +130,7 @@ def call_tool(
     except (OSError, ValueError, RuntimeError) as error:  # the last: no thread can be started
         raise Unreachable(f"{where}: {error}") from error
     if status in _UNAUTHORIZED:
-        raise Unauthorized(f"{where}: the token is missing or not accepted ({status})")
+        raise Unauthorized(f"{where}: {_refusal(answer)} ({status})")
     if status == _MISDIRECTED:
         raise Misdirected(f"{where}: the server there must list this name in SESSION_BUDDY_ALLOWED_HOSTS")
     return _content(status, answer)
@@ -242,6 +243,15 @@ def _content(status: int, answer: bytes) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise Unreachable("the answer holds no object")
     return content
+
+
+def _refusal(answer: bytes) -> str:
+    """Why a token is not accepted, as far as the server says."""
+    with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        reason: str = json.loads(answer)["reason"]
+        if 0 < len(reason) <= _LONGEST_REASON and reason.isprintable():
+            return reason
+    return "the token is missing or not accepted"
 
 
 def _json_part(answer: bytes) -> bytes:

@@ -204,3 +204,22 @@ class EventRefused(SessionBuddyError):  # noqa: N818 - reads as the fact it stat
 
 class BatchTooLarge(SessionBuddyError):  # noqa: N818 - reads as the fact it states
     """One call carries more events, or more bytes, than a server takes at once."""
+
+
+class UnknownToken(SessionBuddyError):  # noqa: N818 - reads as the fact it states
+    """No token has this id, or, with ``whose``, this subject; a token itself is never given."""
+
+    def __init__(self, ref: str, nearest: Sequence[str] = (), *, whose: str = "") -> None:
+        hint = f"the nearest: {', '.join(nearest)}" if nearest else "session-buddy token list has them"
+        super().__init__(f"no token {whose}{ref!r}; {hint}")
+
+
+class AmbiguousToken(SessionBuddyError):  # noqa: N818 - reads as the fact it states
+    """Several tokens' ids begin like this."""
+
+    def __init__(self, ref: str, candidates: Sequence[str]) -> None:
+        super().__init__(f"{ref!r} fits several tokens: {', '.join(candidates)}; give more of the id")
+
+
+class TokenRefused(SessionBuddyError):  # noqa: N818 - reads as the fact it states
+    """A token is not taken; why, without a word of it."""

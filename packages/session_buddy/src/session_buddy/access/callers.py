@@ -43,10 +43,17 @@ LOCAL: Final = "local:"
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whom a token names and what it allows."""
+    """Whom a token names and what it allows.
+
+    Attributes:
+        subject: whom.
+        scopes: what.
+        limited: why it allows no more; empty where nothing was taken from it.
+    """
 
     subject: str
     scopes: frozenset[Scope]
+    limited: str = ""
 
     @property
     def is_admin(self) -> bool:
@@ -65,9 +72,10 @@ class Caller:
         """
         if not self.may(what):
             needed = _NEEDED.get(what, _NAMED_NOWHERE)
+            why = f": {self.limited}, and may only report" if self.limited else ""
             raise Forbidden(
                 f"{what} needs a token with scope {' and '.join(needed)}; this one ({self.subject}) has"
-                f" {' '.join(sorted(self.scopes)) or 'none'}"
+                f" {' '.join(sorted(self.scopes)) or 'none'}{why}"
             )
 
 

@@ -12,7 +12,7 @@ import typer
 
 from oneiric.paths import user_paths
 from oneiric.transport import Endpoint
-from session_buddy.cli import edge, facts, token
+from session_buddy.cli import edge, facts
 from session_buddy.cli.wording import App
 from session_buddy.client import ask
 from session_buddy.errors import AlreadyRunning, ConfigurationError, ServerFailed, SessionBuddyError
@@ -197,7 +197,9 @@ def _over_tcp() -> Endpoint:
     if info is None:
         raise ServerFailed("Session-Buddy is not running; start it with `session-buddy mcp start`")
     process.require_answer(info)
-    return Endpoint(url=info.url, token=token.sign_own(["read"], _CHECK_SECONDS))
+    from session_buddy.access.own import sign_own  # signing: 0.2 s
+
+    return Endpoint(url=info.url, token=sign_own(["read"], _CHECK_SECONDS))
 
 
 def _start_background(flags: dict[str, Any]) -> None:

@@ -1,27 +1,33 @@
-"""``token show`` and ``token create``: what MCP clients and other hosts put into their configuration."""
+"""``token``: what MCP clients and other hosts put into their configuration, listed, revoked, signed anew."""
 
 import json
 import re
-from collections.abc import Sequence
-from contextlib import closing
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from enum import StrEnum
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import Annotated, Any, Final
 
 import typer
 
 from oneiric.paths import user_paths
-from session_buddy.cli import edge
+from session_buddy.cli import edge, render
+from session_buddy.cli.sessions import FormatOption
+from session_buddy.cli.text import Record, count, in_zone
 from session_buddy.cli.wording import App
-from session_buddy.errors import ConfigurationError, StoreError
+from session_buddy.errors import InvalidQuery
 from session_buddy.host import process
-
-if TYPE_CHECKING:
-    from session_buddy.host.settings import Settings
 
 app = App(name="token", help="Tokens for MCP clients, other users and other hosts.", no_args_is_help=True)
 
-_YEAR_SECONDS: Final = 365 * 86400
+FIELDS: Final = ("id", "subject", "scopes", "name", "made_at", "expires_at", "state", "revoked_at")
+_TITLES: Final = ("id", "subject", "scopes", "name", "made", "expires", "state")
+_SHOWN_DIGITS: Final = 8
+_LEAVING: Final = ("made", "scopes", "name")
+_MAX_NAME: Final = 100
+_STDIN: Final = "-"
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _SHOW_EXAMPLES: Final = """\b
 Examples:
@@ -32,9 +38,37 @@ Examples:
 _CREATE_EXAMPLES: Final = """\b
 Examples:
   session-buddy token create --subject web1 --scope track --ttl 30d
-  session-buddy token create --subject alice --scope track --scope read
+  session-buddy token create --subject alice --name laptop --scope track --scope read
 The other side puts it into SESSION_BUDDY_TOKEN, or into the file that SESSION_BUDDY_TOKEN_FILE names,
 and this server's address into SESSION_BUDDY_MCP_ENDPOINT."""
+_LIST_EXAMPLES: Final = """\b
+Piped: tab-separated rows without a header: id, subject, scopes, name, made,
+expires, state, revoked. Tokens of earlier versions are not in the list.
+
+\b
+Examples:
+  session-buddy token list
+  session-buddy token list --format json | jq '.[] | select(.state == "valid")'"""
+_REVOKE_EXAMPLES: Final = """\b
+Shells that report with it keep what happens in their outbox; with another
+token of the same subject in its place, that is delivered.
+
+\b
+Examples:
+  session-buddy token revoke 1b9d6bcd
+  session-buddy token revoke --subject web1
+  session-buddy token revoke - < web1.token"""
+_ROTATE_EXAMPLES: Final = """\b
+Live sessions go on and end properly: to report, tokens that were made before
+are good until they expire or are revoked. To read and to administer they are
+good for one more hour. With --at-once, they are refused from now on.
+
+\b
+Examples:
+  session-buddy token rotate
+  session-buddy token rotate --at-once --yes"""
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 class Scope(StrEnum):
@@ -49,9 +83,12 @@ class Scope(StrEnum):
 def show() -> None:
     """Print a token for this user's MCP clients.
 
-    It may track and read, for a year.
+    It may track and read, for a year. It is the same one each time, until it has less than 30 days left, was
+    revoked, or its secret was replaced.
     """
-    token = sign_own(["track", "read"], _YEAR_SECONDS)
+    from session_buddy.access.own import own_token  # signing: 0.2 s that few commands need
+
+    token = own_token()
     with edge.output() as stream:
         stream.write(f"{token}\n")
     if edge.on_terminal():
@@ -71,45 +108,137 @@ def create(
         ),
     ],
     ttl: Annotated[str, typer.Option(metavar="TIME", help="How long it is good: 12h, 30d, 52w.")] = "30d",
+    name: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="What `token list` calls it, e.g. laptop.")
+    ] = None,
 ) -> None:
     """Print a token for another user, host or program."""
-    from session_buddy.access.secret import load_secret
-    from session_buddy.access.tokens import issue  # settings and signing: 0.4 s that few commands need
-    from session_buddy.host.layers import load_settings
+    if name is not None and not (name.isprintable() and 1 <= len(name.strip()) <= len(name) <= _MAX_NAME):
+        raise InvalidQuery("name", name, f"1 to {_MAX_NAME} printable characters")
+    seconds = _seconds(ttl)
+    from session_buddy.client import tokens  # settings and signing: 0.4 s that few commands need
 
-    seconds, settings = _seconds(ttl), load_settings()
-    secret = load_secret(settings, user_paths(), partial(_secret_of, settings))
-    token = issue(secret, subject, [one.value for one in scope], seconds)
+    token = tokens.create(subject, [one.value for one in scope], seconds, name, edge.tell)
     with edge.output() as stream:
         stream.write(f"{token}\n")
 
 
-def _secret_of(settings: "Settings") -> str | None:
-    """The secret that servers of one database share."""
-    url = settings.database_url()
-    if url.file is not None:
-        return None
-    from session_buddy.store import open_store
+@app.command("list", epilog=_LIST_EXAMPLES)
+def list_tokens(form: FormatOption = None) -> None:
+    """List the tokens that were made, newest first."""
+    from session_buddy.client import tokens
 
-    try:
-        with closing(open_store(url, only_look=True)) as store:
-            return store.secret
-    except StoreError as error:
-        raise ConfigurationError(f"{error}; or set SESSION_BUDDY_SECRET, here and at the servers") from None
+    with tokens.ledger() as ledger:
+        records = [ledger.record(one) for one in ledger.tokens]
+    if not records and form is None and edge.on_terminal():
+        edge.tell("No token was made yet; `session-buddy token create` makes one.")
+        return
+    with edge.output() as stream:
+        if render.is_for_people(form, terminal=edge.on_terminal()):
+            stream.writelines(_table([_for_people(one) for one in records]))
+        else:
+            render.write_rows([{name: one[name] for name in FIELDS} for one in records], form, stream, FIELDS)
 
 
-def sign_own(scopes: Sequence[Literal["track", "read", "admin"]], ttl_seconds: float) -> str:
-    """A token in this user's name, signed with this user's own secret, which every server of theirs accepts.
+def _table(records: Sequence[Record]) -> Iterator[str]:
+    """As many columns as the terminal has room for."""
+    titles, gone = list(_TITLES), list[str]()
+    width = shutil.get_terminal_size().columns if edge.on_terminal() else sys.maxsize
+    lines = list(render.plain_table(records, titles))
+    for leaving in _LEAVING:
+        if max(map(len, lines)) <= width + 1:  # each has its end
+            break
+        titles.remove(leaving)
+        gone.append(leaving)
+        lines = list(render.plain_table(records, titles))
+    yield from lines
+    if gone:
+        yield f"Too narrow for: {', '.join(gone)}; --format json has all\n"
 
-    Raises:
-        ConfigurationError: the secret cannot be used.
+
+def _for_people(record: dict[str, Any]) -> dict[str, Any]:
+    return record | {
+        "id": record["id"][:_SHOWN_DIGITS],
+        "made": _day(record["made_at"]),
+        "expires": _day(record["expires_at"]),
+    }
+
+
+def _day(iso: str) -> str:
+    return in_zone(iso).strftime("%Y-%m-%d")
+
+
+@app.command(epilog=_REVOKE_EXAMPLES)
+def revoke(
+    tokens_: Annotated[list[str] | None, typer.Argument(metavar="TOKEN", hidden=True)] = None,
+    *,
+    subject: Annotated[
+        str | None, typer.Option(metavar="NAME", help="All that name it; asks before.")
+    ] = None,
+    yes: Yes = False,
+) -> None:
+    """Have tokens be refused, by each server, within a second.
+
+    TOKEN is an id as `token list` has it, or a beginning of one; - reads a token itself from standard input.
     """
-    from session_buddy.access.callers import local_subject
-    from session_buddy.access.secret import own_secret
-    from session_buddy.access.tokens import issue  # signing: 0.2 s that few commands need
+    refs = tokens_ or []
+    # It would stand in the list of processes, and in the shell's history; nor is it repeated here.
+    if any(ref.count(".") > 1 for ref in refs):
+        edge.fail("a token itself is read from standard input: session-buddy token revoke -", edge.MISTYPED)
+    if bool(refs) == (subject is not None):
+        raise InvalidQuery("token revoke", " ".join(refs), "ids, or --subject, one of the two")
+    from session_buddy.client import tokens
 
-    secret = own_secret(user_paths())
-    return issue(secret, local_subject(), scopes, ttl_seconds)
+    with tokens.ledger() as ledger:
+        if subject is None:
+            found = [
+                ledger.pasted(sys.stdin.readline().strip()) if ref == _STDIN else ledger.named(ref)
+                for ref in refs
+            ]
+        else:
+            found = ledger.of_subject(subject)
+            if found:
+                _agree(f"Revoke {count(len(found), 'token')} of {subject}?", yes=yes)
+            else:
+                edge.say(f"{subject} has no token that is good.")
+        states = {one.id: ledger.state(one) for one in found}
+        ledger.revoke([one for one in found if states[one.id] not in {"revoked", "expired"}])
+    for one in {token.id: token for token in found}.values():
+        which = f"{one.id[:_SHOWN_DIGITS]} of {one.subject}{f' ({one.name})' if one.name else ''}"
+        gone = {"revoked": "was revoked already", "expired": "has expired"}.get(states[one.id])
+        edge.say(f"{which} {gone}" if gone else f"Revoked {which}")
+
+
+@app.command(epilog=_ROTATE_EXAMPLES)
+def rotate(
+    *,
+    at_once: Annotated[
+        bool, typer.Option("--at-once", help="Refuse all tokens that were made before, from now on.")
+    ] = False,
+    yes: Yes = False,
+) -> None:
+    """Sign tokens with a new secret from now on."""
+    from session_buddy.access.keyring import GRACE_SECONDS
+    from session_buddy.client import tokens
+
+    with tokens.ledger() as ledger:
+        if at_once:
+            _agree("Refuse all tokens that were made before?", yes=yes)
+        ledger.rotate(at_once=at_once)
+    edge.say("Tokens are signed with a new secret from now on; servers take it up within a second.")
+    if at_once:
+        edge.say("Those that were made before are refused.")
+        return
+    until = datetime.fromtimestamp(time.time() + GRACE_SECONDS).astimezone().strftime("%H:%M %Z")
+    edge.say(f"Those that were made before read and administer until {until}, and report until they expire.")
+
+
+def _agree(question: str, *, yes: bool) -> None:
+    """Ask whether to go on, where nobody has said so."""
+    if not yes:
+        if not (sys.stdin.isatty() and edge.on_terminal()):
+            edge.fail(f"{question} Confirm it on a terminal, or with --yes", edge.MISTYPED)
+        typer.confirm(question, abort=True)
 
 
 def _seconds(text: str) -> float:

@@ -69,7 +69,7 @@ def _accepted(status: int, answered: bytes, target: str) -> dict[str, Any]:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise Away(said)
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        raise ServerFailed(f"{said}; {IF_REFUSED}")
+        raise ServerFailed(f"{answer.get('reason') or said}; {IF_REFUSED}")
     raise ServerFailed(said)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -10,8 +10,9 @@ from fastmcp.server.auth import AccessToken, TokenVerifier
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from session_buddy.access import tokens
 from session_buddy.access.callers import Caller, local_caller
+from session_buddy.access.keyring import Keyring
+from session_buddy.errors import TokenRefused
 from session_buddy.server.listeners import is_local
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
@@ -40,9 +41,9 @@ class Authenticator(TokenVerifier):
     make it.
     """
 
-    def __init__(self, accepted: Sequence[str]) -> None:
+    def __init__(self, keyring: Keyring) -> None:
         super().__init__()
-        self._accepted = accepted
+        self._keyring = keyring
         self.local_token: Final = secrets.token_urlsafe(32)
 
     @property
@@ -54,8 +55,18 @@ class Authenticator(TokenVerifier):
         """Whom a token names, ``None`` if it is not valid."""
         if secrets.compare_digest(token.encode(errors="replace"), self.local_token.encode()):
             return local_caller()
-        callers = (tokens.verify(secret, token) for secret in self._accepted)
-        return next(filter(None, callers), None)
+        try:
+            return self._keyring.judge(token)
+        except TokenRefused:
+            return None
+
+    def why_not(self, authorization: str) -> str:
+        """Why what a request shows is refused, where that was a token of ours; else empty."""
+        try:
+            self._keyring.judge(authorization.partition(" ")[2])
+        except TokenRefused as error:
+            return str(error)
+        return ""
 
     def caller_of(self, request: Request) -> Caller | None:
         """Whom the bearer token of a request names, ``None`` if there is none, or it is not valid."""
@@ -71,11 +82,18 @@ class Authenticator(TokenVerifier):
 
 
 class Gate:
-    """ASGI: gives requests through the Unix socket this user's token, and bounds every body."""
+    """ASGI: gives requests through the Unix socket this user's token, and bounds every body.
 
-    def __init__(self, app: ASGIApp, local_token: str) -> None:
+    Args:
+        app: what stands behind it.
+        local_token: that token.
+        why_not: says of the header of a request that is refused why it was, if there is more to say.
+    """
+
+    def __init__(self, app: ASGIApp, local_token: str, why_not: Callable[[str], str] = lambda _: "") -> None:
         self._app = app
         self._token = b"Bearer " + local_token.encode()
+        self._why_not = why_not
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
@@ -91,7 +109,7 @@ class Gate:
 
     async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
         came: list[bytes] = []
-        answer, seen = _Answer(send, came), 0
+        answer, seen = _Answer(send, came, lambda: self._why_not(_authorization(scope))), 0
 
         async def counted() -> Message:
             nonlocal seen
@@ -113,14 +131,16 @@ class Gate:
 class _Answer:
     """What goes back to a caller: what the application says, until it is refused, which ends it.
 
-    Whoever is refused for want of a token is told how to get one; libraries would speak of registration. And
+    Whoever is refused for want of a token is told how to get one, or, as ``reason``, what became of theirs;
+    libraries would speak of registration. And
     whoever sends what is no request is told so in one line, also one whose id can be no id: the library takes
     it for a notification, and answers nothing.
     """
 
-    def __init__(self, send: Send, came: Sequence[bytes]) -> None:
+    def __init__(self, send: Send, came: Sequence[bytes], why_not: Callable[[], str]) -> None:
         self._send = send
         self._came = came
+        self._why_not = why_not
         self._begun = False
         self._held: Message | None = None
         self.refused = False
@@ -129,7 +149,9 @@ class _Answer:
         """Pass a part of the application's answer on."""
         status = message.get("status")
         if status == HTTPStatus.UNAUTHORIZED:
-            await self.refuse(HTTPStatus.UNAUTHORIZED, UNAUTHORIZED)
+            reason = self._why_not()
+            said = {"error": f"{reason}; {UNAUTHORIZED}", "reason": reason}
+            await self._refuse(status, said if reason else {"error": UNAUTHORIZED})
         elif status == HTTPStatus.BAD_REQUEST:
             # What it is about stands in the body, which comes next.
             self._held = message
@@ -165,6 +187,11 @@ class _Answer:
             headers.append((b"www-authenticate", b"Bearer"))
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
+
+
+def _authorization(scope: Scope) -> str:
+    found = [value for name, value in scope["headers"] if name == b"authorization"]
+    return found[0].decode(errors="replace") if found else ""
 
 
 def _announced_size(scope: Scope) -> int:

@@ -107,7 +107,7 @@ def _run(
 ) -> None:
     """Open everything, serve, and let ``stack`` close it in the opposite order."""
     # Not at the top: a command line that only wants to say "already running" does without these.
-    from session_buddy.access.secret import accepted_secrets
+    from session_buddy.access.keyring import keyring_of
     from session_buddy.intake.accounts import Accounts
     from session_buddy.intake.admission import locally
     from session_buddy.intake.presence import Presence
@@ -130,7 +130,7 @@ def _run(
     our_turn.enter_context(turn(paths, _TURN_SECONDS))
     with also_on(sys.stderr, "session_buddy.store"):
         store = stack.enter_context(closing(open_known(url, paths, query_seconds=settings.query_seconds)))
-    authenticator = Authenticator(accepted_secrets(settings, paths, store.secret))
+    authenticator = Authenticator(stack.enter_context(closing(keyring_of(settings, paths, store.keys))))
     presence = Presence(settings.heartbeat_seconds, settings.lease_seconds)
     presence.learn(store.live(), monotonic())
     writer = stack.enter_context(Writer(store, presence))
@@ -174,7 +174,9 @@ def _run(
     stack.callback(lambda: our_turn.enter_context(turn(paths, 0)))
     stack.callback(signals.ignore)
     leave = register.answers.feed.close
-    server = Server(Gate(app, authenticator.local_token), tcp, ready, publication.renew, leave)
+    server = Server(
+        Gate(app, authenticator.local_token, authenticator.why_not), tcp, ready, publication.renew, leave
+    )
     anyio.run(server.serve, [unix])
 
 

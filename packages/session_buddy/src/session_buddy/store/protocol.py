@@ -63,6 +63,27 @@ class Tables(Protocol):
         """Add rows, as they were read."""
 
 
+class Keys(Protocol):
+    """The secret of a history, and what is kept of tokens: texts by key, ``secret`` among them."""
+
+    def stamp(self) -> object:
+        """What is another one after each change."""
+
+    def read(self) -> dict[str, str]:
+        """All of it.
+
+        Raises:
+            StoreUnavailable: the database cannot be read.
+        """
+
+    def change(self, work: Callable[[dict[str, str]], dict[str, str]]) -> None:
+        """Write what ``work`` makes of all of it, in one transaction, one server at a time.
+
+        Raises:
+            StoreUnavailable: the database cannot be written; nothing was.
+        """
+
+
 class Store(Protocol):
     """A history of sessions on disk, whatever keeps it.
 
@@ -93,8 +114,8 @@ class Store(Protocol):
         """Which history this is: made with the database, so a wiped one has another."""
 
     @property
-    def secret(self) -> str | None:
-        """What all servers of this history sign tokens with; ``None``: each has a secret of its own."""
+    def keys(self) -> Keys | None:
+        """What all servers of this history sign tokens with; ``None``: each user has their own secret."""
 
     def ingest(self, arrivals: Sequence[Arrival]) -> list[Taken]:
         """Take events in, all in one transaction; when it returns they are on disk.

@@ -7,7 +7,7 @@ from typing import Final
 from starlette.requests import Request
 
 from session_buddy.access.callers import Caller
-from session_buddy.errors import InvalidQuery
+from session_buddy.errors import Forbidden, InvalidQuery
 from session_buddy.history.changes import ChangesAnswer
 from session_buddy.history.query import Clock, Query
 from session_buddy.server.answers import Answers
@@ -30,7 +30,10 @@ def changes_page(answers: Answers, caller_of: CallerOf) -> Endpoint:
     async def answer(request: Request, _: Caller) -> ChangesAnswer:
         asked = request.query_params
         query = Query.parse(asked.get("query", ""), clock=Clock(datetime.now(UTC), UTC))
-        return await answers.changes(query, asked.get("place"), _seconds(asked.get("wait", "0")))
+        found = await answers.changes(query, asked.get("place"), _seconds(asked.get("wait", "0")))
+        if caller_of(request) is None:
+            raise Forbidden("the token was revoked, or has expired, while this waited")
+        return found
 
     return page(CHANGES_PATH, caller_of, answer)
 

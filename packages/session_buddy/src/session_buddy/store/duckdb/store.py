@@ -44,7 +44,7 @@ class DuckDBStore(Reading):
     """A history in one DuckDB file; see :class:`session_buddy.store.protocol.Store`."""
 
     probe_seconds = 30.0
-    secret = None
+    keys = None
     patience = None
     wiped = False
     json = Json(_pointed, is_slow=False)

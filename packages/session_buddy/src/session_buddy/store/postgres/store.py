@@ -22,6 +22,7 @@ from session_buddy.store.postgres import export
 from session_buddy.store.postgres import statements as sql
 from session_buddy.store.postgres.connection import Connections
 from session_buddy.store.postgres.deletion import delete, tombstones
+from session_buddy.store.postgres.keys import MetaKeys
 from session_buddy.store.postgres.listener import Listener
 from session_buddy.store.postgres.opening import bring_up_to_date
 from session_buddy.store.reading import Reading
@@ -49,7 +50,8 @@ class PostgresStore(Reading):
         self.wiped = wiped
         self._connections = connections
         self._listener = Listener(connections)
-        self.instance, self.secret = self.meta("instance"), self.meta("secret")
+        self.instance, _ = self.meta("instance"), self.meta("secret")
+        self.keys = MetaKeys(connections)
 
     @classmethod
     def open(

@@ -1,0 +1,174 @@
+"""Which tokens a server takes: those of its secrets, as they stand now, that were not revoked."""
+
+import logging
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from threading import Event, Thread
+from typing import Final, NamedTuple
+
+from oneiric.paths import Paths
+from session_buddy.access.callers import Caller
+from session_buddy.access.registry import SHOWN_DIGITS, Registry, Shelf
+from session_buddy.access.secret import OwnShelf
+from session_buddy.access.tokens import Claims, kid_of, named_kid, read
+from session_buddy.errors import ConfigurationError, SessionBuddyError, TokenRefused
+from session_buddy.host.settings import Settings
+
+# How long a token of an earlier secret keeps its rights to read and to administer; that to report it keeps.
+GRACE_SECONDS: Final = 3600
+_LOOK_SECONDS: Final = 0.4
+_CLOSE_SECONDS: Final = 1.0
+
+log = logging.getLogger("session_buddy.access")
+
+
+class _Known(NamedTuple):
+    """What counts just now.
+
+    Attributes:
+        secrets: by their names in tokens; of an earlier one with when it was replaced.
+        refused: names of secrets whose tokens are refused.
+        revoked: ids of tokens, with when.
+    """
+
+    secrets: dict[str, tuple[str, int | None]]
+    refused: frozenset[str]
+    revoked: dict[str, int]
+
+
+class Keyring:
+    """Judges tokens; a thread looks every 0.4 s whether a shelf has changed.
+
+    What cannot be read leaves what was known of all: while a database is away, nobody gets in who could not,
+    and nobody is shut out.
+
+    Args:
+        fixed: secrets that do not change.
+        shelves: where the others stand.
+
+    Raises:
+        SessionBuddyError: a shelf cannot be read.
+    """
+
+    def __init__(self, fixed: Sequence[str], shelves: Sequence[Shelf] = ()) -> None:
+        self._fixed = fixed
+        self._shelves = shelves
+        self._stamps: list[object] = []
+        self._failing = False
+        self._closing = Event()
+        self._thread: Thread | None = None
+        self._known = _Known({}, frozenset(), {})
+        self.look()
+
+    def __repr__(self) -> str:
+        return f"<Keyring secrets={len(self._known.secrets)} revoked={len(self._known.revoked)}>"
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread = Thread(target=self._run, name="session-buddy-keyring", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread; closing twice is allowed."""
+        self._closing.set()
+        if self._thread is not None:
+            # One that hangs in the network ends with the process.
+            self._thread.join(_CLOSE_SECONDS)
+
+    def look(self) -> None:
+        """Read the shelves, if one has changed.
+
+        Raises:
+            SessionBuddyError: one cannot be read.
+        """
+        # Before what they stand for: a change in between is seen the next time.
+        stamps = [shelf.stamp() for shelf in self._shelves]
+        if stamps != self._stamps or not self._known.secrets:
+            self._known = _known(self._fixed, [Registry.of(shelf.read()) for shelf in self._shelves])
+            self._stamps = stamps
+
+    def judge(self, token: str, now: float | None = None) -> Caller:
+        """Whom a token names, and what it allows now.
+
+        Raises:
+            TokenRefused: it is none of ours, expired, or revoked.
+        """
+        now, known = time.time() if now is None else now, self._known
+        kid = named_kid(token)
+        if kid in known.refused:
+            raise TokenRefused("the token was made by an earlier secret, whose tokens are refused")
+        claims, replaced_at = _read(token, kid, known)
+        which = f"the token {claims.id[:SHOWN_DIGITS]} of {claims.subject}"
+        if claims.id in known.revoked:
+            raise TokenRefused(f"{which} was revoked at {_utc(known.revoked[claims.id])}")
+        if claims.expires_at <= now:
+            raise TokenRefused(f"{which} expired at {_utc(claims.expires_at)}")
+        if replaced_at is None or now < replaced_at + GRACE_SECONDS:
+            return claims.caller
+        # Live sessions go on, and end properly.
+        reports = claims.scopes & {"track", "admin"}
+        return Caller(claims.subject, frozenset({"track"} if reports else ()), "an earlier secret made it")
+
+    def _run(self) -> None:
+        while not self._closing.wait(_LOOK_SECONDS):
+            try:
+                self.look()
+            except SessionBuddyError as error:
+                if not self._failing and not self._closing.is_set():
+                    log.warning("cannot look which tokens were revoked; what was known counts: %s", error)
+                self._failing = True
+            else:
+                self._failing = False
+
+
+def keyring_of(settings: Settings, paths: Paths, of_history: Shelf | None) -> Keyring:
+    """What a server takes tokens of, and looks at: the configured secret, the history's, and this user's own.
+
+    The own one too, so that this user's clients go on when a server is started with another
+    ``SESSION_BUDDY_SECRET``: only this user can read it.
+
+    Raises:
+        ConfigurationError: there is none, or what is kept of tokens cannot be read.
+        StoreError: the history's cannot be read.
+    """
+    fixed = [settings.secret.get_secret_value()] if settings.secret else []
+    others: list[Shelf] = [] if of_history is None else [of_history]
+    own = OwnShelf(paths)
+    try:
+        keyring = Keyring(fixed, [*others, own])
+    except ConfigurationError:
+        # What was revoked there stays revoked.
+        if own.has_tokens or not (fixed or others):
+            raise
+        keyring = Keyring(fixed, others)
+    keyring.start()
+    return keyring
+
+
+def _known(fixed: Sequence[str], registries: Sequence[Registry]) -> _Known:
+    earlier = [one for registry in registries for one in registry.earlier]
+    secrets: dict[str, tuple[str, int | None]] = {
+        one.kid: (one.secret, one.replaced_at) for one in earlier if one.secret
+    }
+    present = [*fixed, *(registry.secret for registry in registries)]
+    secrets |= {kid_of(secret): (secret, None) for secret in present}
+    tokens = [one for registry in registries for one in registry.tokens]
+    return _Known(
+        secrets,
+        frozenset(one.kid for one in earlier) - secrets.keys(),
+        {one.id: one.revoked_at for one in tokens if one.revoked_at is not None},
+    )
+
+
+def _read(token: str, kid: str | None, known: _Known) -> tuple[Claims, int | None]:
+    """What a token says, and when its secret was replaced."""
+    tried = known.secrets.values() if kid is None else [known.secrets[kid]] if kid in known.secrets else []
+    for secret, replaced_at in tried:
+        if claims := read(secret, token):
+            return claims, replaced_at
+    raise TokenRefused("")
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
