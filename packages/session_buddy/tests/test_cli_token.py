@@ -16,8 +16,9 @@ from joserfc.jwk import OctKey
 from oneiric.paths import user_paths
 from oneiric.transport import Endpoint, call_tool, page
 from session_buddy.access.callers import SCOPES, Caller, local_subject
+from session_buddy.access.keyring import Keyring
 from session_buddy.access.secret import own_secret
-from session_buddy.access.tokens import read, verify
+from session_buddy.access.tokens import read
 from session_buddy.cli.token import Scope
 from session_buddy.host.server_file import ServerInfo
 from tests import forkserver
@@ -27,9 +28,7 @@ Cli = Callable[..., Any]
 
 
 def _caller(token: str) -> Caller:
-    caller = verify(own_secret(user_paths()), token)
-    assert caller is not None
-    return caller
+    return Keyring([own_secret(user_paths())]).judge(token)
 
 
 def test_scopes_are_those_of_the_rights_table() -> None:

@@ -163,6 +163,12 @@ def test_a_token_is_found_by_a_beginning_of_its_id() -> None:
             find(typed, tokens)
     with pytest.raises(ConfigurationError, match="damaged at 'token:0'"):
         Registry.of(texts | {"token:0": "{}"})
+    with pytest.raises(ConfigurationError, match="it has no secret"):
+        Registry.of({})
+    # A later version may say more.
+    later = json.dumps(json.loads(texts["token:0"]) | {"more": 1})
+    assert Registry.of(texts | {"token:0": later}).tokens[0] == tokens[0]
+    assert repr(Registry.of(texts)) == "<Registry earlier=0 tokens=2>"
 
 
 # --- this user's own

@@ -110,6 +110,9 @@ class Earlier(NamedTuple):
     secret: str
     replaced_at: int
 
+    def __repr__(self) -> str:
+        return f"<Earlier({self.kid})>"
+
 
 class Registry(NamedTuple):
     """What a shelf has.
@@ -124,14 +127,19 @@ class Registry(NamedTuple):
     earlier: Sequence[Earlier]
     tokens: Sequence[Token]
 
+    def __repr__(self) -> str:
+        return f"<Registry earlier={len(self.earlier)} tokens={len(self.tokens)}>"
+
     @classmethod
     def of(cls, texts: Mapping[str, str]) -> "Registry":
         """What the texts of a shelf say.
 
         Raises:
-            ConfigurationError: one of them is damaged.
+            ConfigurationError: one of them is damaged, or there is no secret.
         """
-        secret = texts[SECRET]
+        secret = texts.get(SECRET)
+        if secret is None:
+            raise ConfigurationError("the database is damaged: it has no secret to sign tokens with")
         # Whoever was killed in the midst of a rotation has left the present one among them.
         earlier = [one for one in _parsed(texts, EARLIER, Earlier) if one.kid != kid_of(secret)]
         return cls(secret, earlier, _parsed(texts, TOKEN, Token))
@@ -149,13 +157,15 @@ class Registry(NamedTuple):
         return None
 
 
-def _parsed(texts: Mapping[str, str], prefix: str, kind: Callable[..., T]) -> list[T]:
+def _parsed(texts: Mapping[str, str], prefix: str, kind: type[T]) -> list[T]:
     found = []
     for key, text in texts.items():
         if key.startswith(prefix):
             try:
-                found.append(kind(**json.loads(text)))
-            except (ValueError, TypeError):
+                said = json.loads(text)
+                # What a later version says more, it says for itself.
+                found.append(kind(**{name: said[name] for name in kind.__annotations__}))
+            except (ValueError, TypeError, KeyError):
                 raise ConfigurationError(
                     f"what is kept of tokens is damaged at {key!r}: take it away; if it was one that is"
                     " revoked, that is forgotten with it"

@@ -92,12 +92,6 @@ def read(secret: str, token: str) -> Claims | None:
         return None
 
 
-def verify(secret: str, token: str) -> Caller | None:
-    """Whom a token names, ``None`` if it is not ours, altered or expired."""
-    claims = read(secret, token)
-    return claims.caller if claims and claims.expires_at > time.time() else None
-
-
 def kid_of(secret: str) -> str:
     """What a token's header names its secret by; nobody can tell the secret from it."""
     return sha256(b"session-buddy token " + secret.encode()).hexdigest()[:16]
