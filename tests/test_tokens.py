@@ -140,7 +140,8 @@ def test_a_revoked_token_loses_nothing_that_a_shell_recorded(world: World) -> No
     with far_shell(world, url, file):
         eventually(lambda: shown(world, session)["status"] == "ended")
     assert shown(world, session)["exit_reason"] == "exit"
-    log = "".join(one.read_text() for one in world.state.rglob("*.log"))
+    log = "".join(one.read_text() for one in world.checkout.parent.rglob("*.log"))
+    assert "server started" in log
     assert token not in log + world.said("session-buddy token list -f json")
 
 
