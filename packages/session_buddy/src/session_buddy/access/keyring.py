@@ -64,6 +64,12 @@ class Keyring:
     def __repr__(self) -> str:
         return f"<Keyring secrets={len(self._known.secrets)} revoked={len(self._known.revoked)}>"
 
+    @property
+    def secrets(self) -> list[str]:
+        """Those that count, the one that servers of a history share first; earlier ones last."""
+        known = sorted(self._known.secrets.values(), key=lambda one: one[1] is not None)
+        return [secret for secret, _ in known]
+
     def start(self) -> None:
         """Begin to look."""
         self._thread = Thread(target=self._run, name="session-buddy-keyring", daemon=True)

@@ -10,7 +10,7 @@ import typer
 
 from oneiric.config import ENDPOINT
 from oneiric.paths import user_paths
-from session_buddy.cli import edge, token
+from session_buddy.cli import edge
 from session_buddy.client import ask
 from session_buddy.errors import ConfigurationError, InvalidQuery
 from session_buddy.host import clients, process
@@ -46,7 +46,7 @@ def config(
         raise InvalidQuery(
             "write", client, "where it keeps its servers is not known; print it, and put it there"
         )
-    entry = _bridge() if transport == "stdio" else _address()
+    entry = _bridge() if transport == "stdio" else _address(client)
     if write and file is not None:
         changed = clients.merge(client, file, entry)
         edge.say(f"{APP} is in {file}" if changed else f"{APP} is in {file} already")
@@ -76,17 +76,19 @@ def _is_secret(name: str, value: str) -> bool:
     return name == f"{PREFIX}SECRET" or (name == STORAGE_URL and ("@" in value or "password" in value))
 
 
-def _address() -> Entry:
+def _address(client: Client) -> Entry:
     """The server's address, and a token with which it lets a client read."""
     if named := ask.named_server():
         if named.token is None:
             raise ConfigurationError(f"{ENDPOINT} names {named.url}: {ask.IF_REFUSED}")
         url, bearer = named.url, named.token
     else:
+        from session_buddy.access.callers import local_subject
+        from session_buddy.client import tokens
         from session_buddy.host.layers import load_settings  # 0.3 s
 
         info = process.running(user_paths())
         settings = load_settings()
         url = info.url if info is not None else settings.url(settings.port)
-        bearer = token.sign_own(["read"], _YEAR_SECONDS)
+        bearer = tokens.create(local_subject(), ["read"], _YEAR_SECONDS, f"mcp config: {client}", edge.tell)
     return {"url": url, "headers": {"Authorization": f"Bearer {bearer}"}}

@@ -49,7 +49,7 @@ class Authenticator(TokenVerifier):
     @property
     def state_keys(self) -> list[str]:
         """The secrets, the one first that servers of a history share."""
-        return list(dict.fromkeys(self._accepted))
+        return self._keyring.secrets
 
     def caller(self, token: str) -> Caller | None:
         """Whom a token names, ``None`` if it is not valid."""
