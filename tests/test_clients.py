@@ -26,6 +26,8 @@ TOOLS = {
     "list_sessions",
     "get_session",
     "session_statistics",
+    "session_timeline",
+    "end_session",
     "health_check",
 }
 ERAS = ["2026-07-28", "legacy"]

@@ -35,6 +35,8 @@ TOOLS = {
     "list_sessions",
     "get_session",
     "session_statistics",
+    "session_timeline",
+    "end_session",
     "health_check",
 }
 
