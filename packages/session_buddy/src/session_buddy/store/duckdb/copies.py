@@ -11,16 +11,17 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, sleep
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 import duckdb
 
 from session_buddy.errors import NotADatabase, StoreLocked, StoreUnavailable
 from session_buddy.host.holders import lock_holder, program_of
 from session_buddy.store.duckdb import statements as sql
-from session_buddy.store.duckdb.opening import CONFIG, line_of, look_at, schema_of
+from session_buddy.store.duckdb.opening import CONFIG, line_of, locked, look_at, schema_of
 from session_buddy.store.duckdb.wal import log_of
 from session_buddy.store.protocol import Gap
 from session_buddy.store.sql import COUNT_STARTED
@@ -102,6 +103,32 @@ def sessions_in(path: Path) -> int:
         return int(sql.one(database, COUNT_STARTED)[0])
 
 
+class Looked(NamedTuple):
+    """What a look at a database tells: schema, how many sessions, when the newest began, what it lacks."""
+
+    schema: int
+    sessions: int
+    newest: datetime | None
+    gap: Gap | None
+
+
+def look(path: Path) -> Looked:
+    """Look at a database where it lies, whatever its size; nothing is written, nobody waited for.
+
+    Raises:
+        StoreLocked: another process holds it.
+        NotADatabase: it is something else.
+        NewerDatabase: a later version wrote it.
+        StoreUnavailable: it is damaged, or not there.
+    """
+    with _opened(path, read_only=True) as database:
+        schema = schema_of(database, path)
+        if schema == 0:
+            return Looked(0, 0, None, None)
+        sessions, newest = sql.one(database, "SELECT count(*), max(start_time) FROM sessions")
+        return Looked(schema, int(sessions), newest and newest.replace(tzinfo=UTC), sql.gap_of(database))
+
+
 def renew(path: Path, gap: Gap) -> None:
     """Make a copy a history of its own, one that is known to have a gap.
 
@@ -122,4 +149,6 @@ def _opened(path: Path, *, read_only: bool) -> Iterator[sql.Cursor]:
         with duckdb.connect(str(path), read_only=read_only, config=_CHECKING) as database:
             yield database
     except duckdb.Error as error:
+        if "lock on file" in str(error):
+            raise locked(path, str(error)) from None
         raise StoreUnavailable(f"database {path} cannot be read: {line_of(error)}") from None

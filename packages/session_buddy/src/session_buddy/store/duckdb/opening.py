@@ -199,11 +199,12 @@ def _connect(path: Path, wait_seconds: float) -> Cursor:
                     f"database {path} cannot be opened: {line_of(error)}; {RESTORE}"
                 ) from None
             if monotonic() >= deadline:
-                raise _locked(path, str(error)) from None
+                raise locked(path, str(error)) from None
         sleep(_RETRY_SECONDS)
 
 
-def _locked(path: Path, message: str) -> StoreLocked:
+def locked(path: Path, message: str) -> StoreLocked:
+    """What is said of a file that another process holds, as the library names that."""
     holder = re.search(r"held in (.+?) \(PID (\d+)\)", message)
     if holder is None:
         return StoreLocked(str(path))

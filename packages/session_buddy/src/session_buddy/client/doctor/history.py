@@ -1,0 +1,148 @@
+"""Checks of the history: its database, its backups, and the clock."""
+
+import os
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from pathlib import Path
+from shlex import quote
+from typing import Final
+from urllib.parse import urlsplit
+
+from oneiric.config import named_url
+from oneiric.transport import TransportError, call_tool
+from session_buddy.client.doctor.finding import Case, Finding
+from session_buddy.errors import NewerDatabase, SessionBuddyError, StoreLocked
+from session_buddy.host.database_url import DatabaseUrl
+from session_buddy.host.histories import databases, is_own, own, same
+from session_buddy.keep.backups import Backups
+
+_SECONDS: Final = 1.0
+_SKEW_SECONDS: Final = 60.0
+_SET_CLOCK: Final = "sudo timedatectl set-ntp true"
+_RESTORE: Final = "session-buddy backup restore latest"
+
+
+def database(case: Case) -> Finding:  # noqa: PLR0911 - one a finding
+    """There, openable, of which version, whose; nothing is made, and nothing in it changes."""
+    url = case.url
+    if url is None:
+        return Finding("skipped", "which one it is cannot be told, see settings")
+    if case.server and same(url, DatabaseUrl.parse(case.server.database)):
+        size = f", {url.file.stat().st_size:,} bytes" if url.file else ""
+        if "server" in case.broken:
+            return Finding("skipped", f"{url.name}{size}: the server that keeps it is broken, see server")
+        return Finding("ok", f"{url.name}{size}; the server keeps it")
+    if "folders" in case.broken:
+        return Finding("skipped", f"{url.name}: see folders")
+    if url.file is not None and not url.file.exists():
+        return _missing(case, url, url.file)
+    try:
+        said = _looked_at(case, url)
+    except StoreLocked as error:
+        return Finding("warning", str(error), "session-buddy doctor  # once more")
+    except NewerDatabase as error:
+        return Finding("broken", str(error), "pip install --upgrade session-buddy")
+    except SessionBuddyError as error:
+        return Finding("broken", str(error), _instead(case, url.file))
+    if case.server is None and not is_own(url, case.paths):
+        said = f"{url.name} is only looked at: your own history is {own(case.paths).name}"
+        return Finding(
+            "broken",
+            said,
+            "session-buddy mcp restart" if case.names_database else "unset SESSION_BUDDY_DB_PATH",
+        )
+    return Finding("ok", said)
+
+
+def _missing(case: Case, url: DatabaseUrl, file: Path) -> Finding:
+    if url not in databases(case.paths):
+        return Finding("ok", f"{file} is not there yet; it is made at the first use")
+    said = f"{file} was here before and is gone"
+    return Finding("broken", said, _RESTORE if _last(file, case.now) else "session-buddy replay")
+
+
+def _instead(case: Case, file: Path | None) -> str:
+    """How to go on with a history whose database cannot be used."""
+    if file is None:
+        return "session-buddy mcp start  # once its server is up"
+    if not os.access(file, os.R_OK | os.W_OK):
+        return f"chmod u+rw {quote(str(file))}"
+    if _last(file, case.now):
+        return _RESTORE
+    return f"mv {quote(str(file))} {quote(f'{file}.damaged')} && session-buddy replay"
+
+
+def _last(file: Path, now: datetime) -> datetime | None:
+    last = Backups(file).last(now)
+    return last.made_at if last else None
+
+
+def _looked_at(case: Case, url: DatabaseUrl) -> str:
+    if url.file is None:
+        from session_buddy.store import open_store
+
+        with closing(open_store(url, only_look=True)):
+            return f"{url.name} can be read"
+    from session_buddy.store.duckdb.copies import look
+
+    found = look(url.file)
+    case.newest = found.newest
+    lacks = f"; {found.gap.reason}: what it lacks is looked for at the next use" if found.gap else ""
+    size = url.file.stat().st_size
+    return f"{url.name}, {size:,} bytes, {found.sessions:,} sessions, schema {found.schema}{lacks}"
+
+
+def backups(case: Case) -> Finding:
+    """The newest, and whether one is overdue."""
+    if case.url is None or case.settings is None:
+        return Finding("skipped", "where they lie cannot be told, see settings")
+    if case.file is None:
+        return Finding("ok", "a database server's own matter")
+    try:
+        last = _last(case.file, case.now)
+    except SessionBuddyError as error:
+        return Finding("broken", str(error), f"chmod u+rwx {quote(str(case.file.parent / 'backups'))}")
+    every = timedelta(hours=case.settings.backup.every_hours)
+    said = f"the newest is of {last:%Y-%m-%d %H:%M} UTC" if last else "none so far"
+    up = timedelta(seconds=float(case.health["uptime_seconds"])) if case.health else timedelta()
+    if every and up > every and (last is None or case.now - last > 2 * every):
+        return Finding("warning", f"{said}; one is due every {every}", "session-buddy backup create")
+    return Finding("ok", said)
+
+
+def clock(case: Case) -> Finding:
+    """Whether the wall clock agrees with the named server's, and with the newest event."""
+    address = named_url(os.environ)
+    if address and not case.broken & {"named server"}:
+        ahead = _ahead_of(address)
+        if ahead is not None and abs(ahead) > _SKEW_SECONDS:
+            return Finding(
+                "broken", f"it differs from that of the named server by {ahead:+.0f} s", _SET_CLOCK
+            )
+    newest, limit = case.newest, datetime.now(UTC) + timedelta(seconds=_SKEW_SECONDS)
+    if case.server and case.health:
+        asked = {"query": f"started:>{limit:%Y-%m-%dT%H:%M:%SZ}", "limit": 1, "fields": ["start_time"]}
+        try:
+            rows = call_tool(case.server.endpoint, "list_sessions", asked, _SECONDS)["sessions"]
+            newest = datetime.fromisoformat(rows[0]["start_time"]) if rows else None
+        except (TransportError, KeyError, ValueError) as error:
+            return Finding("skipped", f"the newest session cannot be asked for: {error}")
+    if newest and newest > limit:
+        said = f"a session starts in the future, at {newest:%Y-%m-%d %H:%M:%S} UTC: a clock is, or was, wrong"
+        return Finding("broken", said, _SET_CLOCK)
+    return Finding("ok", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC; no session starts later than that")
+
+
+def _ahead_of(address: str) -> float | None:
+    """By how many seconds our clock is ahead of a server's; ``None`` if it does not say."""
+    parts = urlsplit(address)
+    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+    try:
+        with closing(kind(parts.hostname or "", parts.port, timeout=_SECONDS)) as connection:
+            connection.request("GET", "/health")
+            theirs = connection.getresponse().headers.get("Date", "")
+        return datetime.now(UTC).timestamp() - parsedate_to_datetime(theirs).timestamp()
+    except (OSError, HTTPException, ValueError, TypeError):
+        return None

@@ -1,0 +1,247 @@
+"""``doctor``: broken installations, each told as what it is, and well once the advice was followed."""
+
+import json
+import os
+import resource
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oneiric.paths import Paths
+from session_buddy.access.secret import own_secret
+from session_buddy.access.tokens import issue
+from session_buddy.client.doctor import CHECKS
+from session_buddy.host.layers import user_file
+from session_buddy.host.server_file import ServerInfo
+from session_buddy.store import open_store
+from tests.samples import arrival, start_event
+from tests.terminal import printed
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+class Installation:
+    """A user's installation, which a test breaks."""
+
+    def __init__(self, request: pytest.FixtureRequest, stack: ExitStack) -> None:
+        self.get, self.stack = request.getfixturevalue, stack
+        self.paths: Paths = self.get("paths")
+        self.environ: pytest.MonkeyPatch = self.get("monkeypatch")
+        self.database = self.paths.data / "session-buddy" / "sessions.duckdb"
+
+    def settings(self, text: str) -> None:
+        user_file().parent.mkdir(parents=True, exist_ok=True)
+        user_file().write_text(text)
+        self.environ.setenv("EDITOR", "truncate -s 0")
+
+    def session(self) -> None:
+        """One in the history, without a server."""
+        self.get("shell")()
+        assert self.get("cli")("list-sessions").returncode == 0
+
+    def server(self) -> ServerInfo:
+        info: ServerInfo = self.get("server")
+        return info
+
+    def look(self) -> dict[str, dict[str, str]]:
+        """What the doctor finds, by check."""
+        done = self.get("cli")("doctor", "--format", "json")
+        assert done.stderr == ""
+        found = {one["check"]: one for one in json.loads(done.stdout)}
+        assert list(found) == list(CHECKS)
+        assert done.returncode == any(one["state"] == "broken" for one in found.values())
+        return found
+
+    def follow(self, advice: str) -> None:
+        """Do as it says, in a shell; what that exports and unsets holds from then on."""
+        if advice.startswith("session-buddy "):
+            done = self.get("cli")(*shlex.split(advice)[1:])
+            assert done.returncode == 0, done.stderr
+            return
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        script = f"set -e; {{ {advice}\n}} >/dev/null; env -0"
+        said = subprocess.run(
+            ["sh", "-c", script], env={**os.environ, "PATH": path}, stdout=subprocess.PIPE, check=True
+        ).stdout
+        after = dict(line.split("=", 1) for line in said.decode().split("\0") if line)
+        for name in {name for name in {*os.environ, *after} if name.startswith("SESSION_BUDDY_")}:
+            if name in after:
+                self.environ.setenv(name, after[name])
+            else:
+                self.environ.delenv(name)
+
+
+@pytest.fixture
+def broken(request: pytest.FixtureRequest, home: Path, port: int) -> Iterator[Installation]:
+    with ExitStack() as stack:
+        # Whatever server an advice starts ends with it.
+        request.getfixturevalue("start")
+        yield Installation(request, stack)
+
+
+def no_yaml(one: Installation) -> None:
+    one.settings("port: [")
+
+
+def unknown_key(one: Installation) -> None:
+    one.settings("qery_seconds: 5\n")
+
+
+def out_of_range(one: Installation) -> None:
+    one.settings("query_seconds: 99\n")
+
+
+def taken_port(one: Installation) -> None:
+    other = one.stack.enter_context(socket.socket())
+    other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    other.bind(("127.0.0.1", int(os.environ["SESSION_BUDDY_PORT"])))
+    other.listen()
+
+
+def hanging(one: Installation) -> None:
+    os.kill(one.server().pid, signal.SIGSTOP)
+
+
+def other_database(one: Installation) -> None:
+    one.server()
+    one.environ.setenv("SESSION_BUDDY_DB_PATH", str(one.paths.home / "other.duckdb"))
+
+
+def corrupt(one: Installation) -> None:
+    one.session()
+    one.database.write_bytes(os.urandom(10_000))
+
+
+def corrupt_with_a_backup(one: Installation) -> None:
+    one.session()
+    assert one.get("cli")("backup", "create").returncode == 0
+    one.database.write_bytes(os.urandom(10_000))
+
+
+def gone(one: Installation) -> None:
+    one.session()
+    one.database.unlink()
+
+
+def expired_token(one: Installation) -> None:
+    one.environ.setenv("SESSION_BUDDY_MCP_ENDPOINT", one.server().url)
+    one.environ.setenv("SESSION_BUDDY_TOKEN", issue(own_secret(one.paths), "ann", ["track"], 0.1))
+
+
+def wrong_endpoint(one: Installation) -> None:
+    one.environ.setenv("SESSION_BUDDY_MCP_ENDPOINT", "http://ann:geheim@127.0.0.1:1/mcp")
+
+
+def undelivered(one: Installation) -> None:
+    one.get("shell")()
+    (journal,) = one.paths.outbox.glob("*.jsonl")
+    kept = shutil.copy(journal, one.paths.home)
+    one.server()
+    journal.unlink(missing_ok=True)
+    os.utime(kept, (0, datetime.now(UTC).timestamp() - 3600))
+    shutil.move(kept, journal)
+
+
+def mistyped_variable(one: Installation) -> None:
+    one.environ.setenv("SESSION_BUDDY_QERY_SECONDS", "5")
+
+
+def full_disk(one: Installation) -> None:
+    hard = resource.prlimit(one.server().pid, resource.RLIMIT_FSIZE)[1]
+    resource.prlimit(one.server().pid, resource.RLIMIT_FSIZE, (10_000_000, hard))
+
+
+def two_histories(one: Installation) -> None:
+    one.session()
+    copy = one.paths.home / "copy.duckdb"
+    shutil.copy(one.database, copy)
+    one.environ.setenv("SESSION_BUDDY_DB_PATH", str(copy))
+
+
+SLOW = pytest.mark.sampled
+CASES: list[Any] = [
+    (no_yaml, "settings"),
+    (unknown_key, "settings"),
+    (out_of_range, "settings"),
+    (taken_port, "port"),
+    pytest.param(hanging, "server", marks=SLOW),
+    pytest.param(other_database, "server", marks=SLOW),
+    pytest.param(corrupt, "database", marks=SLOW),
+    (corrupt_with_a_backup, "database"),
+    (gone, "database"),
+    pytest.param(expired_token, "token", marks=SLOW),
+    (wrong_endpoint, "named server"),
+    (undelivered, "outbox"),
+    (mistyped_variable, "emitter"),
+    pytest.param(full_disk, "disk", marks=SLOW),
+    pytest.param(two_histories, "database", marks=SLOW),
+]
+
+
+@pytest.mark.parametrize(("break_it", "check"), CASES)
+def test_what_is_broken_is_told_and_its_advice_mends_it(
+    broken: Installation, break_it: Callable[[Installation], None], check: str
+) -> None:
+    break_it(broken)
+    found = broken.look()
+    told = "\n".join(map(str, found.values()))
+    assert {name for name, one in found.items() if one["state"] == "broken"} == {check}, told
+    assert "geheim" not in str(found)
+    broken.follow(found[check]["fix"])
+    after = broken.look()
+    assert {name: one for name, one in after.items() if one["state"] != "ok"} == {}
+
+
+def test_a_clock_that_was_wrong_is_told(broken: Installation) -> None:
+    later = datetime.now(UTC) + timedelta(hours=5)
+    with closing(open_store(f"duckdb:///{broken.database}")) as store:
+        store.ingest([arrival(start_event(timestamp=later.isoformat()), at=datetime.now(UTC))])
+    for _ in range(2):  # without a server, and with one
+        found = broken.look()
+        assert {name for name, one in found.items() if one["state"] == "broken"} == {"clock"}, found["clock"]
+        assert f"{later:%Y-%m-%d %H:%M}" in found["clock"]["found"] or broken.get("server")
+        broken.server()
+
+
+def state_of(folder: Path) -> dict[Path, str]:
+    """Every file and folder, with what is in it."""
+    return {
+        path: sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for path in folder.rglob("*")
+    }
+
+
+def test_all_is_well_without_a_server_and_with_one_and_nothing_changes(
+    broken: Installation, home: Path
+) -> None:
+    for step in (lambda: None, broken.get("shell"), broken.session, broken.get("shell")):
+        step()
+        before = state_of(home)
+        assert {one["state"] for one in broken.look().values()} == {"ok"}
+        assert state_of(home) == before
+    broken.server()
+    assert {one["state"] for one in broken.look().values()} == {"ok"}
+
+
+def test_on_a_terminal_it_is_a_line_each_and_in_a_pipe_a_row(broken: Installation) -> None:
+    broken.environ.setenv("SESSION_BUDDY_QERY_SECONDS", "5")
+    rows = [line.split("\t") for line in broken.get("cli")("doctor").stdout.splitlines()]
+    assert [(len(row), row[1]) for row in rows] == [(4, name) for name in CHECKS]
+    screen = printed("doctor")
+    assert "✗ broken   emitter" in screen
+    assert "type:  export SESSION_BUDDY_QUERY_SECONDS=" in screen
+
+
+def test_the_page_has_every_check() -> None:
+    table = README.partition("## Troubleshooting")[2].partition("\n## ")[0]
+    assert [line.split("`")[1] for line in table.splitlines() if line.startswith("| `")] == list(CHECKS)
