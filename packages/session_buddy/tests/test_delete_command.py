@@ -92,7 +92,14 @@ def test_what_was_deleted_stays_so_whatever_brings_it_again(
     assert (forgotten.returncode, forgotten.stdout) == (0, "Deleted 1 session of 'ada'\n")
     assert "1 backup in " in forgotten.stderr
     assert "what they held they hold until they rotate" in forgotten.stderr
-    pruned = cli("prune", "--older-than", "52w", "--yes")
+    for name, refusal in (("taken.csv", "it is there already"), ("gone.txt", "a name that ends in .csv")):
+        (paths.data / "taken.csv").write_text("x")
+        refused = cli("prune", "--older-than", "52w", "--yes", "--export-first", str(paths.data / name))
+        assert (refused.returncode, refusal in refused.stderr) == (2, True)
+    gone = paths.data / "gone.ndjson"
+    pruned = cli("prune", "--older-than", "52w", "--yes", "--export-first", str(gone))
+    (kept,) = map(json.loads, gone.read_text().splitlines())
+    assert kept["session_id"] == session_id_of(sessions["old"][0])
     assert (pruned.returncode, pruned.stdout.startswith("Deleted 1 session that ended before")) == (0, True)
     assert left(cli) == {"bob"}
     assert not any(path.exists() for path in delivered)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from oneiric.paths import user_paths
-from session_buddy.cli import edge, facts, render
+from session_buddy.cli import edge, facts, progress, render
 from session_buddy.cli.mcp import Database
 from session_buddy.cli.sessions import FormatOption
 from session_buddy.cli.text import local_time
@@ -53,7 +53,8 @@ def create(db: Database = None) -> None:
     """Make a backup now, with a server running or not."""
     facts.tell_named(_LOCAL_ONLY)
     named = None if db is None else url_of(db)
-    path = ask.ask_or_open(_at_server, lambda: _make(db).path, named)
+    with progress.shown("Backing up"):
+        path = ask.ask_or_open(_at_server, lambda: _make(db).path, named)
     edge.say(f"Backup {path}")
 
 
@@ -109,7 +110,9 @@ def restore(
     from session_buddy.keep.restore import restore as put_back  # the database's library
 
     facts.tell_named(_LOCAL_ONLY)
-    edge.say(_in_words(put_back(url_of(db), name, user_paths(), datetime.now(UTC))))
+    with progress.shown("Restoring"):
+        done = put_back(url_of(db), name, user_paths(), datetime.now(UTC))
+    edge.say(_in_words(done))
 
 
 def _in_words(done: "Restored") -> str:

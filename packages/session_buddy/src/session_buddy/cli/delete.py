@@ -1,24 +1,20 @@
 """``prune`` and ``forget``: sessions deleted for good."""
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from time import monotonic
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
-from session_buddy.cli import completion, edge
+from session_buddy.cli import completion, edge, export, progress
 from session_buddy.cli.text import count, local_time
 from session_buddy.client import ask, deleting
 from session_buddy.errors import InvalidQuery
+from session_buddy.history.tombstones import Wanted
 from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.keep.backups import Backups
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
 
 PRUNE_EXAMPLES: Final = """\b
 Only what is over goes. Nothing that started before then, and is not known, is
@@ -43,10 +39,12 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say how many there are,
 WithBackups = Annotated[
     bool, typer.Option("--backups", help="Put a new backup in the place of all that there are.")
 ]
+ExportFirst = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Write them to a file before: .csv, .json, .parquet …"),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 _UNTIL: Final = "what they held they hold until they rotate; --backups puts a new one in their place"
-# A bar for who has waited so long.
-_PATIENCE_SECONDS: Final = 1.0
 
 
 def prune(
@@ -55,6 +53,7 @@ def prune(
         typer.Option("--older-than", metavar="LENGTH", help="Since they ended, e.g. 365d; a day at least."),
     ],
     *,
+    export_first: ExportFirst = None,
     dry_run: DryRun = False,
     backups: WithBackups = False,
     yes: Yes = False,
@@ -66,9 +65,9 @@ def prune(
         before = datetime.now(UTC) - timedelta(seconds=parse_duration("older-than", older_than))
     except OverflowError:
         raise InvalidQuery("older-than", older_than, "a time that the calendar has") from None
-    iso = before.replace(microsecond=0).isoformat()
-    which = f"that ended before {local_time(iso)}"
-    _delete({"ended_before": iso}, which, dry_run=dry_run, backups=backups, yes=yes, force=False)
+    wanted = Wanted(None, before.replace(microsecond=0))
+    which = f"that ended before {local_time(before.isoformat())}"
+    _delete(wanted, which, export_first, dry_run=dry_run, backups=backups, yes=yes, force=False)
 
 
 def forget(
@@ -83,18 +82,32 @@ def forget(
     ],
     *,
     force: Annotated[bool, typer.Option("--force", help="Also those that are active.")] = False,
+    export_first: ExportFirst = None,
     dry_run: DryRun = False,
     backups: WithBackups = False,
     yes: Yes = False,
 ) -> None:
     """Delete all sessions of a person or an account."""
     name = ask.typed(user)
-    _delete({"user": name}, f"of {name!r}", dry_run=dry_run, backups=backups, yes=yes, force=force)
+    wanted = Wanted(name, None)
+    _delete(wanted, f"of {name!r}", export_first, dry_run=dry_run, backups=backups, yes=yes, force=force)
 
 
 def _delete(
-    wanted: Mapping[str, Any], which: str, *, dry_run: bool, backups: bool, yes: bool, force: bool
+    meant: Wanted,
+    which: str,
+    first_to: Path | None,
+    *,
+    dry_run: bool,
+    backups: bool,
+    yes: bool,
+    force: bool,
 ) -> None:
+    before = meant.ended_before
+    wanted = {"user": meant.user} if before is None else {"ended_before": before.isoformat()}
+    if first_to is not None:
+        edge.require_free(first_to)
+        export.form_of(first_to)
     found = deleting.look(wanted, force=force)
     many = count(found["sessions"], "session")
     if not found["sessions"]:
@@ -106,8 +119,9 @@ def _delete(
             if not (sys.stdin.isatty() and edge.on_terminal()):
                 edge.fail(f"{many} {which}: confirm it on a terminal, or with --yes", edge.MISTYPED)
             typer.confirm(f"Delete {many} {which}, {_span(found)}, for good?", abort=True)
-        with _progress(found["sessions"]) as advance:
-            done = deleting.delete(wanted, advance, force=force)
+        if first_to is not None:
+            export.write(first_to, str(meant.query(datetime.now(UTC))))
+        done = _deleted(wanted, found["sessions"], force=force)
         edge.say(f"Deleted {count(done['deleted'], 'session')} {which}")
         if done["held"]:
             edge.tell(f"Journals of shells that are open go a week after these are left: {done['held']:,}")
@@ -115,38 +129,19 @@ def _delete(
         _look_after_copies(replace=backups)
 
 
+def _deleted(wanted: Mapping[str, Any], total: int, *, force: bool) -> dict[str, Any]:
+    gone = progress.Counter()
+    try:
+        with progress.shown("Deleting", gone, lambda: total):
+            return deleting.delete(wanted, gone.add, force=force)
+    except KeyboardInterrupt:
+        edge.tell(f"Of {count(total, 'session')}, {gone.done:,} are deleted; the same command goes on.")
+        raise
+
+
 def _span(found: Mapping[str, Any]) -> str:
     first, last = local_time(found["oldest"]), local_time(found["newest"])
     return f"started from {first} to {last}" if first != last else f"started {first}"
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar for who watches, where it takes a while; how many were deleted is told to it."""
-    began, done = monotonic(), 0
-    bar: Progress | None = None
-
-    def advance(sessions: int) -> None:
-        nonlocal bar, done
-        done += sessions
-        if bar is None and sys.stderr.isatty() and done < total and monotonic() - began > _PATIENCE_SECONDS:
-            from rich.console import Console
-            from rich.progress import Progress
-
-            bar = Progress(console=Console(stderr=True), transient=True)
-            bar.add_task("Sessions", total=total)
-            bar.start()
-        if bar is not None:
-            bar.update(bar.task_ids[0], completed=done)
-
-    try:
-        yield advance
-    except KeyboardInterrupt:
-        edge.tell(f"Of {count(total, 'session')}, {done:,} are deleted; the same command goes on.")
-        raise
-    finally:
-        if bar is not None:
-            bar.stop()
 
 
 def _look_after_copies(*, replace: bool) -> None:
@@ -155,7 +150,9 @@ def _look_after_copies(*, replace: bool) -> None:
     if database is not None and database.file is None:
         edge.tell(f"Backups of {database} are its administrators' to remove; they hold what they held.")
     elif replace:
-        edge.say(f"Backup {deleting.replace_backups()}, in the place of all before it")
+        with progress.shown("Backing up"):
+            made = deleting.replace_backups()
+        edge.say(f"Backup {made}, in the place of all before it")
     elif database is None:
         edge.tell(f"Backups of that server: {_UNTIL}")
     elif listed := Backups.of(database).listed():

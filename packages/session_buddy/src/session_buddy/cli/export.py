@@ -1,19 +1,17 @@
 """``export``: a history as a file for spreadsheets, notebooks and databases."""
 
 import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import copyfileobj
 from tempfile import TemporaryFile
-from threading import Event, Thread
 from typing import Annotated, BinaryIO, Final, cast
 
 import typer
 
 from oneiric.visible import visible
-from session_buddy.cli import edge, filters
+from session_buddy.cli import edge, filters, progress
 from session_buddy.cli.text import count
 from session_buddy.client import exporting
 from session_buddy.errors import ExportFailed, InvalidQuery
@@ -35,8 +33,6 @@ Examples:
   session-buddy export crashed.json status:crashed 'host:web*'
   session-buddy export - --format ndjson | jq -r .person | sort | uniq -c"""
 _STDOUT: Final = Path("-")
-_BAR_AFTER_SECONDS: Final = 1.0
-_BAR_EVERY_SECONDS: Final = 0.1
 
 
 def export(
@@ -84,23 +80,34 @@ def export(
         actor=actor,
         search=search,
     )
-    form = form or _form_of(file)
+    form = form or form_of(file)
     if file == _STDOUT:
         _print(str(query), form)
         return
+    write(file, str(query), form, force=force)
+
+
+def write(file: Path, query: str, form: Form | None = None, *, force: bool = False) -> None:
+    """Write the sessions that a query finds to a file.
+
+    Raises:
+        InvalidQuery: it is there already, or its name says no form.
+        SessionBuddyError: it cannot be made, or written; nothing is left of it.
+    """
+    form = form or form_of(file)
     if not force:
         edge.require_free(file)
     with edge.written(file) as stream:
         if edge.is_plain(file):
-            sessions = _made(str(query), form, stream)
+            sessions = _made(query, form, stream)
         else:
-            with _spooled(str(query), form) as (sessions, whole):
+            with _spooled(query, form) as (sessions, whole):
                 copyfileobj(whole, stream)
     if edge.on_terminal():
         edge.tell(f"{count(sessions, 'session')} written to {file} as {form}")
 
 
-def _form_of(file: Path) -> Form:
+def form_of(file: Path) -> Form:
     """The form that a file's name says.
 
     Raises:
@@ -144,40 +151,12 @@ def _spooled(query: str, form: Form) -> Iterator[tuple[int, BinaryIO]]:
 
 
 def _made(query: str, form: Form, file: BinaryIO) -> int:
-    with _progress(file) as expect:
-        return exporting.export(query, form, file, expect)
-
-
-@contextmanager
-def _progress(file: BinaryIO) -> Iterator[Callable[[int], None]]:
-    """A bar for who watches, once it has taken a second: how large the file is, and will be."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
+    """Write the sessions that a query finds; how many there are."""
     whole: int | None = None
-    over = Event()
 
     def expect(size: int) -> None:
         nonlocal whole
         whole = size
 
-    def show() -> None:
-        if over.wait(_BAR_AFTER_SECONDS):
-            return
-        from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
-
-        shown = (TextColumn("Exporting"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
-        with Progress(*shown, console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("", total=None)
-            while not over.wait(_BAR_EVERY_SECONDS):
-                bar.update(task, completed=os.fstat(file.fileno()).st_size, total=whole)
-
-    # DuckDB does not return before it is done.
-    watcher = Thread(target=show, daemon=True)
-    watcher.start()
-    try:
-        yield expect
-    finally:
-        over.set()
-        watcher.join()
+    with progress.shown("Exporting", lambda: os.fstat(file.fileno()).st_size, lambda: whole, in_bytes=True):
+        return exporting.export(query, form, file, expect)

@@ -1,15 +1,13 @@
 """``migrate``: a whole history, from one database to another."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from time import monotonic
 from typing import Annotated, Final
 
 import typer
 
 from oneiric.paths import user_paths
-from session_buddy.cli import edge
+from session_buddy.cli import edge, progress
 from session_buddy.cli.backup import url_of
 from session_buddy.errors import MigrationRefused
 from session_buddy.host import process
@@ -45,23 +43,11 @@ def migrate(
     if info is not None and any(same(DatabaseUrl.parse(info.database), url) for url in (old, new)):
         raise MigrationRefused(f"the server keeps {info.database}; stop it first: session-buddy mcp stop")
     began = monotonic()
-    with looked_at(old) as there, closing(open_store(new)) as here, _progress(keep.steps(there)) as advance:
-        moved = (keep.merge if merge else keep.migrate)(there, here, advance)
+    with looked_at(old) as there, closing(open_store(new)) as here:
+        rows, steps = progress.Counter(), keep.steps(there)
+        with progress.shown("Sessions and events", rows, lambda: steps):
+            moved = (keep.merge if merge else keep.migrate)(there, here, rows.add)
     edge.say(
         f"{counted(moved.sessions.rows)} and {moved.events.rows:,} events of {old.name}"
         f" are in {new.name}, in {monotonic() - began:.1f} s; checksum {moved.sessions} {moved.events}"
     )
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar for who watches; what is done is told to it."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("Sessions and events", total=total)
-        yield lambda rows: bar.advance(task, rows)

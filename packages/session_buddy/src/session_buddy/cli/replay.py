@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from session_buddy.cli import edge, facts
+from session_buddy.cli import edge, facts, progress
 from session_buddy.client import ask
 
 EXAMPLES: Final = """\b
@@ -18,7 +18,8 @@ Examples:
 def replay() -> None:
     """Bring back what a restored database lacks, from journals."""
     facts.tell_named("this command knows your own history only")
-    answers = ask.replay()
+    with progress.shown("Reading journals"):
+        answers = ask.replay()
     if not answers:
         edge.say("No journal of this machine holds anything more")
         return
