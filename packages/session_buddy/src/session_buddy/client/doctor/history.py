@@ -13,12 +13,13 @@ from urllib.parse import urlsplit
 from oneiric.config import named_url
 from oneiric.transport import TransportError, call_tool
 from session_buddy.client.doctor.finding import Case, Finding
-from session_buddy.errors import NewerDatabase, SessionBuddyError, StoreLocked
+from session_buddy.errors import RESTORE, NewerDatabase, NotADatabase, SessionBuddyError, StoreLocked
 from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.host.histories import databases, is_own, own, same
 from session_buddy.keep.backups import Backups
 
 _SECONDS: Final = 1.0
+_LATEST: Final = 200
 _SKEW_SECONDS: Final = 60.0
 _SET_CLOCK: Final = "sudo timedatectl set-ntp true"
 _RESTORE: Final = "session-buddy backup restore latest"
@@ -45,14 +46,10 @@ def database(case: Case) -> Finding:  # noqa: PLR0911 - one a finding
     except NewerDatabase as error:
         return Finding("broken", str(error), "pip install --upgrade session-buddy")
     except SessionBuddyError as error:
-        return Finding("broken", str(error), _instead(case, url.file))
+        return Finding("broken", _fact(error), _instead(case, url.file))
     if case.server is None and not is_own(url, case.paths):
         said = f"{url.name} is only looked at: your own history is {own(case.paths).name}"
-        return Finding(
-            "broken",
-            said,
-            "session-buddy mcp restart" if case.names_database else "unset SESSION_BUDDY_DB_PATH",
-        )
+        return Finding("broken", said, "session-buddy mcp restart")
     return Finding("ok", said)
 
 
@@ -71,7 +68,12 @@ def _instead(case: Case, file: Path | None) -> str:
         return f"chmod u+rw {quote(str(file))}"
     if _last(file, case.now):
         return _RESTORE
-    return f"mv {quote(str(file))} {quote(f'{file}.damaged')} && session-buddy replay"
+    return f"mv {quote(str(file))} {quote(f'{file}.{case.now:%Y%m%d-%H%M%S}')} && session-buddy replay"
+
+
+def _fact(error: SessionBuddyError) -> str:
+    """What is wrong, without what to do about it: that is told by itself."""
+    return error.fact if isinstance(error, NotADatabase) else str(error).partition(f"; {RESTORE}")[0]
 
 
 def _last(file: Path, now: datetime) -> datetime | None:
@@ -123,16 +125,20 @@ def clock(case: Case) -> Finding:
             )
     newest, limit = case.newest, datetime.now(UTC) + timedelta(seconds=_SKEW_SECONDS)
     if case.server and case.health:
-        asked = {"query": f"started:>{limit:%Y-%m-%dT%H:%M:%SZ}", "limit": 1, "fields": ["start_time"]}
+        # One that says it starts later than it came in is listed where it came in.
+        asked = {"limit": _LATEST, "fields": ["start_time"]}
         try:
             rows = call_tool(case.server.endpoint, "list_sessions", asked, _SECONDS)["sessions"]
-            newest = datetime.fromisoformat(rows[0]["start_time"]) if rows else None
+            newest = max((datetime.fromisoformat(row["start_time"]) for row in rows), default=None)
         except (TransportError, KeyError, ValueError) as error:
             return Finding("skipped", f"the newest session cannot be asked for: {error}")
     if newest and newest > limit:
         said = f"a session starts in the future, at {newest:%Y-%m-%d %H:%M:%S} UTC: a clock is, or was, wrong"
         return Finding("broken", said, _SET_CLOCK)
-    return Finding("ok", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC; no session starts later than that")
+    known = (
+        f"the newest session began at {newest:%Y-%m-%d %H:%M:%S}" if newest else "no session to compare with"
+    )
+    return Finding("ok", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC; {known}")
 
 
 def _ahead_of(address: str) -> float | None:

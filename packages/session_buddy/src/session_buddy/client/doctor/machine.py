@@ -68,8 +68,9 @@ def emitter(case: Case) -> Finding:
     except ConfigurationError as error:
         wrong, meant = _GUESS.match(str(error)).groups()  # type: ignore[union-attr]  # it names the variable
         name = next(one for one in os.environ if one.upper() == wrong.upper())
-        keep = f'export {meant}="${name}"; ' if meant else ""
-        return Finding("broken", str(error), f"{keep}unset {name}")
+        # Where the right one is set, too, it stays as it is.
+        keep = f'export {meant}="${name}"; ' if meant and meant not in os.environ else ""
+        return Finding("broken", str(error).partition("; allowed")[0], f"{keep}unset {name}")
     reason = off_reason(os.environ, case.paths)
     if reason is None:
         return Finding("ok", "shells report their sessions; no variable is mistyped")
@@ -115,7 +116,10 @@ def _mend(said: str) -> str:
     default = Settings.model_fields[bad[1]].default if bad and bad[1] in Settings.model_fields else None
     if file == user_file() and bad and isinstance(default, int | float | str):
         return f"session-buddy config set {bad[1]} {default}"
-    if not os.access(nearest(file), os.R_OK):
+    for folder in reversed(file.parents):
+        if folder.is_dir() and not os.access(folder, os.X_OK):
+            return f"chmod u+rwx {quote(str(folder))}"
+    if not os.access(file, os.R_OK):
         return f"chmod u+r {quote(str(file))}"
     return f"${{EDITOR:-vi}} {quote(str(file))}"
 
@@ -128,7 +132,9 @@ def folders(case: Case) -> Finding:
         there = nearest(folder)
         if not there.is_dir():
             return Finding(
-                "broken", f"{there} is no folder", f"mv {quote(str(there))} {quote(f'{there}.aside')}"
+                "broken",
+                f"{there} is no folder",
+                f"mv {quote(str(there))} {quote(f'{there}.{case.now:%Y%m%d-%H%M%S}')}",
             )
         if not os.access(there, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
             mine = there.stat().st_uid == os.geteuid()

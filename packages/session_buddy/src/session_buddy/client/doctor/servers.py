@@ -17,6 +17,7 @@ from session_buddy.client.doctor.finding import Case, Finding
 from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.host.histories import same
 from session_buddy.host.holders import listener_on, program_of
+from session_buddy.host.layers import user_file
 from session_buddy.host.process import running
 
 _SECONDS: Final = 1.8
@@ -99,7 +100,7 @@ def _another(case: Case, first: int) -> str:
 def _set(case: Case, key: str, value: str) -> str:
     """Set a value where it counts: in the user's file, unless a stronger place sets it."""
     source = case.sources.get(key, "")
-    if source.startswith("SESSION_BUDDY_") or "/settings/" in source:
+    if source and not source.startswith(str(user_file())):
         return f"export SESSION_BUDDY_{key.upper()}={value}"
     return f"session-buddy config set {key} {value}"
 
