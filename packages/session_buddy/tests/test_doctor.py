@@ -186,7 +186,7 @@ CASES: list[Any] = [
     (gone, "database"),
     pytest.param(expired_token, "token", marks=SLOW),
     (wrong_endpoint, "named server"),
-    (undelivered, "outbox"),
+    pytest.param(undelivered, "outbox", marks=SLOW),
     (mistyped_variable, "emitter"),
     pytest.param(full_disk, "disk", marks=SLOW),
     pytest.param(two_histories, "database", marks=SLOW),
