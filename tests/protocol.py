@@ -237,6 +237,18 @@ def questions(session_id: str) -> list[tuple[bool, Sequence[str]]]:
         call("list_sessions", "query=status:active", "limit=3"),
         call("get_session", f"session_id={session_id}", "details=true"),
         call("session_statistics", "metric=sessions", "period=all", "by=person"),
+        call("session_timeline", "at=2026-01-02 03:00..2026-01-02 05:00"),
+        # It cannot ask anybody, so it is told the command instead.
+        call("end_session", f"session_id={session_id}", "reason=it hangs", refused=True),
+        (False, ["--method", "resources/read", "--uri", "sessions://active"]),
+        (False, ["--method", "resources/read", "--uri", f"session://{session_id}"]),
+        (True, ["--method", "resources/read", "--uri", "session://nothing"]),
+        (False, ["--method", "prompts/get", "--prompt-name", "access_review"]),
+        (
+            False,
+            ["--method", "prompts/get", "--prompt-name", "incident_timeline", "--prompt-args", "time=2h ago"],
+        ),
+        (True, ["--method", "prompts/get", "--prompt-name", "no_such_prompt"]),
         call("track_session_start", *start),
         call("track_session_end", f"session_id={session_id}", f"timestamp={now}"),
         call("track_events", f"events={event}"),
