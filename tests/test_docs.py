@@ -14,7 +14,7 @@ from oneiric.shell.commands import discover
 from oneiric.visible import INVISIBLE
 from session_buddy.cli.detail import EVIDENCE_TEXTS
 from session_buddy.history.query import Clock, Query
-from tests import query_page, screens
+from tests import query_page, screens, transcript
 from tests.world import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("packages/*/README.md")])
@@ -80,6 +80,10 @@ def test_the_page_on_queries_is_what_the_parser_s_tables_make() -> None:
 
 def test_the_page_of_screens_is_what_the_commands_draw() -> None:
     assert (ROOT / "docs" / "screens.md").read_text() == screens.page(), "./dev report makes it anew"
+
+
+def test_the_page_of_agents_is_what_a_client_asks_and_gets() -> None:
+    assert (ROOT / "docs" / "agents.md").read_text() == transcript.page(), "./dev report makes it anew"
 
 
 @pytest.mark.parametrize("events", [screens.three, screens.many, screens.hostile])
