@@ -7,6 +7,7 @@ from typing import Any
 
 import duckdb
 
+from benchmarks.files import by_duckdb, exported, files
 from benchmarks.measure import Effort, Row, duration, median, seconds
 from benchmarks.population import populate
 from benchmarks.queries import commands, in_process
@@ -31,6 +32,7 @@ def rows(world: World, effort: Effort) -> Iterator[Row]:
     yield duration(f"{SESSIONS:,} sessions: server start in the background", seconds(world.start_server))
     yield from commands(world, f"{SESSIONS:,} sessions on DuckDB", effort)
     yield from counted(world, f"{SESSIONS:,} sessions on DuckDB", effort)
+    yield from exported(world, f"{SESSIONS:,} sessions on DuckDB", effort)
     world.stop_server()
     taken = median(command(world, "session-buddy", "list-sessions"), effort.rounds)
     yield duration(f"{SESSIONS:,} sessions: list-sessions, no server", taken)
@@ -75,4 +77,6 @@ def queries(world: World, sessions: int, rounds: int) -> Iterator[Row]:
 
         yield from in_process(store, by_hand, "origin->>'$.{}'", f"{sessions:,} sessions on DuckDB", rounds)
         yield from statistics(store, by_hand, f"{sessions:,} sessions on DuckDB", rounds)
+        if sessions == SESSIONS:
+            yield from files(store, by_duckdb(bare), f"{sessions:,} sessions on DuckDB")
         yield from found(store, sessions, rounds)

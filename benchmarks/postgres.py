@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 from psycopg.types.string import TextLoader
 
+from benchmarks.files import by_postgres, exported, files
 from benchmarks.measure import Effort, Row, duration, median
 from benchmarks.million import SESSIONS
 from benchmarks.population import populate
@@ -85,6 +86,7 @@ def _million(server: Postgres, world: World, effort: Effort) -> Iterator[Row]:
     world.run("session-buddy", "mcp", "start", "--background")
     yield from commands(world, f"{SESSIONS:,} sessions on PostgreSQL", effort)
     yield from counted(world, f"{SESSIONS:,} sessions on PostgreSQL", effort)
+    yield from exported(world, f"{SESSIONS:,} sessions on PostgreSQL", effort)
     world.stop_server()
     taken = median(command(world, "session-buddy", "list-sessions"), effort.rounds)
     yield duration("the newest without a server", taken, COMMAND_SECONDS)
@@ -100,6 +102,7 @@ def _million(server: Postgres, world: World, effort: Effort) -> Iterator[Row]:
             store, by_hand, "origin->>'{}'", f"{SESSIONS:,} sessions on PostgreSQL", effort.rounds
         )
         yield from statistics(store, by_hand, f"{SESSIONS:,} sessions on PostgreSQL", effort.rounds)
+        yield from files(store, by_postgres(bare), f"{SESSIONS:,} sessions on PostgreSQL")
         yield from _found(store, effort.rounds)
 
 
