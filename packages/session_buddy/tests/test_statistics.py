@@ -98,23 +98,24 @@ def at_once(group: list[Session], since: datetime | None) -> dict[str, Any]:
     return {"peak": peak, "sessions": len(group)}
 
 
-def at_once_by_time(group: list[Session], since: datetime | None, by: str, zone: Any) -> Iterator[Any]:
+def at_once_by_time(group: list[Session], span: Span, by: str, zone: Any) -> Iterator[Any]:
     """Each bucket in which one begins or ends; how many were open when it began counts, too."""
+    since, before = span
     changes = defaultdict[str, set[datetime]](set)
     begun = Counter[str]()
     for one in group:
         begin = max(one.begin, since) if since else one.begin
         begun[bucket(begin, by, zone)] += 1
         for moment in (begin, one.end):
-            if moment:
+            if moment and (not before or moment < before):
                 changes[bucket(moment, by, zone)].add(moment)
     for name, moments in changes.items():
         first = min(moments)
-        before = sum(
+        carried = sum(
             (max(one.begin, since) if since else one.begin) < first and (one.end is None or one.end >= first)
             for one in group
         )
-        peak = max(before, *(sum(is_open(one, moment) for one in group) for moment in moments))
+        peak = max(carried, *(sum(is_open(one, moment) for one in group) for moment in moments))
         yield name, {"peak": peak, "sessions": begun[name]}
 
 
@@ -136,11 +137,9 @@ def groups_of(asked: Statistics, sessions: list[Session], zone: Any) -> dict[tup
 
 def by_hand(asked: Statistics, sessions: list[Session], zone: Any) -> dict[tuple[Any, ...], dict[str, Any]]:
     """Each row by its names; without those in which there is nothing."""
-    since, before = asked.span
+    since, _ = asked.span
     if asked.metric == "concurrency" and asked.by in TIMES:
-        found = at_once_by_time(sessions, since, asked.by, zone)
-        last = bucket(before, asked.by, zone) if before else "~"
-        return {(name,): row for name, row in found if name <= last}
+        return {(name,): row for name, row in at_once_by_time(sessions, asked.span, asked.by, zone)}
     groups = groups_of(asked, sessions, zone)
     match asked.metric:
         case "duration":
