@@ -1,7 +1,6 @@
 """``backup create|list|restore``: copies of the history, and the way back to one."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -22,7 +21,6 @@ from session_buddy.keep.backups import LATEST, Backup, Backups
 if TYPE_CHECKING:
     from session_buddy.keep.restore import Restored
 
-_BACKUP_SECONDS: Final = 600.0
 _LOCAL_ONLY: Final = "this command knows the local database only"
 FIELDS: Final = ("name", "made_at", "bytes", "path")
 
@@ -54,13 +52,13 @@ def create(db: Database = None) -> None:
     facts.tell_named(_LOCAL_ONLY)
     named = None if db is None else url_of(db)
     with progress.shown("Backing up"):
-        path = ask.ask_or_open(_at_server, lambda: _make(db).path, named)
+        path = ask.ask_or_open(_at_server, lambda: _make(db), named)
     edge.say(f"Backup {path}")
 
 
-def _at_server(server: ServerInfo) -> Path:
+def _at_server(server: ServerInfo) -> str:
     process.require_answer(server)
-    return Path(api.asked(server.endpoint, "/api/backup", {}, _BACKUP_SECONDS)["path"])
+    return api.back_up(server.endpoint)
 
 
 @app.command("list", epilog=_LIST_EXAMPLES)
@@ -154,7 +152,7 @@ def _backups(db: str | None) -> Backups:
     return Backups.of(url_of(db))
 
 
-def _make(db: str | None) -> Backup:
+def _make(db: str | None) -> str:
     from session_buddy.client.offline import opened  # the database's library
     from session_buddy.host.layers import load_settings
     from session_buddy.store import as_file
@@ -162,4 +160,4 @@ def _make(db: str | None) -> Backup:
     now, settings = datetime.now(UTC), load_settings(db=db)
     url = settings.database_url()
     with opened(url, now) as store:
-        return Backups.of(url).make(as_file(store).backup, now, settings.backup.keep)
+        return str(Backups.of(url).make(as_file(store).backup, now, settings.backup.keep).path)

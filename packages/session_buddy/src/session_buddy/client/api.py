@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from email.message import Message
     from http.client import HTTPResponse
 
+_BACKUP_SECONDS: Final = 600.0
 _PART_BYTES: Final = 1 << 20
 # More than a server waits for who does not read.
 _PART_SECONDS: Final = 30.0
@@ -45,6 +46,15 @@ def asked(
     except Unreachable as error:
         raise Away(f"Session-Buddy does not answer: {error}") from None
     return _accepted(status, answered, target)
+
+
+def back_up(server: Endpoint, *, replace: bool = False) -> str:
+    """Have a server make a backup, with ``replace`` in the place of all others; returns its path.
+
+    Raises:
+        ServerFailed: it cannot be made.
+    """
+    return str(asked(server, "/api/backup", {"replace": True} if replace else {}, _BACKUP_SECONDS)["path"])
 
 
 def _accepted(status: int, answered: bytes, target: str) -> dict[str, Any]:

@@ -191,9 +191,6 @@ def _answered(work: Callable[[Ask], T], kept: Callable[[T], T] = lambda found: f
 
     ``kept`` makes of that what needs the file no more.
     """
-    named = named_server()
-    if named is not None:
-        return work(partial(call, named))
 
     def open_file() -> T:
         from session_buddy.client import offline
@@ -203,7 +200,18 @@ def _answered(work: Callable[[Ask], T], kept: Callable[[T], T] = lambda found: f
         with offline.answering(settings.database_url(), settings.query_seconds) as answer:
             return kept(work(answer))
 
-    return ask_or_open(lambda server: work(_asking(server)), open_file)
+    return done(lambda server: work(partial(call, server)), open_file)
+
+
+def done(by: Callable[[Endpoint], T], open_file: Callable[[], T]) -> T:
+    """Have the server that the environment names do it, else this user's, else do it at the file.
+
+    Args:
+        by: given the server; this user's has what waited in the outbox.
+        open_file: opens the file.
+    """
+    named = named_server()
+    return by(named) if named else ask_or_open(lambda server: by(_up_to_date(server)), open_file)
 
 
 def ask_or_open(
@@ -254,15 +262,11 @@ def replay() -> list[str]:
     return [result["status"] for result in ask_or_open(at_server, open_file)]
 
 
-def up_to_date(server: ServerInfo) -> Endpoint:
+def _up_to_date(server: ServerInfo) -> Endpoint:
     """A server that answers, and has what waited in the outbox."""
     process.require_answer(server)
     outbox.hand_over(user_paths().outbox, partial(deliver, server.endpoint), datetime.now(UTC))
     return server.endpoint
-
-
-def _asking(server: ServerInfo) -> Ask:
-    return partial(call, up_to_date(server))
 
 
 def call(

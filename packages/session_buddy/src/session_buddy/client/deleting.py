@@ -4,26 +4,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from oneiric.paths import user_paths
 from oneiric.transport import Endpoint
-from session_buddy.client import ask
-from session_buddy.client.api import asked
-from session_buddy.host import process
-from session_buddy.host.server_file import ServerInfo
-from session_buddy.intake import outbox
+from session_buddy.client.api import asked, back_up
+from session_buddy.client.ask import done
 
 if TYPE_CHECKING:
     from session_buddy.keep.deletion import Deletion
     from session_buddy.store import Store
 
-T = TypeVar("T")
-
 _PATH: Final = "/api/delete"
 # One portion, behind others that wait for the database.
 _PORTION_SECONDS: Final = 120.0
-_BACKUP_SECONDS: Final = 600.0
 
 
 def look(wanted: Mapping[str, Any], *, force: bool) -> dict[str, Any]:
@@ -40,10 +34,11 @@ def look(wanted: Mapping[str, Any], *, force: bool) -> dict[str, Any]:
     def by(server: Endpoint) -> dict[str, Any]:
         return asked(server, _PATH, {**wanted, "force": force, "dry_run": True}, _PORTION_SECONDS)
 
-    def in_file(deletion: "Deletion", _: "Store") -> dict[str, Any]:
-        return dict(deletion.look(_parsed(wanted), datetime.now(UTC), force=force))
+    def in_file() -> dict[str, Any]:
+        with _opened() as (deletion, _):
+            return dict(deletion.look(_parsed(wanted), datetime.now(UTC), force=force))
 
-    return _done(by, in_file)
+    return done(by, in_file)
 
 
 def delete(wanted: Mapping[str, Any], advance: Callable[[int], None], *, force: bool) -> dict[str, Any]:
@@ -62,10 +57,10 @@ def delete(wanted: Mapping[str, Any], advance: Callable[[int], None], *, force: 
         number = deleted = held = 0
         left = True
         while left:
-            done = some(number)
-            number, left = done["number"], done["left"]
-            deleted, held = deleted + done["deleted"], held + done["held"]
-            advance(done["deleted"])
+            portion = some(number)
+            number, left = portion["number"], portion["left"]
+            deleted, held = deleted + portion["deleted"], held + portion["held"]
+            advance(portion["deleted"])
         return {"deleted": deleted, "held": held}
 
     def by(server: Endpoint) -> dict[str, Any]:
@@ -75,13 +70,14 @@ def delete(wanted: Mapping[str, Any], advance: Callable[[int], None], *, force: 
             )
         )
 
-    def in_file(deletion: "Deletion", _: "Store") -> dict[str, Any]:
-        from session_buddy.access.callers import local_caller
+    def in_file() -> dict[str, Any]:
+        from session_buddy.access.callers import local_subject
 
-        some = partial(deletion.some, _parsed(wanted), local_caller().subject, datetime.now(UTC), force=force)
-        return all_of(lambda number: some(number=number))
+        with _opened() as (deletion, _):
+            some = partial(deletion.some, _parsed(wanted), local_subject(), datetime.now(UTC), force=force)
+            return all_of(lambda number: some(number=number))
 
-    return _done(by, in_file)
+    return done(by, in_file)
 
 
 def replace_backups() -> str:
@@ -91,31 +87,14 @@ def replace_backups() -> str:
         SessionBuddyError: it cannot be made, and why; the others are there.
     """
 
-    def by(server: Endpoint) -> str:
-        return str(asked(server, "/api/backup", {"replace": True}, _BACKUP_SECONDS)["path"])
-
-    def in_file(_: "Deletion", store: "Store") -> str:
+    def in_file() -> str:
         from session_buddy.keep.backups import Backups
         from session_buddy.store import as_file
 
-        return str(Backups.of(store.url).make(as_file(store).backup, datetime.now(UTC), 1).path)
+        with _opened() as (_, store):
+            return str(Backups.of(store.url).make(as_file(store).backup, datetime.now(UTC), 1).path)
 
-    return _done(by, in_file)
-
-
-def _done(by: Callable[[Endpoint], T], in_file: Callable[["Deletion", "Store"], T]) -> T:
-    def at_server(server: ServerInfo) -> T:
-        process.require_answer(server)
-        # What was left just now is a session like the others.
-        outbox.hand_over(user_paths().outbox, partial(ask.deliver, server.endpoint), datetime.now(UTC))
-        return by(server.endpoint)
-
-    def open_file() -> T:
-        with _opened() as (deletion, store):
-            return in_file(deletion, store)
-
-    named = ask.named_server()
-    return by(named) if named else ask.ask_or_open(at_server, open_file)
+    return done(partial(back_up, replace=True), in_file)
 
 
 @contextmanager

@@ -6,9 +6,7 @@ from typing import Any, Final
 
 from oneiric.transport import Endpoint
 from session_buddy.client.api import asked
-from session_buddy.client.ask import ask_or_open, named_server, typed
-from session_buddy.host import process
-from session_buddy.host.server_file import ServerInfo
+from session_buddy.client.ask import done, typed
 
 _PATH: Final = "/api/end-session"
 # Without a server nobody counts heartbeats: who was heard of so recently is alive.
@@ -25,10 +23,6 @@ def end_sessions(refs: Sequence[str], reason: str | None, *, force: bool) -> lis
     def by(server: Endpoint) -> list[dict[str, Any]]:
         document = {"sessions": list(refs), "reason": reason, "force": force}
         return list(asked(server, _PATH, document)["results"])
-
-    def at_server(server: ServerInfo) -> list[dict[str, Any]]:
-        process.require_answer(server)
-        return by(server.endpoint)
 
     def open_file() -> list[dict[str, Any]]:
         from session_buddy.access.callers import local_caller
@@ -52,5 +46,4 @@ def end_sessions(refs: Sequence[str], reason: str | None, *, force: bool) -> lis
             return [dict(one) for one in ended]
 
     refs, reason = [typed(ref) for ref in refs], reason and typed(reason)
-    named = named_server()
-    return by(named) if named else ask_or_open(at_server, open_file)
+    return done(by, open_file)

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from oneiric.transport import Endpoint
 from session_buddy.client.api import fetched
-from session_buddy.client.ask import ask_or_open, named_server, typed, up_to_date
+from session_buddy.client.ask import done, typed
 from session_buddy.errors import ServerFailed
 from session_buddy.history.export import EXPORT_SECONDS, SESSIONS_HEADER, Form
 
@@ -46,5 +46,4 @@ def export(query: str, form: Form, file: BinaryIO, expect: Callable[[int], None]
             return store.export(Query.parse(query, clock=Clock(now)), form, file)
 
     query = typed(query)
-    named = named_server()
-    return by(named) if named else ask_or_open(lambda server: by(up_to_date(server)), open_file)
+    return done(by, open_file)
