@@ -9,12 +9,13 @@ from typing import Final
 from oneiric.paths import user_paths
 from session_buddy.access.callers import Scope, local_subject
 from session_buddy.access.registry import SECRET, Registry, Texts, kept
-from session_buddy.access.secret import OwnShelf, open_to_others, own_secret, replace_private, secret_file
+from session_buddy.access.secret import OwnShelf, open_to_others, own_secret, secret_file
 from session_buddy.access.tokens import issue, read
 from session_buddy.errors import ConfigurationError
+from session_buddy.host.replacing import replace
 
 NAME: Final = "token show"
-_YEAR_SECONDS: Final = 365 * 86400
+YEAR_SECONDS: Final = 365 * 86400
 _RENEW_SECONDS: Final = 30 * 86400
 _SCOPES: Final[tuple[Scope, ...]] = ("track", "read")
 
@@ -48,10 +49,10 @@ def own_token() -> str:
         token = _found(file, registry)
         if token is not None:
             return {}
-        token = issue(texts[SECRET], local_subject(), _SCOPES, _YEAR_SECONDS)
+        token = issue(texts[SECRET], local_subject(), _SCOPES, YEAR_SECONDS)
         # A home that several machines share has the token of each.
         others = [line for line in _lines(file) if _names_another(line, registry)]
-        replace_private(file, "".join(f"{line}\n" for line in (*others, token)))
+        replace(file, "".join(f"{line}\n" for line in (*others, token)))
         return kept(texts[SECRET], token, NAME)
 
     if token is None:

@@ -15,6 +15,7 @@ from oneiric.paths import Paths
 from session_buddy.access.registry import SECRET, Texts
 from session_buddy.errors import ConfigurationError
 from session_buddy.host.places import APP
+from session_buddy.host.replacing import draft_of, replace
 from session_buddy.host.settings import wrong_with
 
 _LOCK_SECONDS: Final = 10.0
@@ -80,9 +81,9 @@ class OwnShelf:
             # First what the present secret is needed for: whoever is killed in between has both.
             if changes.keys() - {SECRET}:
                 written = {key: json.loads(text) for key, text in kept.items()}
-                replace_private(self._tokens, json.dumps(written, indent=1) + "\n")
+                replace(self._tokens, json.dumps(written, indent=1) + "\n")
             if SECRET in changes:
-                replace_private(self._secret, changes[SECRET] + "\n")
+                replace(self._secret, changes[SECRET] + "\n")
 
     def _kept(self) -> Texts:
         with suppress(FileNotFoundError):
@@ -129,29 +130,6 @@ def open_to_others(path: Path) -> str | None:
     return None
 
 
-def replace_private(path: Path, text: str) -> None:
-    """Write a file that only this user reads, all or nothing."""
-    draft = _draft(path, text)
-    try:
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _draft(path: Path, text: str) -> Path:
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
-    return draft
-
-
 def _stamp_of(path: Path) -> tuple[int, ...] | None:
     with suppress(OSError):
         status = path.stat()
@@ -162,7 +140,7 @@ def _stamp_of(path: Path) -> tuple[int, ...] | None:
 def _make(path: Path) -> None:
     """Write a new secret so that it is there whole or not at all, and the first of two makers wins."""
     make_folder(path.parent)
-    draft = _draft(path, new_secret() + "\n")
+    draft = draft_of(path, new_secret() + "\n")
     try:
         os.link(draft, path)
     except FileExistsError:

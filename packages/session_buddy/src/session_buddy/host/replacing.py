@@ -17,13 +17,28 @@ def replace(file: Path, text: str, mode: int = 0o600) -> None:
     """
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     target = Path(os.path.realpath(file))
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    draft = draft_of(target, text, mode)
+    try:
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def draft_of(file: Path, text: str, mode: int = 0o600) -> Path:
+    """A new file beside another, whole and on disk, under a name of its own; arguments as of :func:`replace`.
+
+    Raises:
+        OSError: it cannot be written; nothing is left of it.
+    """
+    draft = file.with_name(f".{file.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
         opened = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(opened, "w", encoding="utf-8", newline="") as new:
             new.write(text)
+            new.flush()
             os.fchmod(opened, mode)
             os.fsync(opened)
-        draft.replace(target)
-    finally:
+    except BaseException:
         draft.unlink(missing_ok=True)
+        raise
+    return draft

@@ -3,13 +3,13 @@
 import json
 import socket
 from collections.abc import Mapping
-from contextlib import suppress
 
 import structlog
 
 from oneiric.descriptors import identity, make_folder
 from oneiric.paths import user_paths
 from session_buddy.errors import ConfigurationError, SessionBuddyError
+from session_buddy.host.replacing import replace
 from session_buddy.host.server_file import ServerInfo, read_server_file
 from session_buddy.server.listeners import open_unix
 
@@ -42,16 +42,11 @@ class Publication:
         Raises:
             ConfigurationError: it cannot be written.
         """
-        draft = self._file.with_name(f".server.{self._info.pid}.json")
         said = {**self._info._asdict(), "socket": str(self._info.socket), "settings": self._settings}
         try:
             make_folder(self._file.parent)
-            draft.write_text(json.dumps(said), encoding="utf-8")
-            draft.chmod(0o600)
-            draft.replace(self._file)
+            replace(self._file, json.dumps(said))
         except OSError as error:
-            with suppress(OSError):
-                draft.unlink()
             raise ConfigurationError(f"{self._file} cannot be written: {error.strerror}") from None
         self._written = identity(self._file)
 
