@@ -76,8 +76,13 @@ def test_a_token_opens_the_tcp_door(cli: Cli, server: ServerInfo) -> None:
         (["--subject", "x"], "--scope"),
         (["--scope", "read"], "--subject"),
         (["--subject", "x", "--scope", "root"], "'track', 'read', 'admin'"),
-        (["--subject", "x", "--scope", "read", "--ttl", "soon"], "12h, 30d or 52w"),
+        (
+            ["--subject", "x", "--scope", "read", "--ttl", "soon"],
+            "ttl: 'soon' is not valid: a length such as",
+        ),
         (["--subject", "x", "--scope", "read", "--ttl", "0d"], "12h, 30d or 52w"),
+        # The list could not show when it expires.
+        (["--subject", "x", "--scope", "read", "--ttl", "999999w"], "12h, 30d or 52w"),
     ],
 )
 def test_what_is_missing_or_wrong_is_named(cli: Cli, arguments: list[str], complaint: str) -> None:

@@ -188,7 +188,8 @@ def test_on_a_database_server_backups_are_others_business(
 def test_it_asks_on_a_terminal_and_is_refused_without(cli: Cli, sessions: object) -> None:
     refused = cli("forget", "--user", "bob", stdin=subprocess.DEVNULL)
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr == "Error: 1 session of 'bob': confirm it on a terminal, or with --yes\n"
+    assert refused.stderr.startswith("Error: Delete 1 session of 'bob', started ")
+    assert refused.stderr.endswith(", for good? Confirm it on a terminal, or with --yes\n")
     for answer, said in (("n", "Error: nothing was done"), ("y", "Deleted 1 session of 'bob'")):
         child = pexpect.spawn(
             forkserver.COMMAND[0], [*forkserver.COMMAND[1:], "forget", "--user", "bob"],

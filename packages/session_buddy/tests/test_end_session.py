@@ -118,7 +118,7 @@ def test_those_of_standard_input_and_of_a_query(cli: Cli, ids: list[str], home: 
     assert done.stdout == f"Ended {ids[0]}\n"
     refused = cli("end-session", "--query", "host:old*", stdin=subprocess.DEVNULL)
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert "Error: 2 sessions of a query: confirm it on a terminal, or with --yes" in refused.stderr
+    assert "Error: End 2 sessions in the history? Confirm it on a terminal, or with --yes" in refused.stderr
     for answer, said in (("n", "Error: nothing was done"), ("y", f"Ended {ids[1]}")):
         child = pexpect.spawn(
             forkserver.COMMAND[0], [*forkserver.COMMAND[1:], "end-session", "--query", "host:old1"],

@@ -25,7 +25,6 @@ Examples:
   session-buddy mcp config --client vscode --transport http --write"""
 _BRIDGE: Final = ["mcp", "start", "--transport", "stdio"]
 _FOLDERS: Final = ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR", "XDG_STATE_HOME")
-_YEAR_SECONDS: Final = 365 * 86400
 
 
 def config(
@@ -46,15 +45,15 @@ def config(
         raise InvalidQuery(
             "write", client, "where it keeps its servers is not known; print it, and put it there"
         )
-    entry = _bridge() if transport == "stdio" else _address(client)
+    found = _bridge() if transport == "stdio" else _address(client)
     if write and file is not None:
-        changed = clients.merge(client, file, entry)
+        changed = clients.merge(client, file, found)
         edge.say(f"{APP} is in {file}" if changed else f"{APP} is in {file} already")
         if changed:
             edge.tell(f"{client} has it once it is started anew")
         return
     with edge.output() as stream:
-        stream.write(json.dumps(clients.document(client, entry), indent=2) + "\n")
+        stream.write(json.dumps(clients.document(client, found), indent=2) + "\n")
     if file is not None and edge.on_terminal():
         edge.tell(f"It belongs into {file}; --write puts it there")
 
@@ -81,14 +80,25 @@ def _address(client: Client) -> Entry:
     if named := ask.named_server():
         if named.token is None:
             raise ConfigurationError(f"{ENDPOINT} names {named.url}: {ask.IF_REFUSED}")
-        url, bearer = named.url, named.token
-    else:
-        from session_buddy.access.callers import local_subject
-        from session_buddy.client import tokens
-        from session_buddy.host.layers import load_settings  # 0.3 s
+        return entry(named.url, named.token)
+    from session_buddy.access.callers import local_subject
+    from session_buddy.access.own import YEAR_SECONDS
+    from session_buddy.client import tokens  # settings and signing: 0.4 s
 
-        info = process.running(user_paths())
-        settings = load_settings()
-        url = info.url if info is not None else settings.url(settings.port)
-        bearer = tokens.create(local_subject(), ["read"], _YEAR_SECONDS, f"mcp config: {client}", edge.tell)
-    return {"url": url, "headers": {"Authorization": f"Bearer {bearer}"}}
+    token = tokens.create(local_subject(), ["read"], YEAR_SECONDS, f"mcp config: {client}", edge.tell)
+    return entry(own_url(), token)
+
+
+def own_url() -> str:
+    """The address of this user's server, or that at which it would be."""
+    if info := process.running(user_paths()):
+        return info.url
+    from session_buddy.host.layers import load_settings  # 0.3 s
+
+    settings = load_settings()
+    return settings.url(settings.port)
+
+
+def entry(url: str | None, token: str) -> Entry:
+    """What a client needs of a server at an address."""
+    return {"url": url, "headers": {"Authorization": f"Bearer {token}"}}

@@ -1,6 +1,5 @@
 """``prune`` and ``forget``: sessions deleted for good."""
 
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -43,7 +42,6 @@ ExportFirst = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Write them to a file before: .csv, .json, .parquet …"),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 _UNTIL: Final = "what they held they hold until they rotate; --backups puts a new one in their place"
 
 
@@ -56,7 +54,7 @@ def prune(
     export_first: ExportFirst = None,
     dry_run: DryRun = False,
     backups: WithBackups = False,
-    yes: Yes = False,
+    yes: edge.Yes = False,
 ) -> None:
     """Delete sessions that ended long ago."""
     from session_buddy.history.times import parse_duration
@@ -85,7 +83,7 @@ def forget(
     export_first: ExportFirst = None,
     dry_run: DryRun = False,
     backups: WithBackups = False,
-    yes: Yes = False,
+    yes: edge.Yes = False,
 ) -> None:
     """Delete all sessions of a person or an account."""
     name = ask.typed(user)
@@ -115,10 +113,7 @@ def _delete(
     elif dry_run:
         edge.say(f"{many} {which} would be deleted, {_span(found)}")
     else:
-        if not yes:
-            if not (sys.stdin.isatty() and edge.on_terminal()):
-                edge.fail(f"{many} {which}: confirm it on a terminal, or with --yes", edge.MISTYPED)
-            typer.confirm(f"Delete {many} {which}, {_span(found)}, for good?", abort=True)
+        edge.agree(f"Delete {many} {which}, {_span(found)}, for good?", yes=yes)
         if first_to is not None:
             export.write(first_to, str(meant.query(datetime.now(UTC))))
         done = _deleted(wanted, found["sessions"], force=force)

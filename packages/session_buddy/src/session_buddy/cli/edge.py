@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NoReturn, TextIO
+from typing import Annotated, Any, BinaryIO, Final, NoReturn, TextIO
 
 import typer
 
@@ -19,6 +19,8 @@ from session_buddy.errors import InvalidQuery, SessionBuddyError
 DEBUG_VARIABLE: Final = "SESSION_BUDDY_DEBUG"
 INTERRUPTED: Final = 130
 MISTYPED: Final = 2
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+_ANY: Final = 10_000
 _NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
@@ -85,6 +87,22 @@ def fail(message: str, code: int = 1) -> NoReturn:
     sys.exit(code)
 
 
+def agree(question: str, *, yes: bool, before: Callable[[], object] = lambda: None) -> None:
+    """Ask a person whether to go on, unless ``yes`` says so; leave where nobody agrees, or is there to ask.
+
+    Args:
+        question: what is asked.
+        yes: nobody need be asked.
+        before: prints what the question is about.
+    """
+    if yes:
+        return
+    if not (sys.stdin.isatty() and on_terminal()):
+        fail(f"{question} Confirm it on a terminal, or with --yes", MISTYPED)
+    before()
+    typer.confirm(question, abort=True)
+
+
 def tell(message: str) -> None:
     """One line for the person at the terminal, kept out of what a pipe reads."""
     with suppress(OSError):  # its terminal is gone
@@ -125,6 +143,11 @@ def is_plain(file: Path) -> bool:
 def on_terminal() -> bool:
     """Whether a person reads standard output."""
     return sys.stdout is not None and sys.stdout.isatty()
+
+
+def width() -> int:
+    """How many cells a line of standard output has; a file takes lines of any length."""
+    return shutil.get_terminal_size().columns if on_terminal() else _ANY
 
 
 @contextmanager

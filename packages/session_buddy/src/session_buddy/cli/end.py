@@ -38,7 +38,7 @@ def end_session(
     ] = None,
     reason: Annotated[str | None, typer.Option(metavar="TEXT", help="Why; it stands in the record.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Also those that are alive.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: edge.Yes = False,
 ) -> None:
     """End sessions in the history that are stuck.
 
@@ -75,12 +75,11 @@ def _found(query: str, *, yes: bool) -> Sequence[str]:
     if not records:
         edge.tell("No sessions found that are open.")
         return ()
-    if not yes:
-        if not (sys.stdin.isatty() and edge.on_terminal()):
-            many = count(len(records), "session")
-            edge.fail(f"{many} of a query: confirm it on a terminal, or with --yes", edge.MISTYPED)
-        from session_buddy.cli import table
+
+    def show() -> None:
+        from session_buddy.cli import table  # Rich costs 50 ms
 
         table.write_rows(records, sys.stdout, NOW, moment)
-        typer.confirm(f"End {count(len(records), 'session')} in the history?", abort=True)
+
+    edge.agree(f"End {count(len(records), 'session')} in the history?", yes=yes, before=show)
     return [record["session_id"] for record in records]

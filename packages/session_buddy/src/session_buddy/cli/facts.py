@@ -1,7 +1,6 @@
 """What ``mcp status`` tells of this user's server: facts, and those facts for people."""
 
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -17,7 +16,6 @@ from session_buddy.host.server_file import ServerInfo
 from session_buddy.keep.backups import Backups
 
 ANSWER_SECONDS: Final = 5.0
-_ANY: Final = 10_000
 _INDENT: Final = 20
 
 
@@ -93,10 +91,9 @@ def tell_named(this: str) -> None:
 
 def in_words(found: Mapping[str, Any]) -> str:
     """The facts of a running server as lines that fit the terminal."""
-    width = shutil.get_terminal_size().columns if edge.on_terminal() else _ANY
     lines = [f"Session-Buddy {found['version']} is running (pid {found['pid']})."]
     for name, (label, text) in _LINES.items():
         if found.get(name, []) != []:
-            value = "\n".join(hanging(shown(text(found[name])), _INDENT, width))
+            value = "\n".join(hanging(shown(text(found[name])), _INDENT, edge.width()))
             lines.append(f"  {label + ':':<{_INDENT - 2}}{value}")
     return "\n".join(lines)

@@ -1,8 +1,6 @@
 """``token``: what MCP clients and other hosts put into their configuration, listed, revoked, signed anew."""
 
 import json
-import re
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -12,13 +10,14 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from oneiric.paths import user_paths
 from session_buddy.cli import edge, render
+from session_buddy.cli.clients import entry, own_url
 from session_buddy.cli.sessions import FormatOption
 from session_buddy.cli.text import Record, count, in_zone
 from session_buddy.cli.wording import App
 from session_buddy.errors import InvalidQuery
-from session_buddy.host import process
+from session_buddy.history.times import parse_duration
+from session_buddy.host.clients import document
 
 app = App(name="token", help="Tokens for MCP clients, other users and other hosts.", no_args_is_help=True)
 
@@ -28,7 +27,7 @@ _SHOWN_DIGITS: Final = 8
 _LEAVING: Final = ("made", "scopes", "name")
 _MAX_NAME: Final = 100
 _STDIN: Final = "-"
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_LONGEST_SECONDS: Final = 5200 * 604_800
 _SHOW_EXAMPLES: Final = """\b
 Examples:
   session-buddy token show
@@ -68,8 +67,6 @@ Examples:
   session-buddy token rotate
   session-buddy token rotate --at-once --yes"""
 
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-
 
 class Scope(StrEnum):
     """What a token may allow; an enumeration because Typer repeats no literals."""
@@ -93,7 +90,7 @@ def show() -> None:
         stream.write(f"{token}\n")
     if edge.on_terminal():
         edge.tell("In an MCP client's configuration:")
-        edge.tell(json.dumps(_client_entry(token)))
+        edge.tell(json.dumps(document("claude-code", entry(own_url(), token))))
 
 
 @app.command(epilog=_CREATE_EXAMPLES)
@@ -115,7 +112,9 @@ def create(
     """Print a token for another user, host or program."""
     if name is not None and not (name.isprintable() and 1 <= len(name.strip()) <= len(name) <= _MAX_NAME):
         raise InvalidQuery("name", name, f"1 to {_MAX_NAME} printable characters")
-    seconds = _seconds(ttl)
+    seconds = parse_duration("ttl", ttl)
+    if not 1 <= seconds <= _LONGEST_SECONDS:
+        raise InvalidQuery("ttl", ttl, "a length from 1s to 5200w, such as 12h, 30d or 52w")
     from session_buddy.client import tokens  # settings and signing: 0.4 s that few commands need
 
     token = tokens.create(subject, [one.value for one in scope], seconds, name, edge.tell)
@@ -143,10 +142,9 @@ def list_tokens(form: FormatOption = None) -> None:
 def _table(records: Sequence[Record]) -> Iterator[str]:
     """As many columns as the terminal has room for."""
     titles, gone = list(_TITLES), list[str]()
-    width = shutil.get_terminal_size().columns if edge.on_terminal() else sys.maxsize
     lines = list(render.plain_table(records, titles))
     for leaving in _LEAVING:
-        if max(map(len, lines)) <= width + 1:  # each has its end
+        if max(map(len, lines)) <= edge.width() + 1:  # each has its end
             break
         titles.remove(leaving)
         gone.append(leaving)
@@ -175,7 +173,7 @@ def revoke(
     subject: Annotated[
         str | None, typer.Option(metavar="NAME", help="All that name it; asks before.")
     ] = None,
-    yes: Yes = False,
+    yes: edge.Yes = False,
 ) -> None:
     """Have tokens be refused, by each server, within a second.
 
@@ -198,7 +196,7 @@ def revoke(
         else:
             found = ledger.of_subject(subject)
             if found:
-                _agree(f"Revoke {count(len(found), 'token')} of {subject}?", yes=yes)
+                edge.agree(f"Revoke {count(len(found), 'token')} of {subject}?", yes=yes)
             else:
                 edge.say(f"{subject} has no token that is good.")
         states = {one.id: ledger.state(one) for one in found}
@@ -215,7 +213,7 @@ def rotate(
     at_once: Annotated[
         bool, typer.Option("--at-once", help="Refuse all tokens that were made before, from now on.")
     ] = False,
-    yes: Yes = False,
+    yes: edge.Yes = False,
 ) -> None:
     """Sign tokens with a new secret from now on."""
     from session_buddy.access.keyring import GRACE_SECONDS
@@ -223,7 +221,7 @@ def rotate(
 
     with tokens.ledger() as ledger:
         if at_once:
-            _agree("Refuse all tokens that were made before?", yes=yes)
+            edge.agree("Refuse all tokens that were made before?", yes=yes)
         ledger.rotate(at_once=at_once)
     edge.say("Tokens are signed with a new secret from now on; servers take it up within a second.")
     if at_once:
@@ -231,27 +229,3 @@ def rotate(
         return
     until = datetime.fromtimestamp(time.time() + GRACE_SECONDS).astimezone().strftime("%H:%M %Z")
     edge.say(f"Those that were made before read and administer until {until}, and report until they expire.")
-
-
-def _agree(question: str, *, yes: bool) -> None:
-    """Ask whether to go on, where nobody has said so."""
-    if not yes:
-        if not (sys.stdin.isatty() and edge.on_terminal()):
-            edge.fail(f"{question} Confirm it on a terminal, or with --yes", edge.MISTYPED)
-        typer.confirm(question, abort=True)
-
-
-def _seconds(text: str) -> float:
-    parts = re.fullmatch(r"(\d{1,9})\s*([smhdw])", text.strip().lower())
-    if parts is None or int(parts[1]) == 0:
-        raise typer.BadParameter(f"{text!r} is not a time like 12h, 30d or 52w", param_hint="'--ttl'")
-    return float(parts[1]) * _UNITS[parts[2]]
-
-
-def _client_entry(token: str) -> dict[str, object]:
-    from session_buddy.host.layers import load_settings
-
-    info, settings = process.running(user_paths()), load_settings()
-    url = info.url if info is not None else settings.url(settings.port)
-    server = {"type": "http", "url": url, "headers": {"Authorization": f"Bearer {token}"}}
-    return {"mcpServers": {"session-buddy": server}}
