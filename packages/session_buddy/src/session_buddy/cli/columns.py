@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from session_buddy.cli.text import MISSING, Record, human_duration, in_zone, shown
 from session_buddy.history.query import Clock
-from session_buddy.history.record import WHO, who
+from session_buddy.history.record import WHO, state_of, who
 
 # The contract's words that tell little by themselves; the package's README explains both.
 REASONS: Final = {
@@ -55,7 +55,7 @@ class Layout(NamedTuple):
 
 def status_of(record: Record) -> str:
     """How a session stands, in a word."""
-    return "unreachable" if record.get("unreachable") else shown(record["status"])
+    return shown(state_of(record))
 
 
 def ending(record: Record) -> str:

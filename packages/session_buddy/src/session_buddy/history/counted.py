@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 from session_buddy.errors import InvalidQuery
 from session_buddy.history import zones
 from session_buddy.history.statistics import MEASURES, TIMES, Statistics
+from session_buddy.history.times import TICK, iso
 
 # More groups than this are no statistics, and too much to hold.
 MOST_GROUPS: Final = 100_000
@@ -19,7 +20,6 @@ _STEPS: Final[dict[str, timedelta]] = {
     "week": timedelta(days=7),
     "hour": timedelta(hours=1),
 }
-_TICK: Final = timedelta(microseconds=1)
 
 
 class StatisticsAnswer(TypedDict):
@@ -70,8 +70,8 @@ def counted(asked: Statistics, found: Sequence[Sequence[Any]]) -> StatisticsAnsw
     return StatisticsAnswer(
         metric=asked.metric,
         by=asked.by,
-        since=_iso(asked.span.after),
-        until=_iso(asked.span.before),
+        since=iso(asked.span.after),
+        until=iso(asked.span.before),
         rows=[_told(asked, row) for row in shown],
         groups=len(rows),
         sessions=sessions,
@@ -125,7 +125,7 @@ def _axis(asked: Statistics, counted: Sequence[datetime]) -> Iterator[datetime]:
     ends = [*counted[:1], *counted[-1:]]
     if asked.span.after:
         ends.append(_begin(asked, asked.span.after))
-        last = [time for time in (asked.span.before and asked.span.before - _TICK, now) if time]
+        last = [time for time in (asked.span.before and asked.span.before - TICK, now) if time]
         ends.append(_begin(asked, min(last)))
     if ends:
         moment, last_one = min(ends), max(ends)
@@ -143,7 +143,3 @@ def _begin(asked: Statistics, moment: datetime) -> datetime:
         return begin.astimezone(UTC).replace(tzinfo=None)
     day = datetime.combine(here.date(), datetime.min.time())
     return day - timedelta(days=day.weekday()) if asked.by == "week" else day
-
-
-def _iso(time: datetime | None) -> str | None:
-    return None if time is None else time.isoformat()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from session_buddy.history.keys import COLUMN_OF, one_of
-from session_buddy.history.record import WHO, SessionRecord, who
+from session_buddy.history.record import WHO, SessionRecord, state_of, who
 
 ALL: Final = "*"
 FIELDS: Final = (WHO, *SessionRecord.__annotations__)
@@ -72,7 +72,7 @@ def chosen(fields: Sequence[str] | None) -> Callable[[SessionRecord], dict[str, 
 def _in_short(record: SessionRecord) -> dict[str, Any]:
     full = {**record, WHO: who(record)}
     short = {name: full[name] for name in _SHORT if full[name] is not None}
-    short["status"] = "unreachable" if record["unreachable"] else record["status"]
+    short["status"] = state_of(record)
     short["duration_seconds"] = round(record["duration_seconds"])
     return {
         name: value if name == "session_id" or not isinstance(value, str) else cut(value)

@@ -6,7 +6,7 @@ The text of a query is parsed here, once, for the command line, agents and progr
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Final, Literal, NamedTuple, Self, cast, get_args
 
@@ -14,7 +14,7 @@ from session_buddy.errors import InvalidQuery
 from session_buddy.history.cursor import Cursor
 from session_buddy.history.keys import Clock, Range, Wanted, key_named, one_of, read
 from session_buddy.history.syntax import Token, Value, cut, values_of
-from session_buddy.history.times import Span, parse_duration
+from session_buddy.history.times import TICK, Span, parse_duration
 
 __all__ = ["DEFAULT_LIMIT", "FILTERS", "MAX_LIMIT", "MOST_COUNTED", "SORTS", "Clock", "Query", "Sort", "Term"]
 
@@ -48,7 +48,6 @@ FILTERS: Final[dict[str, tuple[str, str]]] = {
 _TIMES: Final = ("started", "ended", "at")
 _REST_OF_A_TIME: Final = re.compile(r"\d{1,2}:\d\d.*|ago|\d{1,2} ?[ap]m|\.\..*", re.IGNORECASE)
 _BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
-_TICK: Final = timedelta(microseconds=1)
 # What heartbeats tell is on disk only some time later.
 _BY_HEARTBEATS: Final = frozenset({"idle", "duration", "commands", "errors"})
 
@@ -85,7 +84,7 @@ def _length(seconds: float) -> str:
 
 def span_text(span: Span, time: Callable[[datetime], str] = str) -> str:
     """A span of time as it is written; of ``A..B`` B is included: the parser adds the microsecond."""
-    last = span.before and max(span.before, _BEGINNING + _TICK) - _TICK
+    last = span.before and max(span.before, _BEGINNING + TICK) - TICK
     return f"{time(span.after) if span.after else ''}..{time(last) if last else ''}"
 
 

@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 
 from oneiric import contract
 from oneiric.contract import Status
+from session_buddy.history.times import iso
 
 if TYPE_CHECKING:
     from session_buddy.history.model import SessionRow
@@ -106,9 +107,9 @@ def to_record(row: "SessionRow", now: datetime, *, silent: bool = False, busy: b
         signal=end.signal if end else None,
         detected_by=end.detected_by if end else None,
         start_time=row.start_time.isoformat(),
-        end_time=_iso(finished),
-        last_seen=_iso(greatest(row.last_seen, finished if end and not end.inferred else None)),
-        last_activity=_iso(last_activity),
+        end_time=iso(finished),
+        last_seen=iso(greatest(row.last_seen, finished if end and not end.inferred else None)),
+        last_activity=iso(last_activity),
         duration_seconds=lasted,
         clock_skew=skewed,
         hostname=row.hostname or contract.UNKNOWN,
@@ -158,6 +159,11 @@ def who(record: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def state_of(record: Mapping[str, Any]) -> str:
+    """Its status, or that nothing is heard of it: ``unreachable``."""
+    return "unreachable" if record.get("unreachable") else str(record.get("status") or "")
+
+
 def person(record: Mapping[str, Any]) -> str:
     """Who it was, whatever the account, and whatever acts for them: the same in all sessions of a person.
 
@@ -193,7 +199,3 @@ def _named(record: Mapping[str, Any]) -> list[str]:
 def _caller_of_sudo(record: Mapping[str, Any]) -> str | None:
     """Whom a variable named; of emitters that told no uid, which had no word for a person either."""
     return None if record.get("uid") is not None else (record.get("origin") or {}).get("sudo_user")
-
-
-def _iso(time: datetime | None) -> str | None:
-    return None if time is None else time.isoformat()

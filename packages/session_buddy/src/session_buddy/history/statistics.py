@@ -1,14 +1,14 @@
 """What can be counted of sessions, and by what: how many, how long, how many at once, by whom and when."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final, Literal, NamedTuple, Self, cast, get_args
 
 from session_buddy.errors import InvalidQuery
 from session_buddy.history import zones
 from session_buddy.history.keys import nearest_first, one_of
 from session_buddy.history.query import Clock, Query, Term
-from session_buddy.history.times import Span, parse_duration, parse_overlap
+from session_buddy.history.times import TICK, Span, parse_duration, parse_overlap
 
 Metric = Literal["sessions", "duration", "users", "concurrency", "peak-hours", "endings", "idle"]
 By = Literal["person", "component", "host", "type", "actor", "day", "week", "hour"]
@@ -33,7 +33,6 @@ _PERIODS: Final = (
 )
 _LENGTHS: Final = "or a length such as 24h, 7d, 4w; 2026-01; a range such as monday..wednesday"
 _HOURS_OF_A_WEEK: Final = 168
-_TICK: Final = timedelta(microseconds=1)
 
 
 class Measure(NamedTuple):
@@ -174,7 +173,7 @@ def parse_period(field: str, text: str, clock: Clock) -> Span:
         span = parse_overlap(field, plain, clock.now, clock.zone)
     except InvalidQuery as error:
         raise (error if ".." in plain else InvalidQuery(field, text, allowed)) from None
-    if span.after and span.before and span.before - span.after <= _TICK:
+    if span.after and span.before and span.before - span.after <= TICK:
         raise InvalidQuery(field, text, f"that is a moment; {allowed}")
     return span
 

@@ -14,7 +14,7 @@ _TIMES: Final = (
 _BOUNDS: Final = f"{_TIMES}; also >2h, <=monday, or a range such as 14:00..16:00"
 _OVERLAP: Final = f"{_TIMES}; or a range such as 14:00..16:00; not with > or <"
 _LENGTHS: Final = "a length such as 90s, 30min, 1.5h, 1h30m, 7d or 4w; the units are s, m or min, h, d and w"
-_TICK: Final = timedelta(microseconds=1)
+TICK: Final = timedelta(microseconds=1)
 _DAY: Final = timedelta(days=1)
 
 
@@ -34,7 +34,7 @@ class Time(NamedTuple):
     @property
     def behind(self) -> datetime:
         """The first microsecond that is later."""
-        return self.end if self.whole else self.begin + _TICK
+        return self.end if self.whole else self.begin + TICK
 
 
 class Span(NamedTuple):
@@ -98,6 +98,11 @@ def parse_overlap(field: str, text: str, now: datetime, zone: tzinfo | None) -> 
     return Span(found.begin, found.behind)
 
 
+def iso(time: datetime | None) -> str | None:
+    """A time as ISO 8601, if there is one."""
+    return None if time is None else time.isoformat()
+
+
 def parse_duration(field: str, text: str) -> float:
     """A length of time, in seconds.
 
@@ -138,7 +143,7 @@ def _parse(field: str, text: str, here: _Here, allowed: str, first: Time | None 
     plain = _plain(text)
     with suppress(ValueError, OverflowError, OSError):  # no such date, or none that Python or the system has
         if first and (clock := _CLOCK.fullmatch(plain)):
-            day = here.local(first.end - _TICK).date()
+            day = here.local(first.end - TICK).date()
             found = _at(day, clock, here)
             return found if found.begin >= first.begin else _at(day + _DAY, clock, here)
         for form in (_span, _clock_time, _ago, _otherwise):
@@ -205,7 +210,7 @@ def _ago(text: str, here: _Here) -> Time | None:
     begin = now - timedelta(seconds=length)
     if found and found["recent"]:
         return Time(begin, now, whole=True)
-    return Time(begin, begin + _TICK, whole=False)
+    return Time(begin, begin + TICK, whole=False)
 
 
 _MONTH: Final = re.compile(r"\d{4}-\d\d", re.ASCII)
@@ -291,7 +296,7 @@ def _at(day: date, found: re.Match[str], here: _Here) -> Time:
 
 
 def _moment(begin: datetime, found: re.Match[str]) -> Time:
-    written_to = _TICK if found["fraction"] else timedelta(seconds=1 if found["second"] else 60)
+    written_to = TICK if found["fraction"] else timedelta(seconds=1 if found["second"] else 60)
     return Time(begin, begin + written_to, whole=False)
 
 
@@ -316,7 +321,7 @@ def _otherwise(text: str, here: _Here) -> Time | None:
         return None
     begin = at.astimezone(UTC) if at.tzinfo else here.utc(at)
     if ago:
-        return Time(begin, begin + _TICK, whole=False)
+        return Time(begin, begin + TICK, whole=False)
     if clock:
         return _moment(begin, clock) if {"day", "time", "year" if at.tzinfo else "day"} <= parts else None
     if "time" in parts or at.tzinfo or "month" not in parts:

@@ -9,9 +9,11 @@ from typing import Any, Final, TypedDict
 from session_buddy.errors import DeletionRefused, InvalidQuery
 from session_buddy.history.model import SessionRow
 from session_buddy.history.query import MAX_LIMIT, Query
+from session_buddy.history.times import iso
 from session_buddy.history.tombstones import ACTIVE, OVER, Named, Tombstone, Wanted
 from session_buddy.intake.outbox import remove
 from session_buddy.store import Store
+from session_buddy.store.rows import left_of
 
 # So many go in one transaction: events that come in meanwhile wait for it.
 PORTION: Final = 5_000
@@ -99,7 +101,7 @@ class Deletion:
         """
         self._require_allowed(wanted, now, force=force)
         extent = self._store.extent(wanted.query(now))
-        return Found(sessions=extent.sessions, oldest=_iso(extent.oldest), newest=_iso(extent.newest))
+        return Found(sessions=extent.sessions, oldest=iso(extent.oldest), newest=iso(extent.newest))
 
     def some(
         self, wanted: Wanted, subject: str, now: datetime, *, number: int = 0, force: bool = False
@@ -149,7 +151,7 @@ class Deletion:
         entry = self._store.delete(entry, gone, buried)
         if len(found) < PORTION:
             self._store.settle()
-        self._learn([SessionRow(*one[:3], tombstone=entry.number) for one in buried])
+        self._learn([left_of(one, entry) for one in buried])
         return entry, found
 
     def _going_on(self, entry: Tombstone) -> Tombstone:
@@ -227,10 +229,6 @@ def _are_active(active: Sequence[str]) -> str:
     return (
         f"{len(active)} sessions are active: {named}; have them left first, or --force deletes what is known"
     )
-
-
-def _iso(time: datetime | None) -> str | None:
-    return time.isoformat() if time else None
 
 
 def _length(time: timedelta) -> str:

@@ -92,9 +92,9 @@ class Answers:
         Raises:
             InvalidQuery: there are too many groups.
         """
-        if asked.needs_heartbeats:
-            await asyncio.wrap_future(self._writer.flush())
-        asked = replace(asked, query=self._present(asked.query))
+        asked = replace(
+            asked, query=await self._present_with_heartbeats(asked.query, needed=asked.needs_heartbeats)
+        )
         return await self._read(lambda: counted(asked, self._store.measured(asked)), self.lists)
 
     async def timeline(self, query: Query, window: Window) -> TimelineAnswer:
@@ -160,9 +160,7 @@ class Answers:
         Raises:
             StoreError: it cannot be made, or not in time.
         """
-        # What is told by heartbeats is written only now and then.
-        await asyncio.wrap_future(self._writer.flush())
-        query = self._present(query)
+        query = await self._present_with_heartbeats(query, needed=True)
 
         def made() -> tuple[BinaryIO, int]:
             file = self._file()
@@ -201,8 +199,8 @@ class Answers:
         except TimeoutError:
             raise StoreUnavailable(f"database {self._store.url} has not answered for {seconds:g} s") from None
 
-    async def _present_with_heartbeats(self, query: Query) -> Query:
-        if query.needs_heartbeats:
+    async def _present_with_heartbeats(self, query: Query, *, needed: bool = False) -> Query:
+        if needed or query.needs_heartbeats:
             # What is told by heartbeats is written only now and then.
             await asyncio.wrap_future(self._writer.flush())
         return self._present(query)

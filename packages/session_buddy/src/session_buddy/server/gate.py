@@ -132,9 +132,8 @@ class _Answer:
     """What goes back to a caller: what the application says, until it is refused, which ends it.
 
     Whoever is refused for want of a token is told how to get one, or, as ``reason``, what became of theirs;
-    libraries would speak of registration. And
-    whoever sends what is no request is told so in one line, also one whose id can be no id: the library takes
-    it for a notification, and answers nothing.
+    libraries would speak of registration. Whoever sends what is no request is told so in one line, also one
+    whose id can be no id: the library takes it for a notification, and answers nothing.
     """
 
     def __init__(self, send: Send, came: Sequence[bytes], why_not: Callable[[], str]) -> None:

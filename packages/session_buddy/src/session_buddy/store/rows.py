@@ -9,7 +9,7 @@ from pydantic_core import to_json
 
 from oneiric import contract
 from session_buddy.history.model import HEARTBEAT_STATE, PLACES, Arrival, Beat, End, SessionRow
-from session_buddy.history.tombstones import Tombstone
+from session_buddy.history.tombstones import Named, Tombstone
 
 _SECOND_IN_ID: Final = slice(-24, -9)
 _SECOND: Final = timedelta(seconds=1)
@@ -88,6 +88,11 @@ def row_from(fetched: Sequence[Any]) -> SessionRow:
         if values[place] is not None:
             values[place] = form(values[place])
     return SessionRow._make(values)
+
+
+def left_of(found: Named, entry: Tombstone) -> SessionRow:
+    """The row that a deletion leaves of a session."""
+    return SessionRow(found.session_id, found.start_time, found.listed_at, tombstone=entry.number)
 
 
 def tombstone_from(fetched: Sequence[Any]) -> Tombstone:

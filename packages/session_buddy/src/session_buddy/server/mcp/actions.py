@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 from session_buddy.history.around import SessionAnswer
 from session_buddy.history.counted import StatisticsAnswer
 from session_buddy.history.page import SessionsAnswer
+from session_buddy.history.record import state_of
 from session_buddy.history.syntax import Value, held
 from session_buddy.history.timeline import MOST_EVENTS, TimelineAnswer
 
@@ -39,14 +40,14 @@ def of_list(answer: SessionsAnswer, given: Mapping[str, Any]) -> list[Action]:
         actions.append(_call("list_sessions", "the next page", **{**given, "cursor": answer["next_cursor"]}))
     if sessions:
         actions.append(_details(sessions[0]["session_id"]))
-    return actions + [_end(one) for one in sessions if _state(one) in _OPEN_AND_SILENT][:1]
+    return actions + [_end(one) for one in sessions if state_of(one) in _OPEN_AND_SILENT][:1]
 
 
 def of_session(answer: SessionAnswer, *, details: bool) -> list[Action]:
     """Behind one session: what is around it, its end if it is silent, what happened when it crashed."""
     session = answer["session"]
     actions = [] if details else [_details(session["session_id"])]
-    if _state(session) in _OPEN_AND_SILENT:
+    if state_of(session) in _OPEN_AND_SILENT:
         actions.append(_end(session))
     if session["status"] == "crashed" and session["end_time"]:
         ended = datetime.fromisoformat(session["end_time"])
@@ -103,7 +104,3 @@ def _details(session_id: str) -> Action:
 def _end(session: Mapping[str, Any]) -> Action:
     reason = f"not heard from since {session['last_seen']}" if session.get("last_seen") else "not heard from"
     return _call("end_session", "correct its record", session_id=session["session_id"], reason=reason)
-
-
-def _state(session: Mapping[str, Any]) -> str:
-    return "unreachable" if session.get("unreachable") else str(session.get("status", ""))

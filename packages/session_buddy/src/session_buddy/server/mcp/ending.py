@@ -16,9 +16,9 @@ from typing_extensions import TypedDict
 
 from oneiric.visible import visible
 from session_buddy.errors import InvalidQuery, NotConfirmed
-from session_buddy.history.record import SessionRecord, who
+from session_buddy.history.record import SessionRecord, state_of, who
 from session_buddy.server.mcp.refusals import current_caller, guarded
-from session_buddy.server.mcp.words import Words
+from session_buddy.server.mcp.words import SessionRef, Words
 from session_buddy.server.register import BY_TOOL, Register
 
 _CONFIRM: Final = "confirm"
@@ -46,9 +46,7 @@ class Ending:
     async def end_session(
         self,
         *,
-        session_id: Annotated[
-            Words, Field(description="an id, its 8-hex suffix, a unique prefix of either, or latest")
-        ],
+        session_id: SessionRef,
         reason: Annotated[Words, Field(description="why; it stands in the record")],
         force: Annotated[bool, Field(description="end also one that is seen alive")] = False,
     ) -> EndedSession | InputRequiredResult:
@@ -95,9 +93,8 @@ def _require_person(session_id: str, reason: str, *, force: bool) -> None:
 
 
 def _question(record: SessionRecord, reason: str) -> str:
-    state = "unreachable" if record["unreachable"] else record["status"]
     heard = record["last_seen"] or record["start_time"]
     return visible(
-        f"End session {record['session_id']} in the history? {who(record)} on {record['hostname']}, {state},"
-        f" last heard of {heard}. Its shell, if it runs, is left alone. Reason: {reason}"
+        f"End session {record['session_id']} in the history? {who(record)} on {record['hostname']},"
+        f" {state_of(record)}, last heard of {heard}. Its shell, if it runs, is left alone. Reason: {reason}"
     )

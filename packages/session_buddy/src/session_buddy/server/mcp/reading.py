@@ -12,7 +12,7 @@ from session_buddy.history.timeline import DEFAULT_EVENTS, MOST_EVENTS, Window, 
 from session_buddy.server.mcp import actions
 from session_buddy.server.mcp.refusals import guarded
 from session_buddy.server.mcp.telling import ToldHealth, ToldSession, ToldSessions, ToldTimeline, told
-from session_buddy.server.mcp.words import QUERY_IN_SHORT, QueryText, Words
+from session_buddy.server.mcp.words import QUERY_IN_SHORT, QueryText, SessionRef, Words
 from session_buddy.server.register import Register
 
 
@@ -80,9 +80,7 @@ class Reading:
     async def get_session(
         self,
         *,
-        session_id: Annotated[
-            Words, Field(description="an id, its 8-hex suffix, a unique prefix of either, or latest")
-        ],
+        session_id: SessionRef,
         details: Annotated[
             bool, Field(description="its events, the sessions around it: nested, before, after")
         ] = False,

@@ -17,6 +17,9 @@ def _text(words: str) -> str:
 
 # What somebody looks for; longer ones would only fill the log.
 Words = Annotated[str, StringConstraints(max_length=MAX_WORDS), AfterValidator(_text)]
+SessionRef = Annotated[
+    Words, Field(description="an id, its 8-hex suffix, a unique prefix of either, or latest")
+]
 # A query has many terms.
 QueryText = Annotated[str, StringConstraints(max_length=_MAX_QUERY), AfterValidator(_text)]
 # The command line says when an offset changed, of twenty years.

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from session_buddy.history.model import SessionRow
 from session_buddy.history.tombstones import Named, Tombstone
 from session_buddy.store import sql as common
 from session_buddy.store.duckdb.statements import ROW_COLUMNS, Cursor, insert, one, rows_of, run, values_of
-from session_buddy.store.rows import TABLES, span_of, tombstone_from
+from session_buddy.store.rows import TABLES, left_of, span_of, tombstone_from
 
 
 def tombstones(cursor: Cursor) -> list[Tombstone]:
@@ -26,6 +25,5 @@ def delete(
     if ids := [*gone, *(found.session_id for found in buried)]:
         run(cursor, common.DELETE_EVENTS, [ids])
         run(cursor, common.DELETE_SESSIONS, [*span_of(ids), ids])
-        rows = [SessionRow(*found[:3], tombstone=entry.number) for found in buried]
-        insert(cursor, "sessions", ROW_COLUMNS, [values_of(row) for row in rows])
+        insert(cursor, "sessions", ROW_COLUMNS, [values_of(left_of(found, entry)) for found in buried])
     return entry

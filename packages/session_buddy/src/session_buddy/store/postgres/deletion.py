@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Final
 
-from session_buddy.history.model import SessionRow
 from session_buddy.history.tombstones import Named, Tombstone
 from session_buddy.store import sql as common
 from session_buddy.store.postgres.statements import Postgres, insert, lock, remove, rows_of, run
-from session_buddy.store.rows import row_values, tombstone_from
+from session_buddy.store.rows import left_of, row_values, tombstone_from
 
 # Numbers are given by one server at a time; who reads is not kept waiting.
 _ALONE: Final = "LOCK TABLE tombstones IN EXCLUSIVE MODE"
@@ -32,6 +31,5 @@ def delete(connection: Postgres, entry: Tombstone, gone: Sequence[str], buried: 
     insert(connection, "tombstones", [entry], list)
     run(connection, common.DELETE_EVENTS, [ids])
     remove(connection, ids)
-    rows = [SessionRow(*found[:3], tombstone=entry.number) for found in buried]
-    insert(connection, "sessions", rows, row_values)
+    insert(connection, "sessions", [left_of(found, entry) for found in buried], row_values)
     return entry
