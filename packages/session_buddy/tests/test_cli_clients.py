@@ -128,8 +128,15 @@ def test_a_client_that_is_told_so_reaches_the_server(cli: Cli, server: ServerInf
     from fastmcp import Client
     from fastmcp.client.transports import StdioTransport
 
-    assert config(cli, "vscode", "--transport", "http", "--write").returncode == 0
     file = home / FILES["vscode"][0]
+    file.parent.mkdir(parents=True)
+    file.write_text("{}")
+    file.chmod(0o640)
+    done = config(cli, "vscode", "--transport", "http", "--write")
+    assert (done.returncode, f"has a token now: chmod 600 {file}\n" in done.stderr) == (0, True)
+    file.unlink()
+    done = config(cli, "vscode", "--transport", "http", "--write")
+    assert (done.returncode, "chmod" in done.stderr) == (0, False)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     entry = json.loads(file.read_text())["servers"]["session-buddy"]
     assert (entry["type"], entry["url"]) == ("http", server.url)

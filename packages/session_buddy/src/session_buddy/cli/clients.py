@@ -2,6 +2,8 @@
 
 import json
 import os
+import shlex
+import stat
 import sys
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -51,6 +53,8 @@ def config(
         edge.say(f"{APP} is in {file}" if changed else f"{APP} is in {file} already")
         if changed:
             edge.tell(f"{client} has it once it is started anew")
+            if "headers" in found and file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                edge.tell(f"Others may read it, and it has a token now: chmod 600 {shlex.quote(str(file))}")
         return
     with edge.output() as stream:
         stream.write(json.dumps(clients.document(client, found), indent=2) + "\n")
