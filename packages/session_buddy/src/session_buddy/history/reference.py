@@ -26,4 +26,4 @@ def nearest(ref: str, session_ids: Iterable[str], limit: int = 3) -> list[str]:
     """The ids that look most like ``ref``, the most alike first."""
     by_text = {text: one for one in session_ids for text in (one.rpartition("-")[2], one)} | {LATEST: LATEST}
     close: Sequence[str] = difflib.get_close_matches(ref, by_text, n=2 * limit, cutoff=0.6)
-    return list(dict.fromkeys(by_text[text] for text in close))[:limit]
+    return [one for one in dict.fromkeys(by_text[text] for text in close) if one != ref][:limit]
