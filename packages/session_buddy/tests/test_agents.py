@@ -16,8 +16,10 @@ from oneiric.transport import CallRefused, Endpoint, call_tool
 from oneiric.visible import INVISIBLE
 from session_buddy.access.callers import RIGHTS, Scope
 from session_buddy.access.tokens import issue
+from session_buddy.history.counted import StatisticsAnswer
 from session_buddy.history.fields import FIELDS
 from session_buddy.host.server_file import ServerInfo
+from session_buddy.server.mcp import actions
 from session_buddy.server.mcp.telling import SAID
 from tests import forkserver
 from tests.samples import session_id_of, start_event
@@ -261,6 +263,26 @@ def test_the_next_calls_are_ready_to_be_made(info: ServerInfo, stuck: Callable[.
     assert ask(info, reader, "list_sessions", component="nobody")["suggested_actions"] == []
 
 
+def test_the_sessions_of_a_row_end_where_its_period_does() -> None:
+    """Queries have in them what started in the second that is named as their end."""
+    answer = StatisticsAnswer(
+        metric="sessions",
+        by="component",
+        since="2026-01-02T00:00:00+00:00",
+        until="2026-01-03T00:00:00+00:00",
+        rows=[{"component": "shop", "sessions": 1}],
+        groups=1,
+        sessions=1,
+        truncated=False,
+    )
+    (action,) = actions.of_statistics(answer, "")
+    assert action["arguments"] == {
+        "query": "component:shop",
+        "since": "2026-01-02T00:00:00+00:00",
+        "until": "2026-01-02T23:59:59.999999+00:00",
+    }
+
+
 def test_the_command_line_gets_what_a_file_would_give(info: ServerInfo, stuck: Callable[..., str]) -> None:
     answer = call_tool(info.endpoint, "get_session", {"session_id": stuck()}, 60)
     assert set(answer) == {"session"}
@@ -441,7 +463,7 @@ def test_sessions_and_questions_can_be_attached(
         assert '"since": "2026-01-02T13:30:00+00:00"' in message.content.text
         assert '"query": "host:db1"' in message.content.text
         (message,) = (await client.get_prompt("access_review", {"period": "2026-01-02"})).messages
-        span = "2026-01-02T00:00:00+00:00..2026-01-03T00:00:00+00:00"
+        span = "2026-01-02 00:00:00+00:00..2026-01-02 23:59:59.999999+00:00"
         assert f'"at": "{span}"' in message.content.text
         assert await client.call_tool("list_sessions", {"at": span})
         for failing, said in (

@@ -12,6 +12,7 @@ from session_buddy.history.page import SessionsAnswer
 from session_buddy.history.record import state_of
 from session_buddy.history.syntax import Value, held
 from session_buddy.history.timeline import MOST_EVENTS, TimelineAnswer
+from session_buddy.history.times import TICK
 
 _AROUND: Final = timedelta(minutes=10)
 # Groupings that queries have, too; a person may be two names.
@@ -58,12 +59,12 @@ def of_session(answer: SessionAnswer, *, details: bool) -> list[Action]:
 
 def of_timeline(answer: TimelineAnswer, query: str, limit: int) -> list[Action]:
     """Behind a window: the rest of it, and one that did not end well."""
-    events, actions = answer["events"], []
+    events, actions, last = answer["events"], [], _last_before(answer["end"])
     if answer["truncated"] and events[-1]["change"] != "in":
-        rest = {"since": events[-1]["time"], "until": answer["end"], "limit": limit}
+        rest = {"since": events[-1]["time"], "until": last, "limit": limit}
         actions.append(_call("session_timeline", "the rest", **rest, **_asked(query)))
     elif answer["truncated"] and limit < MOST_EVENTS:
-        whole = {"since": answer["begin"], "until": answer["end"], "limit": MOST_EVENTS}
+        whole = {"since": answer["begin"], "until": last, "limit": MOST_EVENTS}
         actions.append(_call("session_timeline", "more of it", **whole, **_asked(query)))
     bad = [one["session_id"] for one in events if one.get("status") in ("crashed", "lost")]
     return actions + [_details(session_id) for session_id in bad[:1]]
@@ -76,10 +77,10 @@ def of_statistics(answer: StatisticsAnswer, query: str) -> list[Action]:
     if not name:
         return []
     asked = f"{query} {by}:{Value(held(name))}".strip()
-    since, until = answer["since"], answer["until"]
-    ends = {"since": since, "until": until}
+    since, last = answer["since"], answer["until"] and _last_before(answer["until"])
+    ends = {"since": since, "until": last}
     if answer["metric"] == "concurrency":
-        ends = {"at": f"{since or ''}..{until or ''}" if since or until else None}
+        ends = {"at": f"{since or ''}..{last or ''}" if since or last else None}
     period = {name: time for name, time in ends.items() if time}
     return [_call("list_sessions", "the sessions of the first row", query=asked, **period)]
 
@@ -91,6 +92,11 @@ def of_health(live_sessions: int) -> list[Action]:
 
 def _call(tool: str, why: str, /, **arguments: Any) -> Action:  # noqa: ANN401 - as each tool takes them
     return Action(tool=tool, arguments=arguments, why=why)
+
+
+def _last_before(end: str) -> str:
+    """The last moment of a span without its end: in queries an end that is named is in it, all its second."""
+    return (datetime.fromisoformat(end) - TICK).isoformat(timespec="microseconds")
 
 
 def _asked(query: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from oneiric.visible import visible
 from session_buddy.errors import SessionBuddyError
-from session_buddy.history.query import Clock, Query
+from session_buddy.history.query import Clock, Query, span_text
 from session_buddy.history.timeline import Window
 from session_buddy.history.times import parse_overlap
 from session_buddy.server.answers import Answers
@@ -106,8 +106,7 @@ async def access_review(
     ] = "last week",
 ) -> str:
     """Who had access in a period, and what of it needs a look."""
-    begin, end = parse_overlap("period", period[:MAX_WORDS], *_clock())
-    span = f"{begin.isoformat() if begin else ''}..{end.isoformat() if end else ''}"
+    span = span_text(parse_overlap("period", period[:MAX_WORDS], *_clock()))
     call = _call("list_sessions", at=span, fields=_OF_A_REVIEW, limit=200, count=True)
     return f"""Review who had access to admin shells: {visible(period[:MAX_WORDS])}, which is {span} (UTC).
 
