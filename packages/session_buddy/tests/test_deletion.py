@@ -10,9 +10,9 @@ import pytest
 
 from session_buddy.errors import DeletedSession, DeletionRefused, InvalidQuery, UnknownSession
 from session_buddy.history.query import Query
-from session_buddy.history.tombstones import Wanted
+from session_buddy.history.tombstones import Wanted, wanted_of
 from session_buddy.keep import deletion
-from session_buddy.keep.deletion import Deletion, carry, wanted_of
+from session_buddy.keep.deletion import Deletion, carry
 from session_buddy.keep.migrate import merge, migrate
 from session_buddy.store import Store, open_file, open_store
 from session_buddy.store.duckdb.wal import log_of

@@ -11,7 +11,7 @@ from session_buddy.cli import completion, edge, export, progress
 from session_buddy.cli.text import count, local_time
 from session_buddy.client import ask, deleting
 from session_buddy.errors import InvalidQuery
-from session_buddy.history.tombstones import Wanted
+from session_buddy.history.tombstones import Wanted, wanted_of
 from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.keep.backups import Backups
 
@@ -63,8 +63,7 @@ def prune(
         before = datetime.now(UTC) - timedelta(seconds=parse_duration("older-than", older_than))
     except OverflowError:
         raise InvalidQuery("older-than", older_than, "a time that the calendar has") from None
-    wanted = Wanted(None, before.replace(microsecond=0))
-    which = f"that ended before {local_time(before.isoformat())}"
+    wanted, which = wanted_of(None, before), f"that ended before {local_time(before.isoformat())}"
     _delete(wanted, which, export_first, dry_run=dry_run, backups=backups, yes=yes, force=False)
 
 
@@ -87,12 +86,12 @@ def forget(
 ) -> None:
     """Delete all sessions of a person or an account."""
     name = ask.typed(user)
-    wanted = Wanted(name, None)
-    _delete(wanted, f"of {name!r}", export_first, dry_run=dry_run, backups=backups, yes=yes, force=force)
+    wanted, which = wanted_of(name, None), f"of {name!r}"
+    _delete(wanted, which, export_first, dry_run=dry_run, backups=backups, yes=yes, force=force)
 
 
 def _delete(
-    meant: Wanted,
+    wanted: Wanted,
     which: str,
     first_to: Path | None,
     *,
@@ -101,8 +100,6 @@ def _delete(
     yes: bool,
     force: bool,
 ) -> None:
-    before = meant.ended_before
-    wanted = {"user": meant.user} if before is None else {"ended_before": before.isoformat()}
     if first_to is not None:
         edge.require_free(first_to)
         export.form_of(first_to)
@@ -115,7 +112,7 @@ def _delete(
     else:
         edge.agree(f"Delete {many} {which}, {_span(found)}, for good?", yes=yes)
         if first_to is not None:
-            export.write(first_to, str(meant.query(datetime.now(UTC))))
+            export.write(first_to, str(wanted.query(datetime.now(UTC))))
         done = _deleted(wanted, found["sessions"], force=force)
         edge.say(f"Deleted {count(done['deleted'], 'session')} {which}")
         if done["held"]:
@@ -124,7 +121,7 @@ def _delete(
         _look_after_copies(replace=backups)
 
 
-def _deleted(wanted: Mapping[str, Any], total: int, *, force: bool) -> dict[str, Any]:
+def _deleted(wanted: Wanted, total: int, *, force: bool) -> dict[str, Any]:
     gone = progress.Counter()
     try:
         with progress.shown("Deleting", gone, lambda: total):

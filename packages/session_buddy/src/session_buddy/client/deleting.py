@@ -10,6 +10,7 @@ from oneiric.paths import user_paths
 from oneiric.transport import Endpoint
 from session_buddy.client.api import asked, back_up
 from session_buddy.client.ask import done
+from session_buddy.history.tombstones import Wanted
 
 if TYPE_CHECKING:
     from session_buddy.keep.deletion import Deletion
@@ -20,11 +21,11 @@ _PATH: Final = "/api/delete"
 _PORTION_SECONDS: Final = 120.0
 
 
-def look(wanted: Mapping[str, Any], *, force: bool) -> dict[str, Any]:
+def look(wanted: Wanted, *, force: bool) -> dict[str, Any]:
     """What would be deleted, see :class:`session_buddy.keep.deletion.Found`.
 
     Args:
-        wanted: ``user``, or ``ended_before``, an ISO 8601 time.
+        wanted: which.
         force: also sessions that are active.
 
     Raises:
@@ -32,16 +33,16 @@ def look(wanted: Mapping[str, Any], *, force: bool) -> dict[str, Any]:
     """
 
     def by(server: Endpoint) -> dict[str, Any]:
-        return asked(server, _PATH, {**wanted, "force": force, "dry_run": True}, _PORTION_SECONDS)
+        return asked(server, _PATH, {**_told(wanted), "force": force, "dry_run": True}, _PORTION_SECONDS)
 
     def in_file() -> dict[str, Any]:
         with _opened() as (deletion, _):
-            return dict(deletion.look(_parsed(wanted), datetime.now(UTC), force=force))
+            return dict(deletion.look(wanted, datetime.now(UTC), force=force))
 
     return done(by, in_file)
 
 
-def delete(wanted: Mapping[str, Any], advance: Callable[[int], None], *, force: bool) -> dict[str, Any]:
+def delete(wanted: Wanted, advance: Callable[[int], None], *, force: bool) -> dict[str, Any]:
     """Delete; returns how many were ``deleted``, and how many journals of open shells are ``held``.
 
     Args:
@@ -66,7 +67,7 @@ def delete(wanted: Mapping[str, Any], advance: Callable[[int], None], *, force: 
     def by(server: Endpoint) -> dict[str, Any]:
         return all_of(
             lambda number: asked(
-                server, _PATH, {**wanted, "force": force, "number": number}, _PORTION_SECONDS
+                server, _PATH, {**_told(wanted), "force": force, "number": number}, _PORTION_SECONDS
             )
         )
 
@@ -74,7 +75,7 @@ def delete(wanted: Mapping[str, Any], advance: Callable[[int], None], *, force: 
         from session_buddy.access.callers import local_subject
 
         with _opened() as (deletion, _):
-            some = partial(deletion.some, _parsed(wanted), local_subject(), datetime.now(UTC), force=force)
+            some = partial(deletion.some, wanted, local_subject(), datetime.now(UTC), force=force)
             return all_of(lambda number: some(number=number))
 
     return done(by, in_file)
@@ -108,8 +109,7 @@ def _opened() -> Iterator[tuple["Deletion", "Store"]]:
         yield Deletion(store, paths.outbox, settings.retain), store
 
 
-def _parsed(wanted: Mapping[str, Any]) -> Any:  # noqa: ANN401 - its module is imported here
-    from session_buddy.keep.deletion import wanted_of
-
-    before = wanted.get("ended_before")
-    return wanted_of(wanted.get("user"), datetime.fromisoformat(before) if before else None)
+def _told(wanted: Wanted) -> dict[str, str]:
+    """As a server takes it."""
+    before = wanted.ended_before
+    return {"user": wanted.user or ""} if before is None else {"ended_before": before.isoformat()}

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
 
 from oneiric import contract
+from session_buddy.errors import InvalidQuery
 from session_buddy.history.keys import Clock
 from session_buddy.history.query import Query
 from session_buddy.history.syntax import Value, held
@@ -126,6 +127,22 @@ class Wanted(NamedTuple):
         else:
             text = f'ended:<"{self.ended_before.isoformat()}" {OVER}'
         return Query.parse(text, clock=Clock(now, UTC))
+
+
+def wanted_of(user: str | None, ended_before: datetime | None) -> Wanted:
+    """What is to be deleted, one of the two.
+
+    Raises:
+        InvalidQuery: neither, both, or nobody is named.
+    """
+    if (user is None) == (ended_before is None):
+        raise InvalidQuery("user", user, "a name, or a time in ended_before, one of the two")
+    if user is not None and not user.strip():
+        raise InvalidQuery("user", user, "the name of a person or an account")
+    if ended_before is not None and ended_before.tzinfo is None:
+        raise InvalidQuery("ended_before", ended_before.isoformat(), "a time with its zone")
+    # Ids have the second of the start.
+    return Wanted(user, ended_before and ended_before.astimezone(UTC).replace(microsecond=0))
 
 
 def _day(time: datetime | None) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, TypedDict
 
@@ -44,22 +44,6 @@ class Done(TypedDict):
     deleted: int
     left: bool
     held: int
-
-
-def wanted_of(user: str | None, ended_before: datetime | None) -> Wanted:
-    """What is to be deleted, one of the two.
-
-    Raises:
-        InvalidQuery: neither, both, or nobody is named.
-    """
-    if (user is None) == (ended_before is None):
-        raise InvalidQuery("user", user, "a name, or a time in ended_before, one of the two")
-    if user is not None and not user.strip():
-        raise InvalidQuery("user", user, "the name of a person or an account")
-    if ended_before is not None and ended_before.tzinfo is None:
-        raise InvalidQuery("ended_before", ended_before.isoformat(), "a time with its zone")
-    # Ids have the second of the start.
-    return Wanted(user, ended_before and ended_before.astimezone(UTC).replace(microsecond=0))
 
 
 class Deletion:

@@ -8,7 +8,8 @@ from threading import Thread
 from typing import Final
 
 from session_buddy.errors import SessionBuddyError, StoreClosed
-from session_buddy.keep.deletion import Deletion, wanted_of
+from session_buddy.history.tombstones import wanted_of
+from session_buddy.keep.deletion import Deletion
 
 EVERY_SECONDS: Final = 86_400.0
 RETRY_SECONDS: Final = 600.0

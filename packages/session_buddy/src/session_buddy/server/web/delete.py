@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.requests import Request
 
 from session_buddy.access.callers import Caller
-from session_buddy.keep.deletion import Deletion, wanted_of
+from session_buddy.history.tombstones import wanted_of
+from session_buddy.keep.deletion import Deletion
 from session_buddy.server.web.pages import CallerOf, Endpoint, page
 
 DELETE_PATH: Final = "/api/delete"
