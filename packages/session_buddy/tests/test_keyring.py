@@ -14,11 +14,12 @@ from session_buddy.access import keyring as keyrings
 from session_buddy.access.callers import local_subject
 from session_buddy.access.keyring import GRACE_SECONDS, Keyring, keyring_of
 from session_buddy.access.own import own_token
-from session_buddy.access.registry import Registry, Shelf, find, kept, revoked, rotated
+from session_buddy.access.registry import Registry, find, kept, revoked, rotated
 from session_buddy.access.secret import OwnShelf, new_secret, own_secret
 from session_buddy.access.tokens import issue, kid_of, named_kid, read
 from session_buddy.errors import AmbiguousToken, ConfigurationError, Forbidden, TokenRefused, UnknownToken
 from session_buddy.host.settings import Settings
+from session_buddy.host.shelf import Shelf
 from session_buddy.store import open_store
 from tests.engines import PostgresDatabase
 

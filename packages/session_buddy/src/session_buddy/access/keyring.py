@@ -9,11 +9,12 @@ from typing import Final, NamedTuple
 
 from oneiric.paths import Paths
 from session_buddy.access.callers import Caller
-from session_buddy.access.registry import SHOWN_DIGITS, Registry, Shelf
+from session_buddy.access.registry import SHOWN_DIGITS, Registry
 from session_buddy.access.secret import OwnShelf
 from session_buddy.access.tokens import Claims, kid_of, named_kid, read
 from session_buddy.errors import ConfigurationError, SessionBuddyError, TokenRefused
 from session_buddy.host.settings import Settings
+from session_buddy.host.shelf import Shelf
 
 # How long a token of an earlier secret keeps its rights to read and to administer; that to report it keeps.
 GRACE_SECONDS: Final = 3600

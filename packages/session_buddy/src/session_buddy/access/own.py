@@ -8,11 +8,12 @@ from typing import Final
 
 from oneiric.paths import user_paths
 from session_buddy.access.callers import Scope, local_subject
-from session_buddy.access.registry import SECRET, Registry, Texts, kept
+from session_buddy.access.registry import SECRET, Registry, kept
 from session_buddy.access.secret import OwnShelf, open_to_others, own_secret, secret_file
 from session_buddy.access.tokens import issue, read
 from session_buddy.errors import ConfigurationError
 from session_buddy.host.replacing import replace
+from session_buddy.host.shelf import Texts
 
 NAME: Final = "token show"
 YEAR_SECONDS: Final = 365 * 86400

@@ -8,15 +8,15 @@ It is kept as texts by key, in a file or in the history's database: ``secret`` i
 import difflib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Final, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from session_buddy.access.callers import SCOPES
 from session_buddy.access.tokens import Claims, kid_of, read
 from session_buddy.errors import AmbiguousToken, ConfigurationError, UnknownToken
+from session_buddy.host.shelf import Texts
 
-Texts = dict[str, str]
 State = Literal["valid", "expired", "revoked", "made by an earlier secret"]
 
 SECRET: Final = "secret"  # noqa: S105 - a key
@@ -24,31 +24,6 @@ EARLIER: Final = "secret:"
 TOKEN: Final = "token:"  # noqa: S105 - the same
 SHOWN_DIGITS: Final = 8
 T = TypeVar("T")
-
-
-class Shelf(Protocol):
-    """Where a secret stands, and what is known of those before it and of tokens: a file, or a database."""
-
-    def stamp(self) -> object:
-        """What is another one after each change; cheap.
-
-        Raises:
-            SessionBuddyError: it cannot be read.
-        """
-
-    def read(self) -> Texts:
-        """All of it.
-
-        Raises:
-            SessionBuddyError: it cannot be read.
-        """
-
-    def change(self, work: Callable[[Texts], Texts]) -> None:
-        """Write what ``work`` makes of all of it, all or nothing; one at a time.
-
-        Raises:
-            SessionBuddyError: it cannot be written; nothing was.
-        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,12 @@ from typing import Final
 
 from oneiric.descriptors import make_folder, release, try_lock
 from oneiric.paths import Paths
-from session_buddy.access.registry import SECRET, Texts
+from session_buddy.access.registry import SECRET
 from session_buddy.errors import ConfigurationError
 from session_buddy.host.places import APP
 from session_buddy.host.replacing import draft_of, replace
 from session_buddy.host.settings import wrong_with
+from session_buddy.host.shelf import Texts
 
 _LOCK_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 0.02
@@ -48,7 +49,7 @@ def secret_file(paths: Paths) -> Path:
 
 
 class OwnShelf:
-    """The secret's file, and ``tokens.json`` beside it; see :class:`session_buddy.access.registry.Shelf`."""
+    """The secret's file, and ``tokens.json`` beside it; see :class:`session_buddy.host.shelf.Shelf`."""
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths

@@ -16,9 +16,7 @@ from session_buddy.access.callers import Scope
 from session_buddy.access.registry import (
     SECRET,
     Registry,
-    Shelf,
     State,
-    Texts,
     Token,
     find,
     kept,
@@ -30,6 +28,7 @@ from session_buddy.access.tokens import issue, kid_of, read
 from session_buddy.errors import ConfigurationError, StoreError, TokenRefused, UnknownToken
 from session_buddy.host.layers import load_settings
 from session_buddy.host.settings import Settings
+from session_buddy.host.shelf import Shelf, Texts
 from session_buddy.store import open_store
 
 

@@ -15,6 +15,7 @@ from session_buddy.history.query import Query
 from session_buddy.history.statistics import Statistics
 from session_buddy.history.tombstones import Named, Tombstone
 from session_buddy.host.database_url import DatabaseUrl
+from session_buddy.host.shelf import Shelf
 from session_buddy.store.rows import Table, Values
 
 
@@ -63,27 +64,6 @@ class Tables(Protocol):
         """Add rows, as they were read."""
 
 
-class Keys(Protocol):
-    """The secret of a history, and what is kept of tokens: texts by key, ``secret`` among them."""
-
-    def stamp(self) -> object:
-        """What is another one after each change."""
-
-    def read(self) -> dict[str, str]:
-        """All of it.
-
-        Raises:
-            StoreUnavailable: the database cannot be read.
-        """
-
-    def change(self, work: Callable[[dict[str, str]], dict[str, str]]) -> None:
-        """Write what ``work`` makes of all of it, in one transaction, one server at a time.
-
-        Raises:
-            StoreUnavailable: the database cannot be written; nothing was.
-        """
-
-
 class Store(Protocol):
     """A history of sessions on disk, whatever keeps it.
 
@@ -114,7 +94,7 @@ class Store(Protocol):
         """Which history this is: made with the database, so a wiped one has another."""
 
     @property
-    def keys(self) -> Keys | None:
+    def keys(self) -> Shelf | None:
         """What all servers of this history sign tokens with; ``None``: each user has their own secret."""
 
     def ingest(self, arrivals: Sequence[Arrival]) -> list[Taken]:

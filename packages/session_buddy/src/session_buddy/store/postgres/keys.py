@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable
 from typing import Final
 
+from session_buddy.host.shelf import Texts
 from session_buddy.store.postgres.connection import Connections
 
 _ROWS: Final = """
@@ -16,7 +17,7 @@ _PUT: Final = "INSERT INTO meta VALUES (%s, %s) ON CONFLICT (key) DO UPDATE SET 
 
 
 class MetaKeys:
-    """See :class:`session_buddy.store.protocol.Keys`."""
+    """See :class:`session_buddy.host.shelf.Shelf`."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
@@ -29,12 +30,12 @@ class MetaKeys:
         with self._connections.reading() as reader:
             return reader.execute("SELECT value FROM meta WHERE key = %s", [_STAMP]).fetchone()
 
-    def read(self) -> dict[str, str]:
+    def read(self) -> Texts:
         """All of it."""
         with self._connections.reading() as reader:
             return dict(reader.execute(_ROWS).fetchall())
 
-    def change(self, work: Callable[[dict[str, str]], dict[str, str]]) -> None:
+    def change(self, work: Callable[[Texts], Texts]) -> None:
         """Write what ``work`` makes of all of it; others who change it wait at the secret's row."""
         with self._connections.writing() as writer, writer.transaction():
             writer.execute("SELECT value FROM meta WHERE key = 'secret' FOR UPDATE")
