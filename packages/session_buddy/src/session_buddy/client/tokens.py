@@ -29,7 +29,6 @@ from session_buddy.errors import ConfigurationError, StoreError, TokenRefused, U
 from session_buddy.host.layers import load_settings
 from session_buddy.host.settings import Settings
 from session_buddy.host.shelf import Shelf, Texts
-from session_buddy.store import open_store
 
 
 class Ledger:
@@ -200,6 +199,8 @@ def _shelves(settings: Settings) -> Iterator[list[Shelf]]:
     if url.file is not None:
         yield [own]
         return
+    from session_buddy.store import open_store  # the models of events, which a file does without
+
     with closing(open_store(url, only_look=True)) as store:
         yield [*([store.keys] if store.keys else []), own]
 
