@@ -45,8 +45,8 @@ _NOT_OVER: Final[dict[str, Any]] = {"status": "active"} | dict.fromkeys(
 def fold(row: SessionRow | None, arrival: Arrival, deletions: Deletions = NO_DELETIONS) -> Taken:
     """Take one event into a session's row (``None``: the session is unknown so far).
 
-    Nothing is kept of a session that was deleted. Its emitters are answered ``duplicate``, also those of
-    earlier versions take that as final: the journal goes to ``done/``, and away after a week. A start or an
+    Nothing is kept of a session that was deleted. Its emitters are answered ``duplicate``, which those of
+    earlier versions take as final, too: the journal goes to ``done/``, and away after a week. A start or an
     end that only the age of what was pruned refuses is ``invalid``: its journal is set aside and named, since
     the history may never have had it.
     """
