@@ -1,8 +1,10 @@
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from oneiric import config
 from oneiric.config import InvalidEndpoint, named_endpoint, off_reason
 from oneiric.paths import user_paths
 
@@ -43,3 +45,9 @@ def test_an_endpoint_that_is_no_address_says_what_is_expected(url: str) -> None:
 def test_a_token_file_that_cannot_be_read_is_named() -> None:
     with pytest.raises(InvalidEndpoint, match="SESSION_BUDDY_TOKEN_FILE='/nowhere'"):
         named_endpoint({"SESSION_BUDDY_MCP_ENDPOINT": "http://h/", "SESSION_BUDDY_TOKEN_FILE": "/nowhere"})
+
+
+def test_all_variables_that_are_read_are_known() -> None:
+    sources = Path(config.__file__).parent.rglob("*.py")
+    read = {name for path in sources for name in re.findall(r"ONEIRIC_[A-Z]+(?:_[A-Z]+)*", path.read_text())}
+    assert read == config.VARIABLES

@@ -11,6 +11,12 @@ from oneiric.transport import Endpoint, Unreachable
 _OFF = frozenset({"off", "0", "false", "no", "disabled"})
 SYSTEM_SWITCH = Path("/etc/oneiric/off")
 ENDPOINT = "SESSION_BUDDY_MCP_ENDPOINT"
+# All that begin so and mean something, so that a mistyped one can be told.
+PREFIX = "ONEIRIC_"
+VARIABLES = frozenset(
+    f"{PREFIX}{name}"
+    for name in ("TRACKING", "REASON", "PERSON", "SHARED_ACCOUNTS", "ACTOR", "SESSION_ID", "CONNECT_SECONDS")
+)
 TOKEN_VARIABLES = ("SESSION_BUDDY_TOKEN", "SESSION_BUDDY_TOKEN_FILE")
 
 
