@@ -106,9 +106,14 @@ class NewerDatabase(StoreError):  # noqa: N818 - reads as the fact it states
 
 
 class OlderDatabase(StoreError):  # noqa: N818 - reads as the fact it states
-    """An earlier version of Session-Buddy made the database's tables; they were left as they are."""
+    """An earlier version of Session-Buddy made the database's tables; they were left as they are.
+
+    Attributes:
+        found: their schema number, 0 where there are none yet.
+    """
 
     def __init__(self, database: str, found: int, known: int) -> None:
+        self.found = found
         super().__init__(
             f"database {database} is of an older Session-Buddy (schema {found}; this knows {known});"
             " a server of this version brings it up to date: session-buddy mcp restart"

@@ -29,6 +29,10 @@ RECENT: Final = f"""
 """  # noqa: S608 - a number
 COUNT: Final = "SELECT count(*) FROM sessions"
 COUNT_STARTED: Final = f"{COUNT} WHERE status IS NOT NULL"
+BEGAN_LAST: Final = """
+    SELECT session_id, start_time, hostname FROM sessions
+    WHERE status IS NOT NULL ORDER BY start_time DESC LIMIT 1
+"""
 COUNT_LIVE: Final = f"{COUNT} WHERE status = 'active'"
 LIVE: Final = f"{SELECT} WHERE status = 'active'"
 MISSING: Final = """

@@ -22,9 +22,10 @@ from session_buddy.errors import NotADatabase, StoreLocked, StoreUnavailable
 from session_buddy.host.holders import lock_holder, program_of
 from session_buddy.store.duckdb import statements as sql
 from session_buddy.store.duckdb.opening import CONFIG, line_of, locked, look_at, schema_of
+from session_buddy.store.duckdb.schema import LATEST
 from session_buddy.store.duckdb.wal import log_of
 from session_buddy.store.protocol import Gap
-from session_buddy.store.sql import COUNT_STARTED
+from session_buddy.store.sql import BEGAN_LAST, COUNT_STARTED
 
 _CHUNK_BYTES: Final = 1024 * 1024
 _RETRY_SECONDS: Final = 0.1
@@ -104,12 +105,24 @@ def sessions_in(path: Path) -> int:
 
 
 class Looked(NamedTuple):
-    """What a look at a database tells: schema, how many sessions, when the newest began, what it lacks."""
+    """What a look at a database tells.
+
+    Attributes:
+        schema: the last migration that it has seen.
+        sessions: how many there are.
+        newest: which began last: its id, when, and on which host.
+        gap: what it lacks.
+    """
 
     schema: int
     sessions: int
-    newest: datetime | None
+    newest: tuple[str, datetime, str | None] | None
     gap: Gap | None
+
+    @property
+    def is_older(self) -> bool:
+        """Whether an earlier version made its tables."""
+        return 0 < self.schema < LATEST
 
 
 def look(path: Path) -> Looked:
@@ -125,8 +138,11 @@ def look(path: Path) -> Looked:
         schema = schema_of(database, path)
         if schema == 0:
             return Looked(0, 0, None, None)
-        sessions, newest = sql.one(database, "SELECT count(*), max(start_time) FROM sessions")
-        return Looked(schema, int(sessions), newest and newest.replace(tzinfo=UTC), sql.gap_of(database))
+        sessions = int(sql.one(database, COUNT_STARTED)[0])
+        newest = None
+        for session_id, start_time, hostname in sql.rows_of(database, BEGAN_LAST):
+            newest = (session_id, start_time.replace(tzinfo=UTC), hostname)
+        return Looked(schema, sessions, newest, sql.gap_of(database))
 
 
 def renew(path: Path, gap: Gap) -> None:
