@@ -32,26 +32,35 @@ CHECKS: Final[Mapping[str, Callable[[Case], Finding]]] = {
     "locks": machine.locks,
 }
 _SECONDS: Final = 2.0
-_ALL_SECONDS: Final = 4.0
+# Starting the command takes the better part of a second more.
+_ALL_SECONDS: Final = 3.8
 
 
 def examine() -> Iterator[Finding]:
-    """Look at everything, within some 4 s; what a check raises is a finding, too."""
-    case, until = Case(user_paths(), datetime.now(UTC)), time.monotonic() + _ALL_SECONDS
+    """Look at everything, within 3.8 s; what a check raises is a finding, too.
+
+    No check may take more than half of the time that is left: whatever hangs, the sum stays below the whole,
+    and there is time for those behind it.
+    """
+    case, end = Case(user_paths(), datetime.now(UTC)), time.monotonic() + _ALL_SECONDS
     for name, check in CHECKS.items():
-        finding = _bounded(check, case, min(_SECONDS, until - time.monotonic()))._replace(check=name)
-        if finding.state == "broken":
+        began = time.monotonic()
+        case.until = began + min(_SECONDS, (end - began) / 2)
+        finding = _bounded(check, case, case.until - began)
+        if finding is None:
+            said = f"it took longer than {case.until - began:.1f} s, and was not waited for"
+        if finding is None or finding.state == "broken":
             case.broken.add(name)
-        yield finding
+        yield (finding or Finding("skipped", said))._replace(check=name)
 
 
-def _bounded(check: Callable[[Case], Finding], case: Case, seconds: float) -> Finding:
-    """What a check finds; a file system or a resolver that hangs keeps its thread, and nobody else."""
+def _bounded(check: Callable[[Case], Finding], case: Case, seconds: float) -> Finding | None:
+    """What a check finds; ``None``: something hangs, a disk or a resolver, and keeps that thread alone."""
     found: list[Finding] = []
     thread = Thread(target=lambda: found.append(_safely(check, case)), daemon=True)
     thread.start()
-    thread.join(max(seconds, 0.1))
-    return found[0] if found else Finding("skipped", f"it took longer than {max(seconds, 0.1):.1f} s")
+    thread.join(max(seconds, 0))
+    return found[0] if found else None
 
 
 def _safely(check: Callable[[Case], Finding], case: Case) -> Finding:

@@ -1,6 +1,7 @@
 """Checks of the history: its database, its backups, and the clock."""
 
 import os
+import socket
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -12,15 +13,26 @@ from urllib.parse import urlsplit
 
 from oneiric.config import named_url
 from oneiric.transport import TransportError, call_tool
-from session_buddy.client.doctor.finding import Case, Finding
-from session_buddy.errors import RESTORE, NewerDatabase, NotADatabase, SessionBuddyError, StoreLocked
+from session_buddy.client.doctor import logged
+from session_buddy.client.doctor.finding import Began, Case, Finding, at
+from session_buddy.client.doctor.postgres import mended
+from session_buddy.errors import (
+    RESTORE,
+    NewerDatabase,
+    NotADatabase,
+    OlderDatabase,
+    SessionBuddyError,
+    StoreLocked,
+)
 from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.host.histories import databases, is_own, own, same
 from session_buddy.keep.backups import Backups
 
-_SECONDS: Final = 1.0
 _LATEST: Final = 200
 _SKEW_SECONDS: Final = 60.0
+_TIME: Final = "%Y-%m-%d %H:%M:%S"
+_START: Final = "session-buddy mcp start --background"
+_OLDER: Final = ": its tables are of an earlier version; a server brings them up to date"
 _SET_CLOCK: Final = "sudo timedatectl set-ntp true"
 _RESTORE: Final = "session-buddy backup restore latest"
 
@@ -39,18 +51,27 @@ def database(case: Case) -> Finding:  # noqa: PLR0911 - one a finding
         return Finding("skipped", f"{url.name}: see folders")
     if url.file is not None and not url.file.exists():
         return _missing(case, url, url.file)
+    found = _opened(case, url)
+    if found.state != "broken" and case.server is None and not is_own(url, case.paths):
+        said = f"{found.found}; it is only looked at: your own history is {own(case.paths).name}"
+        return Finding("broken", said, "session-buddy mcp restart")
+    return found
+
+
+def _opened(case: Case, url: DatabaseUrl) -> Finding:
+    """What is found in a database that no server keeps."""
     try:
-        said = _looked_at(case, url)
+        return _looked_at(case, url)
     except StoreLocked as error:
         return Finding("warning", str(error), "session-buddy doctor  # once more")
     except NewerDatabase as error:
         return Finding("broken", str(error), "pip install --upgrade session-buddy")
+    except OlderDatabase as error:
+        if not error.found:
+            return Finding("ok", f"{url.name} holds no history yet; a server makes its tables")
+        return Finding("warning", f"{url.name}, schema {error.found}{_OLDER}", _START)
     except SessionBuddyError as error:
-        return Finding("broken", _fact(error), _instead(case, url.file))
-    if case.server is None and not is_own(url, case.paths):
-        said = f"{url.name} is only looked at: your own history is {own(case.paths).name}"
-        return Finding("broken", said, "session-buddy mcp restart")
-    return Finding("ok", said)
+        return Finding("broken", _fact(error), mended(url, str(error)) or _instead(case, url.file))
 
 
 def _missing(case: Case, url: DatabaseUrl, file: Path) -> Finding:
@@ -61,9 +82,9 @@ def _missing(case: Case, url: DatabaseUrl, file: Path) -> Finding:
 
 
 def _instead(case: Case, file: Path | None) -> str:
-    """How to go on with a history whose database cannot be used."""
+    """How to go on with a history whose database file cannot be used."""
     if file is None:
-        return "session-buddy mcp start  # once its server is up"
+        return ""
     if not os.access(file, os.R_OK | os.W_OK):
         return f"chmod u+rw {quote(str(file))}"
     if _last(file, case.now):
@@ -81,19 +102,21 @@ def _last(file: Path, now: datetime) -> datetime | None:
     return last.made_at if last else None
 
 
-def _looked_at(case: Case, url: DatabaseUrl) -> str:
+def _looked_at(case: Case, url: DatabaseUrl) -> Finding:
     if url.file is None:
         from session_buddy.store import open_store
 
         with closing(open_store(url, only_look=True)):
-            return f"{url.name} can be read"
+            return Finding("ok", f"{url.name} can be read")
     from session_buddy.store.duckdb.copies import look
 
-    found = look(url.file)
-    case.newest = found.newest
+    found, size = look(url.file), url.file.stat().st_size
+    case.newest = Began(*found.newest) if found.newest else None
+    said = f"{url.name}, {size:,} bytes, {found.sessions:,} sessions, schema {found.schema}"
+    if found.is_older:
+        return Finding("warning", said + _OLDER, _START)
     lacks = f"; {found.gap.reason}: what it lacks is looked for at the next use" if found.gap else ""
-    size = url.file.stat().st_size
-    return f"{url.name}, {size:,} bytes, {found.sessions:,} sessions, schema {found.schema}{lacks}"
+    return Finding("ok", said + lacks)
 
 
 def backups(case: Case) -> Finding:
@@ -108,6 +131,9 @@ def backups(case: Case) -> Finding:
         return Finding("broken", str(error), f"chmod u+rwx {quote(str(case.file.parent / 'backups'))}")
     every = timedelta(hours=case.settings.backup.every_hours)
     said = f"the newest is of {last:%Y-%m-%d %H:%M} UTC" if last else "none so far"
+    why = case.server and case.health and logged.backup_failed(Path(case.server.log))
+    if why:
+        return Finding("warning", f"{said}; the latest attempt failed: {why}", "session-buddy backup create")
     up = timedelta(seconds=float(case.health["uptime_seconds"])) if case.health else timedelta()
     if every and up > every and (last is None or case.now - last > 2 * every):
         return Finding("warning", f"{said}; one is due every {every}", "session-buddy backup create")
@@ -115,38 +141,51 @@ def backups(case: Case) -> Finding:
 
 
 def clock(case: Case) -> Finding:
-    """Whether the wall clock agrees with the named server's, and with the newest event."""
+    """Whether the wall clock agrees with the named server's, and with the session that began last."""
     address = named_url(os.environ)
-    if address and not case.broken & {"named server"}:
-        ahead = _ahead_of(address)
+    if address and "named server" not in case.broken:
+        ahead = _ahead_of(address, case.seconds)
         if ahead is not None and abs(ahead) > _SKEW_SECONDS:
-            return Finding(
-                "broken", f"it differs from that of the named server by {ahead:+.0f} s", _SET_CLOCK
-            )
-    newest, limit = case.newest, datetime.now(UTC) + timedelta(seconds=_SKEW_SECONDS)
+            said = f"it differs from that of the named server by {ahead:+.0f} s"
+            return Finding("broken", said, _SET_CLOCK)
+    newest = case.newest
     if case.server and case.health:
         # One that says it starts later than it came in is listed where it came in.
-        asked = {"limit": _LATEST, "fields": ["start_time"]}
+        asked = {"limit": _LATEST, "fields": list(Began._fields)}
         try:
-            rows = call_tool(case.server.endpoint, "list_sessions", asked, _SECONDS)["sessions"]
-            newest = max((datetime.fromisoformat(row["start_time"]) for row in rows), default=None)
-        except (TransportError, KeyError, ValueError) as error:
+            rows = call_tool(case.server.endpoint, "list_sessions", asked, case.seconds)["sessions"]
+            began = [
+                Began(**{**row, "start_time": datetime.fromisoformat(row["start_time"])}) for row in rows
+            ]
+        except (TransportError, KeyError, TypeError, ValueError) as error:
             return Finding("skipped", f"the newest session cannot be asked for: {error}")
-    if newest and newest > limit:
-        said = f"a session starts in the future, at {newest:%Y-%m-%d %H:%M:%S} UTC: a clock is, or was, wrong"
-        return Finding("broken", said, _SET_CLOCK)
+        newest = max(began, key=lambda one: one.start_time, default=None)
+    now = datetime.now(UTC)
+    if newest and newest.start_time > now + timedelta(seconds=_SKEW_SECONDS):
+        return _of_days_to_come(newest, now)
     known = (
-        f"the newest session began at {newest:%Y-%m-%d %H:%M:%S}" if newest else "no session to compare with"
+        f"the newest session began at {newest.start_time:{_TIME}}" if newest else "no session to compare with"
     )
-    return Finding("ok", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC; {known}")
+    return Finding("ok", f"{now:{_TIME}} UTC; {known}")
 
 
-def _ahead_of(address: str) -> float | None:
+def _of_days_to_come(newest: Began, now: datetime) -> Finding:
+    """A session of a clock that was ahead, or that was seen by one that is behind: its row stays as it is."""
+    there = newest.hostname if newest.hostname != socket.gethostname() else None
+    said = (
+        f"{newest.session_id} starts in the future, at {newest.start_time:{_TIME}} UTC (now {now:{_TIME}}): "
+        f"the clock {f'of {there}, or this one,' if there else 'here'} is wrong, or was. Lists have it where "
+        "it came in; where the clock is right by now there is nothing to do, and this line ends at that time"
+    )
+    return Finding("warning", said, f"{at(there)}{_SET_CLOCK}")
+
+
+def _ahead_of(address: str, seconds: float) -> float | None:
     """By how many seconds our clock is ahead of a server's; ``None`` if it does not say."""
     parts = urlsplit(address)
     kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
     try:
-        with closing(kind(parts.hostname or "", parts.port, timeout=_SECONDS)) as connection:
+        with closing(kind(parts.hostname or "", parts.port, timeout=seconds / 2)) as connection:
             connection.request("GET", "/health")
             theirs = connection.getresponse().headers.get("Date", "")
         return datetime.now(UTC).timestamp() - parsedate_to_datetime(theirs).timestamp()

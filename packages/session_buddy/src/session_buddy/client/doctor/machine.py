@@ -7,16 +7,19 @@ import shutil
 import stat
 import sys
 from contextlib import suppress
+from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from shlex import quote
 from typing import Final
 
 from oneiric import outbox as journals
-from oneiric.config import named_endpoint, off_reason
+from oneiric.config import PREFIX as EMITTERS
+from oneiric.config import VARIABLES, named_endpoint, off_reason
 from oneiric.transport import TransportError
+from session_buddy.client.doctor import logged
 from session_buddy.client.doctor.finding import Case, Finding, nearest
-from session_buddy.errors import ConfigurationError
+from session_buddy.errors import ConfigurationError, SessionBuddyError
 from session_buddy.host.explained import DEFAULT, in_force
 from session_buddy.host.histories import own
 from session_buddy.host.holders import lock_holder, program_of
@@ -26,6 +29,7 @@ from session_buddy.host.process import lock_file
 from session_buddy.host.settings import Settings
 from session_buddy.host.turn import LONGEST_SECONDS
 from session_buddy.host.variables import PREFIX, require_known
+from session_buddy.keep.backups import Backups
 
 _NEEDED: Final = ("session-buddy", "oneiric")
 _MB: Final = 1_000_000
@@ -71,6 +75,14 @@ def emitter(case: Case) -> Finding:
         # Where the right one is set, too, it stays as it is.
         keep = f'export {meant}="${name}"; ' if meant and meant not in os.environ else ""
         return Finding("broken", str(error).partition("; allowed")[0], f"{keep}unset {name}")
+    unknown = next(
+        (name for name in os.environ if name.upper().startswith(EMITTERS) and name not in VARIABLES), ""
+    )
+    if unknown:
+        meant = next(iter(get_close_matches(unknown.upper(), VARIABLES, n=1, cutoff=0.8)), "")
+        keep = f'export {meant}="${unknown}"; ' if meant and meant not in os.environ else ""
+        said = f"{unknown}: no shell reads it{f' (did you mean {meant}?)' if meant else ''}"
+        return Finding("warning", f"{said}; known: {', '.join(sorted(VARIABLES))}", f"{keep}unset {unknown}")
     reason = off_reason(os.environ, case.paths)
     if reason is None:
         return Finding("ok", "shells report their sessions; no variable is mistyped")
@@ -169,8 +181,39 @@ def disk(case: Case) -> Finding:
     said = f"{free // _MB:,} MB free at {where}"
     if free >= _LITTLE:
         return Finding("ok", said)
+    what, fix = _room(case, where)
+    return Finding("broken" if free < _NONE_LEFT else "warning", f"{said}; {what}", fix)
+
+
+def _room(case: Case, where: str) -> tuple[str, str]:
+    """What of ours takes room on a disk that is full, and what to type to have more of it.
+
+    Older backups can go at once. What ``prune`` deletes makes room for new sessions within the database, and
+    its file stays as long as it is.
+    """
+    disk = Path(where).stat().st_dev
+    older = []
+    with suppress(SessionBuddyError, OSError):
+        older = (
+            [one for one in Backups(case.file).listed()[1:] if one.path.stat().st_dev == disk]
+            if case.file
+            else []
+        )
+    size = 0
+    with suppress(OSError):
+        size = case.file.stat().st_size if case.file and case.file.stat().st_dev == disk else 0
+    held = f"the database there has {size // _MB:,} MB"
+    if sum(one.size for one in older) >= _MB:
+        said = f"{len(older)} older backups have {sum(one.size for one in older) // _MB:,} MB, {held}"
+        return said, f"rm {' '.join(quote(str(one.path)) for one in older)}"
+    if size >= _LITTLE:
+        keep = "first, to have them elsewhere: session-buddy export /ELSEWHERE/all.parquet"
+        return (
+            f"{held}: deleting old sessions makes room in it",
+            f"session-buddy prune --older-than 365d  # {keep}",
+        )
     look = f"du -xh {quote(where)} | sort -h | tail  # and remove what is not needed"
-    return Finding("broken" if free < _NONE_LEFT else "warning", said, look)
+    return "nothing of Session-Buddy there is large: space must be made", look
 
 
 def locks(case: Case) -> Finding:
@@ -216,9 +259,10 @@ def outbox(case: Case) -> Finding:
             place = folder / kind
             aside = quote(f"{folder.parent.parent / f'{kind}.{case.now:%Y%m%d-%H%M%S}'}")
             why = "a server refused" if kind == "rejected" else "nobody can read"
-            return Finding(
-                "warning", f"{counts[kind]} that {why}, in {place}", f"mv {quote(str(place))} {aside}"
-            )
+            latest = max(journals.journals(place), key=lambda path: path.stat().st_mtime)
+            reason = logged.refused(Path(case.server.log), latest.name) if case.server else ""
+            told = f"{counts[kind]} that {why}, in {place}{f'; the latest: {reason}' if reason else ''}"
+            return Finding("warning", told, f"mv {quote(str(place))} {aside}")
     if not waiting:
         return Finding("ok", "no journal waits")
     return Finding("ok", f"{said}; the next command or server takes them in")

@@ -5,6 +5,7 @@ import os
 import socket
 import time
 from base64 import urlsafe_b64decode
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from shlex import quote
@@ -12,17 +13,32 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from oneiric.config import ENDPOINT, TOKEN_VARIABLES, InvalidEndpoint, named_endpoint, named_url
-from oneiric.transport import CallRefused, Misdirected, TransportError, Unauthorized, call_tool
-from session_buddy.client.doctor.finding import Case, Finding
+from oneiric.transport import (
+    CallRefused,
+    Endpoint,
+    Misdirected,
+    TransportError,
+    Unauthorized,
+    call_tool,
+    page,
+)
+from session_buddy.access.callers import SCOPES
+from session_buddy.client.doctor.finding import Case, Finding, at
+from session_buddy.client.doctor.postgres import mended
 from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.host.histories import same
 from session_buddy.host.holders import listener_on, program_of
 from session_buddy.host.layers import user_file
 from session_buddy.host.process import running
+from session_buddy.host.server_file import ServerInfo
 
-_SECONDS: Final = 1.8
 _RESTART: Final = "session-buddy mcp restart"
 _UNNAME: Final = f"unset {ENDPOINT}"
+# What every version says of its health, whoever asks, and what it says to whom it knows.
+_DOWN: Final = "answers, and says that it is down"
+_NOT_OURS: Final = "does not answer as Session-Buddy does"
+_HEALTH: Final = ({"status": "ok"}, {"status": "down"})
+_TOLD: Final = {"status", "version", "database", "uptime_seconds", "live_sessions"}
 
 
 def server(case: Case) -> Finding:  # noqa: PLR0911 - one a finding
@@ -37,12 +53,14 @@ def server(case: Case) -> Finding:  # noqa: PLR0911 - one a finding
         return Finding("ok", "not running; commands open the database themselves")
     began = time.monotonic()
     try:
-        health = call_tool(info.endpoint, "health_check", {}, _SECONDS)
+        health = call_tool(info.endpoint, "health_check", {}, case.seconds)
     except CallRefused as error:
-        return Finding("broken", f"pid {info.pid}: {error}", _RESTART)
-    except TransportError:
-        said = f"pid {info.pid} hangs: it has not answered for {time.monotonic() - began:.1f} s"
-        return Finding("broken", said, "session-buddy mcp stop --force")
+        kept = DatabaseUrl.parse(info.database)
+        return Finding("broken", f"pid {info.pid}: {error}", mended(kept, str(error)) or _RESTART)
+    except TransportError as error:
+        return _silent(info, error, time.monotonic() - began)
+    if not health.keys() >= _TOLD:
+        return _other(info)
     case.health, kept = health, DatabaseUrl.parse(info.database)
     if case.names_database and case.url and not same(kept, case.url):
         said = f"pid {info.pid} keeps {kept.name}; the settings name {case.url.name}"
@@ -51,6 +69,25 @@ def server(case: Case) -> Finding:  # noqa: PLR0911 - one a finding
     if info.version != mine:
         return Finding("warning", f"it is version {info.version}, this is {mine}", _RESTART)
     return Finding("ok", f"version {mine}, pid {info.pid}, answers; it keeps {kept.name}")
+
+
+def _silent(info: ServerInfo, error: TransportError, seconds: float) -> Finding:
+    """What is wrong with a server that was there, and from which no answer came."""
+    why = error.__cause__
+    # Also where so many wait for it that the kernel takes nobody more.
+    if isinstance(why, TimeoutError | BlockingIOError):
+        said = f"pid {info.pid} hangs: it has not answered for {seconds:.1f} s"
+        return Finding("broken", said, "session-buddy mcp stop --force")
+    if isinstance(why, ConnectionRefusedError | FileNotFoundError):
+        said = f"pid {info.pid} takes no connections any more: it ends just now, or was killed"
+        return Finding("broken", said, "session-buddy mcp start --background")
+    return _other(info)
+
+
+def _other(info: ServerInfo) -> Finding:
+    program = program_of(info.pid) or "unknown program"
+    said = f"pid {info.pid} ({program}) listens on {info.socket}, and does not answer as Session-Buddy does"
+    return Finding("broken", said, f"rm {quote(str(info.socket))}")
 
 
 def port(case: Case) -> Finding:
@@ -105,40 +142,78 @@ def _set(case: Case, key: str, value: str) -> str:
     return f"session-buddy config set {key} {value}"
 
 
-def named(_case: Case) -> Finding:  # noqa: PLR0911 - one a finding
-    """The server that the environment names: an address, reachable, and a Session-Buddy."""
+def named(case: Case) -> Finding:  # noqa: PLR0911 - one a finding
+    """The server that the environment names: an address, reachable, a Session-Buddy, and not down."""
     address = named_url(os.environ)
     if address is None:
         return Finding("ok", "none is named; shells report to this user's own server")
     try:
         parts = urlsplit(address)
         shown = f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
-        endpoint = named_endpoint({ENDPOINT: address})
+        bare = named_endpoint({ENDPOINT: address})
         socket.getaddrinfo(parts.hostname, parts.port or 80)
-        call_tool(endpoint._replace(token=_token()), "health_check", {}, _SECONDS)  # type: ignore[union-attr]
+        wrong = _wrong(case, bare) if bare else ""
     except InvalidEndpoint:
         return Finding("broken", f"{ENDPOINT} is no address such as http://127.0.0.1:8678/mcp", _UNNAME)
     except socket.gaierror as error:
         return Finding("broken", f"{shown}: its name is not known: {error.strerror}", _UNNAME)
     except ValueError:
         return Finding("broken", f"{ENDPOINT} cannot be read as an address", _UNNAME)
-    except Unauthorized:
-        return Finding("ok", f"{shown} answers, and wants a token, see token")
     except Misdirected as error:
         return Finding("broken", f"{shown}: {error}", _UNNAME)
-    except CallRefused:
-        return Finding("ok", f"{shown} answers")
-    except TransportError:
-        return Finding("broken", f"{shown} cannot be reached, or is no Session-Buddy", _UNNAME)
-    return Finding("ok", f"{shown} answers")
+    except TransportError as error:
+        return Finding("broken", f"{shown}: {_unanswered(error)}", _UNNAME)
+    if wrong == _DOWN:
+        return Finding("broken", f"{shown} {wrong}", f"{at(parts.hostname)}session-buddy doctor")
+    return Finding("broken", f"{shown} {wrong}", _UNNAME) if wrong else Finding("ok", f"{shown} answers")
 
 
-def _token() -> str | None:
-    """The token that goes with it, ``None`` where there is none that can be used."""
-    with suppress(InvalidEndpoint):
-        found = named_endpoint({**os.environ, ENDPOINT: "http://localhost/mcp"})
-        return found.token if found else None
+def _wrong(case: Case, bare: Endpoint) -> str:
+    """What is wrong with a server that is reached, empty if nothing is.
+
+    It is shown no token before it has proved what it is: it says of its health what Session-Buddy says, and
+    where it lets nobody in without a token, as is the rule, its refusal names the command that makes one.
+    """
+    try:
+        told = call_tool(bare, "health_check", {}, case.seconds)
+    except (Unauthorized, CallRefused) as error:
+        if isinstance(error, Misdirected):
+            raise
+        health = _json(page(bare, "/health", None, case.seconds)[1])
+        if health == {"status": "down"}:
+            return _DOWN
+        if not isinstance(error, Unauthorized):
+            return f"{_NOT_OURS}: {error}"
+        # A proxy may pass on the tools alone; an earlier version refuses in other words.
+        names_us = (
+            health in _HEALTH or b"session-buddy token" in page(bare, _tools(bare), b"{}", case.seconds)[1]
+        )
+        return "" if names_us else _NOT_OURS
+    return "" if told.keys() >= _TOLD else _NOT_OURS
+
+
+def _tools(endpoint: Endpoint) -> str:
+    """Where the tools are, as it stands behind the path of an address without ``/mcp``."""
+    path = urlsplit(endpoint.url or "").path.rstrip("/")
+    return "" if path and not path.endswith("/mcp") else "/mcp"
+
+
+def _json(answer: bytes) -> object:
+    with suppress(ValueError, RecursionError):
+        return json.loads(answer)
     return None
+
+
+def _unanswered(error: TransportError) -> str:
+    """Why no answer came from a named server, or none that is one."""
+    why = error.__cause__
+    if isinstance(why, TimeoutError):
+        return "nobody answers there in time"
+    if isinstance(why, ConnectionRefusedError):
+        return "nobody listens there"
+    if isinstance(why, OSError) and not isinstance(why, ConnectionResetError):
+        return f"it cannot be reached: {why.strerror or why}"
+    return f"who is there {_NOT_OURS}"
 
 
 def token(case: Case) -> Finding:  # noqa: PLR0911 - one a finding
@@ -152,22 +227,26 @@ def token(case: Case) -> Finding:  # noqa: PLR0911 - one a finding
     try:
         endpoint = named_endpoint(os.environ)
     except InvalidEndpoint as error:
-        return Finding("broken", str(error), _new(case, "NAME"))
+        return Finding("broken", str(error), _new(case, {}))
     if endpoint is None or endpoint.token is None:
-        return Finding("broken", "none is set, and the named server wants one", _new(case, "NAME"))
+        try:
+            call_tool(endpoint or Endpoint(), "health_check", {}, case.seconds)
+        except TransportError:
+            return Finding("broken", "none is set, and the named server wants one", _new(case, {}))
+        return Finding("ok", "none is set, and the named server wants none from here")
     said = _claims(endpoint.token)
     subject, until = str(said.get("sub", "NAME")), said.get("exp")
     if isinstance(until, int | float) and until < time.time():
         when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(until))
-        return Finding("broken", f"that of {subject} has expired, at {when}", _new(case, subject))
+        return Finding("broken", f"that of {subject} has expired, at {when}", _new(case, said))
     try:
-        call_tool(endpoint, "health_check", {}, _SECONDS)
+        told = call_tool(endpoint, "health_check", {}, case.seconds)
     except Unauthorized:
-        return Finding("broken", f"that of {subject} is not accepted", _new(case, subject))
-    except CallRefused as error:
-        return Finding("ok", f"that of {subject} is accepted ({error})")
+        return Finding("broken", f"that of {subject} is not accepted", _new(case, said))
     except TransportError as error:
         return Finding("skipped", f"it could not be tried: {error}")
+    if not told.keys() >= _TOLD:
+        return Finding("broken", f"the named server {_NOT_OURS}", _UNNAME)
     left = f"; valid for {(until - time.time()) / 86400:.0f} more days" if until else ""
     return Finding("ok", f"that of {subject} is accepted{left}")
 
@@ -179,11 +258,13 @@ def _claims(text: str) -> dict[str, Any]:
     return {}
 
 
-def _new(case: Case, subject: str) -> str:
-    """How to get another one; it is made on the server's host, which may be this one."""
-    make = f"session-buddy token create --subject {quote(subject)} --scope track"
-    host = urlsplit(named_url(os.environ) or "").hostname
-    there = "" if case.server and host in ("127.0.0.1", "localhost", "::1") else f"ssh {quote(host or '')} "
+def _new(case: Case, claims: Mapping[str, Any]) -> str:
+    """How to get another one, for whom and for what the present one is; made on the server's host."""
+    given = str(claims.get("scope", "")).split()
+    scopes = " ".join(f"--scope {one}" for one in SCOPES if one in given) or "--scope track"
+    make = f"session-buddy token create --subject {quote(str(claims.get('sub', 'NAME')))} {scopes}"
+    host = urlsplit(named_url(os.environ) or "").hostname or ""
+    there = at(host) if case.server else f"ssh {quote(host)} "
     file = os.environ.get("SESSION_BUDDY_TOKEN_FILE")
     if file and not os.environ.get("SESSION_BUDDY_TOKEN"):
         return f"{there}{make} > {quote(file)}"
