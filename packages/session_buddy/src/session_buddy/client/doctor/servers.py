@@ -34,9 +34,9 @@ from session_buddy.host.server_file import ServerInfo
 
 _RESTART: Final = "session-buddy mcp restart"
 _UNNAME: Final = f"unset {ENDPOINT}"
-# What every version says of its health, whoever asks, and what it says to whom it knows.
 _DOWN: Final = "answers, and says that it is down"
 _NOT_OURS: Final = "does not answer as Session-Buddy does"
+# What every version says of its health, whoever asks, and what it says to whom it knows.
 _HEALTH: Final = ({"status": "ok"}, {"status": "down"})
 _TOLD: Final = {"status", "version", "database", "uptime_seconds", "live_sessions"}
 
