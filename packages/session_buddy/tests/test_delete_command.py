@@ -208,8 +208,8 @@ def test_what_is_mistyped(cli: Cli, sessions: object, monkeypatch: pytest.Monkey
     for arguments, said in (
         (["prune", "--older-than", "365x"], "older-than: '365x' is not valid: a length such as"),
         (["prune", "--older-than", "9999999w"], "a time that the calendar has"),
-        (["prune", "--older-than", "5h"], "older_than: '5h' is not valid: a day is the least"),
-        (["prune", "--older-than", "400d", "--yes"], "'400d' is not valid: retain_for is 600d"),
+        (["prune", "--older-than", "5h"], "older-than: '5h' is not valid: a day is the least"),
+        (["prune", "--older-than", "400d", "--yes"], "'400d ago' is not valid: retain_for is 600d"),
         (["prune"], "--older-than"),
         (["forget", "--user", " "], "the name of a person or an account"),
     ):

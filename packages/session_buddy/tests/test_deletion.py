@@ -277,7 +277,10 @@ def test_of_two_histories_that_become_one_each_keeps_its_own(tmp_path: Path) -> 
         over(theirs, 86_400.0 * 392)
         others, last = over(theirs, 3)
         for _ in range(2):
-            merge(theirs, ours, lambda _: None)
+            moved = merge(theirs, ours, lambda _: None)
+            ((refused, why),) = moved.refused.items()
+            assert (refused, moved.sessions.rows) == (session_id_of(others), 1)
+            assert "those that started before 2" in why
             assert session_id_of(both) in ids(ours), "what is known here stays"
             assert len(ids(ours)) == 2
             assert told(ours, pruned, forgotten) == ["invalid", "duplicate"]
@@ -290,8 +293,8 @@ def test_what_is_refused(tmp_path: Path) -> None:
     with closing(open_file(tmp_path / "a.duckdb")) as store:
         over(store)
         for days, retain, said in (
-            (0.5, 0, "older_than: '12h' is not valid: a day is the least"),
-            (89, 90, "older_than: '89d' is not valid: retain_for is 90d: nothing younger goes"),
+            (0.5, 0, "ended_before: '12h ago' is not valid: a day is the least"),
+            (89, 90, "ended_before: '89d ago' is not valid: retain_for is 90d: nothing younger goes"),
         ):
             with pytest.raises(InvalidQuery, match=said):
                 deleting(store, tmp_path, retain).look(wanted_of(None, NOW - timedelta(days=days)), NOW)

@@ -7,7 +7,7 @@ import typer
 
 from session_buddy.cli import completion, edge, filters, render
 from session_buddy.cli.sessions import FormatOption
-from session_buddy.cli.summary import of_statistics
+from session_buddy.cli.summary import of_cut, of_statistics
 from session_buddy.client import ask
 from session_buddy.history import zones
 from session_buddy.history.keys import one_of
@@ -64,7 +64,8 @@ def analytics(
     user: filters.User = None,
     host: filters.Host = None,
     limit: Annotated[
-        int | None, typer.Option(min=0, max=MAX_ROWS, metavar="N", help="At most so many rows; 0: all.")
+        int | None,
+        typer.Option(min=0, max=MAX_ROWS, metavar="N", help="At most so many rows, 50 if not given; 0: all."),
     ] = None,
     form: FormatOption = None,
     utc: filters.Utc = False,
@@ -90,6 +91,7 @@ def analytics(
             else:
                 columns = (*asked.within, *MEASURES[asked.metric].columns)
                 render.write_rows(found["rows"], form, stream, columns)
+                edge.tell_all(of_cut(found))
             return
         if found["sessions"]:
             from session_buddy.cli import charts  # Rich costs 50 ms that pipes need not pay

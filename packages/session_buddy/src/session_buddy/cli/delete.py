@@ -16,7 +16,7 @@ from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.keep.backups import Backups
 
 PRUNE_EXAMPLES: Final = """\b
-Only what is over goes. Nothing that started before then, and is not known, is
+Only what is over goes, also what was lost so long ago. Nothing that started before then, and is not known, is
 taken in from then on: the sessions stay deleted, whatever is still delivered.
 
 \b
@@ -42,6 +42,7 @@ ExportFirst = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Write them to a file before: .csv, .json, .parquet …"),
 ]
+_A_DAY: Final = 86_400
 _UNTIL: Final = "what they held they hold until they rotate; --backups puts a new one in their place"
 
 
@@ -59,8 +60,11 @@ def prune(
     """Delete sessions that ended long ago."""
     from session_buddy.history.times import parse_duration
 
+    seconds = parse_duration("older-than", older_than)
+    if seconds < _A_DAY:
+        raise InvalidQuery("older-than", older_than, "a day is the least")
     try:
-        before = datetime.now(UTC) - timedelta(seconds=parse_duration("older-than", older_than))
+        before = datetime.now(UTC) - timedelta(seconds=seconds)
     except OverflowError:
         raise InvalidQuery("older-than", older_than, "a time that the calendar has") from None
     wanted, which = wanted_of(None, before), f"that ended before {local_time(before.isoformat())}"
@@ -101,7 +105,7 @@ def _delete(
     force: bool,
 ) -> None:
     if first_to is not None:
-        edge.require_free(first_to)
+        edge.require_free(first_to, "export-first")
         export.form_of(first_to)
     found = deleting.look(wanted, force=force)
     many = count(found["sessions"], "session")
@@ -111,9 +115,11 @@ def _delete(
         edge.say(f"{many} {which} would be deleted, {_span(found)}")
     else:
         edge.agree(f"Delete {many} {which}, {_span(found)}, for good?", yes=yes)
-        if first_to is not None:
-            export.write(first_to, str(wanted.query(datetime.now(UTC))))
+        exported = first_to and export.write(first_to, str(wanted.query(datetime.now(UTC))))
         done = _deleted(wanted, found["sessions"], force=force)
+        if exported is not None and done["deleted"] > exported:
+            more = count(done["deleted"] - exported, "session")
+            edge.tell(f"{more} of them ended while the file was written, and are not in it")
         edge.say(f"Deleted {count(done['deleted'], 'session')} {which}")
         if done["held"]:
             edge.tell(f"Journals of shells that are open go a week after these are left: {done['held']:,}")

@@ -122,7 +122,7 @@ def say(text: str) -> None:
             stream.write(f"{text}\n")
 
 
-def require_free(file: Path) -> None:
+def require_free(file: Path, name: str = "output") -> None:
     """Refuse to replace a file, and to write to a folder; a name that no file can have is refused later.
 
     Raises:
@@ -130,9 +130,9 @@ def require_free(file: Path) -> None:
     """
     with suppress(OSError, ValueError):
         if file.is_dir():
-            raise InvalidQuery("output", str(file), f"it is a folder; name a file, as in {file / 'all.csv'}")
+            raise InvalidQuery(name, str(file), f"it is a folder; name a file, as in {file / 'all.csv'}")
         if file.exists():
-            raise InvalidQuery("output", str(file), "it is there already; --force replaces it")
+            raise InvalidQuery(name, str(file), "it is there already; --force replaces it")
 
 
 def is_plain(file: Path) -> bool:

@@ -87,8 +87,8 @@ def export(
     write(file, str(query), form, force=force)
 
 
-def write(file: Path, query: str, form: Form | None = None, *, force: bool = False) -> None:
-    """Write the sessions that a query finds to a file.
+def write(file: Path, query: str, form: Form | None = None, *, force: bool = False) -> int:
+    """Write the sessions that a query finds to a file; how many there are.
 
     Raises:
         InvalidQuery: it is there already, or its name says no form.
@@ -96,7 +96,7 @@ def write(file: Path, query: str, form: Form | None = None, *, force: bool = Fal
     """
     form = form or form_of(file)
     if not force:
-        edge.require_free(file)
+        edge.require_free(file, "FILE")
     with edge.written(file) as stream:
         if edge.is_plain(file):
             sessions = _made(query, form, stream)
@@ -105,6 +105,7 @@ def write(file: Path, query: str, form: Form | None = None, *, force: bool = Fal
                 copyfileobj(whole, stream)
     if edge.on_terminal():
         edge.tell(f"{count(sessions, 'session')} written to {file} as {form}")
+    return sessions
 
 
 def form_of(file: Path) -> Form:

@@ -51,3 +51,8 @@ def migrate(
         f"{counted(moved.sessions.rows)} and {moved.events.rows:,} events of {old.name}"
         f" are in {new.name}, in {monotonic() - began:.1f} s; checksum {moved.sessions} {moved.events}"
     )
+    if moved.refused:
+        why = next(iter(moved.refused.values()))
+        edge.tell(
+            f"{counted(len(moved.refused))} of {old.name} are refused there, and stay as they are: {why}"
+        )

@@ -7,7 +7,7 @@ from typing import Any, Final
 from session_buddy.cli.text import Record, count, hanging, in_zone, shown
 from session_buddy.history.query import MOST_COUNTED, Clock, Query
 from session_buddy.history.record import person
-from session_buddy.history.statistics import MEASURES, Statistics
+from session_buddy.history.statistics import MAX_ROWS, MEASURES, Statistics
 
 # So many people are named who share a component.
 _NAMED: Final = 4
@@ -42,8 +42,15 @@ def of_statistics(found: Mapping[str, Any], asked: Statistics, moment: Clock, wi
     which = f" of {_asked(replace(asked.query, terms=terms), moment)}" if terms else ""
     period = _period(asked, moment)
     yield from hanging(f"{count(sessions, 'session')}{which}{period}; {_zone(moment)}", 2, width)
+    yield from of_cut(found)
+
+
+def of_cut(found: Mapping[str, Any]) -> Iterator[str]:
+    """That there are more rows than these."""
     if found["truncated"]:
-        yield f"{len(found['rows']):,} of {count(found['groups'], 'row')} shown; --limit 0 shows all"
+        shown_rows, most = len(found["rows"]), count(found["groups"], "row")
+        how = "--limit 0 shows all" if shown_rows < MAX_ROWS else "take a shorter --period"
+        yield f"{shown_rows:,} of {most} shown; {how}"
 
 
 def _period(asked: Statistics, moment: Clock) -> str:

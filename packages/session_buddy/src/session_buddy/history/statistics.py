@@ -1,5 +1,6 @@
 """What can be counted of sessions, and by what: how many, how long, how many at once, by whom and when."""
 
+import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Literal, NamedTuple, Self, cast, get_args
@@ -163,6 +164,8 @@ def parse_period(field: str, text: str, clock: Clock) -> Span:
     plain = " ".join(text.lower().split())
     if plain == ALL:
         return Span(None, None)
+    if re.fullmatch("[0-9]{4}", plain):
+        plain = f"{plain}-01-01..{plain}-12-31"
     try:
         parse_duration(field, plain)
         plain = f"last {plain}"

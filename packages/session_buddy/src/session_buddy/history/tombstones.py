@@ -136,13 +136,17 @@ def wanted_of(user: str | None, ended_before: datetime | None) -> Wanted:
         InvalidQuery: neither, both, or nobody is named.
     """
     if (user is None) == (ended_before is None):
-        raise InvalidQuery("user", user, "a name, or a time in ended_before, one of the two")
+        given = "none of them" if user is None else "both"
+        raise InvalidQuery("user, ended_before", given, "name somebody, or a time, one of the two")
     if user is not None and not user.strip():
         raise InvalidQuery("user", user, "the name of a person or an account")
     if ended_before is not None and ended_before.tzinfo is None:
         raise InvalidQuery("ended_before", ended_before.isoformat(), "a time with its zone")
-    # Ids have the second of the start.
-    return Wanted(user, ended_before and ended_before.astimezone(UTC).replace(microsecond=0))
+    try:
+        # Ids have the second of the start.
+        return Wanted(user, ended_before and ended_before.astimezone(UTC).replace(microsecond=0))
+    except OverflowError:
+        raise InvalidQuery("ended_before", str(ended_before), "a time that the calendar has") from None
 
 
 def _day(time: datetime | None) -> str:

@@ -155,10 +155,12 @@ class Deletion:
             return
         age = now - wanted.ended_before
         if age < YOUNGEST:
-            raise InvalidQuery("older_than", _length(age), "a day is the least")
+            raise InvalidQuery("ended_before", f"{_length(age)} ago", "a day is the least")
         if age < self._retain:
             raise InvalidQuery(
-                "older_than", _length(age), f"retain_for is {_length(self._retain)}: nothing younger goes"
+                "ended_before",
+                f"{_length(age)} ago",
+                f"retain_for is {_length(self._retain)}: nothing younger goes",
             )
 
 

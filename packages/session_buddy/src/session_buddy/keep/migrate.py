@@ -1,9 +1,10 @@
 """A whole history taken from one database to another, of whatever engine; checked before it counts."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from oneiric.events import parse_event
@@ -19,6 +20,7 @@ _DIGEST_BYTES: Final = 16
 _NAMED: Final = 10
 _TOLD: Final = [EVENT_COLUMNS.index(name) for name in ("body", "subject", "received_at", "by_admin")]
 _STATE: Final = [COLUMNS.index(name) for name in BEAT_COLUMNS]
+_TOMBSTONE: Final = COLUMNS.index("tombstone")
 _LAST_SEEN: Final = BEAT_COLUMNS.index("last_seen")
 
 
@@ -47,10 +49,15 @@ class Sum:
 
 
 class Moved(NamedTuple):
-    """What was taken over."""
+    """What was taken over.
+
+    Attributes:
+        refused: sessions that the other history does not take, and why: it deleted them, or others as old.
+    """
 
     sessions: Sum
     events: Sum
+    refused: Mapping[str, str] = MappingProxyType({})
 
 
 def steps(source: Store) -> int:
@@ -94,21 +101,23 @@ def merge(source: Store, target: Store, advance: Callable[[int], None]) -> Moved
     Raises:
         MigrationRefused: some sessions are not there afterwards.
     """
-    read = {table: Sum() for table in TABLES}
+    read, refused = {table: Sum() for table in TABLES}, dict[str, str]()
     carry(source, target, merging=True)
     with source.tables() as old:
         for rows in old.read("events"):
-            target.ingest([_arrival(row) for row in rows])
-            read["events"].add(rows)
+            taken = target.ingest([_arrival(row) for row in rows])
+            refused |= {one.session_id: one.error for one in taken if one.error}
+            read["events"].add([row for row, one in zip(rows, taken, strict=True) if not one.error])
             advance(2 * len(rows))
         for rows in old.read("sessions"):
             states = [[row[place] for place in _STATE] for row in rows]
             target.ingest([arrival_of(Beat(*state)) for state in states if state[_LAST_SEEN] is not None])
-            if missing := target.missing([state[0] for state in states]):
-                raise MigrationRefused(f"{target.url.name} lacks {', '.join(missing[:_NAMED])}")
-            read["sessions"].add(rows)
+            if missing := set(target.missing([state[0] for state in states])) - refused.keys():
+                raise MigrationRefused(f"{target.url.name} lacks {', '.join(sorted(missing)[:_NAMED])}")
+            left_out = (row[0] in refused or row[_TOMBSTONE] is not None for row in rows)
+            read["sessions"].add([row for row, out in zip(rows, left_out, strict=True) if not out])
             advance(2 * len(rows))
-    return Moved(read["sessions"], read["events"])
+    return Moved(read["sessions"], read["events"], refused)
 
 
 def _arrival(row: Values) -> Arrival:

@@ -17,7 +17,7 @@ DELETE_PATH: Final = "/api/delete"
 
 
 class _Asked(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     user: Annotated[str, StringConstraints(max_length=500)] | None = None
     ended_before: datetime | None = None

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from session_buddy.errors import DeletionRefused
 from session_buddy.history.tombstones import Named, Tombstone
 from session_buddy.store import sql as common
 from session_buddy.store.postgres.statements import Postgres, insert, lock, remove, rows_of, run
@@ -18,10 +19,20 @@ def tombstones(connection: Postgres) -> list[Tombstone]:
 
 
 def delete(connection: Postgres, entry: Tombstone, gone: Sequence[str], buried: Sequence[Named]) -> Tombstone:
-    """Within a transaction; see :meth:`session_buddy.store.protocol.Store.delete`."""
+    """Within a transaction; see :meth:`session_buddy.store.protocol.Store.delete`.
+
+    Raises:
+        DeletionRefused: another server has just heard of one that was over.
+    """
     ids = sorted([*gone, *(found.session_id for found in buried)])
     # First: whoever is at one of these sessions just now has stored its events then, or waits for us.
-    lock(connection, ids)
+    known = lock(connection, ids)
+    active = {found.session_id for found in buried if found.status == "active"}
+    for session_id, row in known.items():
+        if row.status == "active" and session_id not in active:
+            raise DeletionRefused(
+                f"session {session_id} was heard of just now: it is active; delete once more"
+            )
     run(connection, _ALONE)
     if entry.number:
         run(connection, common.DELETE_TOMBSTONE, [entry.number])
