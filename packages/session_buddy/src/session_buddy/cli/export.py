@@ -41,20 +41,11 @@ def export(
     ],
     words: filters.Words = None,
     *,
-    session_type: filters.Type = None,
     component: filters.Component = None,
     user: filters.User = None,
     host: filters.Host = None,
-    status: filters.Status = None,
     since: filters.Since = None,
     until: filters.Until = None,
-    at: filters.At = None,
-    last: filters.Last = None,
-    reason: filters.Reason = None,
-    actor: filters.Actor = None,
-    active: filters.Active = False,
-    incomplete: filters.Incomplete = False,
-    search: filters.Search = None,
     form: Annotated[
         Form | None, typer.Option("--format", "-f", help="What it is; else its name says so.")
     ] = None,
@@ -65,20 +56,11 @@ def export(
     query = filters.query_of(
         words or (),
         clock=filters.moment(utc=utc),
-        active=active,
-        incomplete=incomplete,
-        last=last,
-        at=at,
-        session_type=session_type,
         component=component,
         username=user,
         host=host,
-        status=status,
         since=since,
         until=until,
-        reason=reason,
-        actor=actor,
-        search=search,
     )
     form = form or form_of(file)
     if file == _STDOUT:
