@@ -2,12 +2,17 @@
 
 import random
 import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from session_buddy.history.model import SessionRow
 from session_buddy.history.record import SessionRecord
-from tests.samples import MOMENT, end_event, heartbeat_event, session_id_of, start_event
+from session_buddy.store import Store, open_store
+from tests.engines import PostgresDatabase
+from tests.samples import MOMENT, arrival, end_event, heartbeat_event, session_id_of, start_event
 
 NOW = MOMENT + timedelta(days=1)
 USERS = ["ada", "bob", "root", "Ünal", "CORP\\dan", "o'brien", 'q"uote', "a,b", "x*y", "adam"]
@@ -66,6 +71,20 @@ class Session(NamedTuple):
         if self.record["clock_skew"]:
             return self.begin + timedelta(seconds=self.record["duration_seconds"])
         return datetime.fromisoformat(self.record["end_time"])
+
+
+@contextmanager
+def on_both_engines(
+    events: list[dict[str, Any]], folder: Path, database: PostgresDatabase
+) -> Iterator[tuple[Store, Store]]:
+    """The same events in a DuckDB file and on PostgreSQL."""
+    with (
+        closing(open_store(f"duckdb:///{folder}/x.duckdb")) as one,
+        closing(open_store(database.url)) as other,
+    ):
+        for store in (one, other):
+            store.ingest([arrival(raw) for raw in events])
+        yield one, other
 
 
 def history(chance: random.Random, count: int) -> list[Any]:

@@ -28,6 +28,7 @@ from tests.random_history import (
     USERS,
     Session,
     history,
+    on_both_engines,
 )
 from tests.samples import MOMENT, arrival, seeded
 
@@ -300,14 +301,9 @@ def test_any_query_finds_the_same_on_each_engine_and_by_hand(
     tmp_path: Path, database: PostgresDatabase, size: Callable[[int, int], int]
 ) -> None:
     chance = seeded(20261128)
-    events = [arrival(raw) for raw in history(chance, size(150, 1000))]
+    events = history(chance, size(150, 1000))
     clock = Clock(NOW, UTC)
-    with (
-        closing(open_store(f"duckdb:///{tmp_path}/x.duckdb")) as one,
-        closing(open_store(database.url)) as other,
-    ):
-        for store in (one, other):
-            store.ingest(events)
+    with on_both_engines(events, tmp_path, database) as (one, other):
         rows = one.select(Query(limit=10_000))
         assert other.select(Query(limit=10_000)) == rows
         silent = frozenset(row.session_id for row in rows if row.status == "active" and chance.random() < 0.5)

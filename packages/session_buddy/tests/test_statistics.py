@@ -32,7 +32,7 @@ from session_buddy.history.statistics import (
 from session_buddy.history.times import Span
 from session_buddy.store import open_store
 from tests.engines import PostgresDatabase
-from tests.random_history import NOW, Session, history
+from tests.random_history import NOW, Session, history, on_both_engines
 from tests.samples import arrival, end_event, seeded, session_id_of, start_event
 from tests.serverprocess import ServerProcess
 from tests.terminal import printed
@@ -167,13 +167,8 @@ def test_what_is_counted_is_the_same_on_each_engine_and_by_hand(
     tmp_path: Path, database: PostgresDatabase, size: Callable[[int, int], int]
 ) -> None:
     chance = seeded(20261129)
-    events = [arrival(raw) for raw in history(chance, size(150, 1000))]
-    with (
-        closing(open_store(f"duckdb:///{tmp_path}/x.duckdb")) as one,
-        closing(open_store(database.url)) as other,
-    ):
-        for store in (one, other):
-            store.ingest(events)
+    events = history(chance, size(150, 1000))
+    with on_both_engines(events, tmp_path, database) as (one, other):
         rows = one.select(Query(limit=10_000))
         busy = frozenset(row.session_id for row in rows if row.status == "active" and chance.random() < 0.2)
         every = [Session(row, to_record(row, NOW, busy=row.session_id in busy), silent=False) for row in rows]

@@ -14,6 +14,7 @@ from session_buddy.history.keys import one_of
 from session_buddy.history.query import span_text
 from session_buddy.history.statistics import (
     ALL,
+    DEFAULT_ROWS,
     GROUPS,
     MAX_ROWS,
     MEASURES,
@@ -65,7 +66,12 @@ def analytics(
     host: filters.Host = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=0, max=MAX_ROWS, metavar="N", help="At most so many rows, 50 if not given; 0: all."),
+        typer.Option(
+            min=0,
+            max=MAX_ROWS,
+            metavar="N",
+            help=f"At most so many rows, {DEFAULT_ROWS} if not given; 0: all.",
+        ),
     ] = None,
     form: FormatOption = None,
     utc: filters.Utc = False,

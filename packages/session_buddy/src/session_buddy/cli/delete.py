@@ -11,7 +11,7 @@ from session_buddy.cli import completion, edge, export, progress
 from session_buddy.cli.text import count, local_time
 from session_buddy.client import ask, deleting
 from session_buddy.errors import InvalidQuery
-from session_buddy.history.tombstones import Wanted, wanted_of
+from session_buddy.history.tombstones import YOUNGEST, Wanted, wanted_of
 from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.keep.backups import Backups
 
@@ -42,7 +42,6 @@ ExportFirst = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Write them to a file before: .csv, .json, .parquet …"),
 ]
-_A_DAY: Final = 86_400
 _UNTIL: Final = "what they held they hold until they rotate; --backups puts a new one in their place"
 
 
@@ -60,13 +59,13 @@ def prune(
     """Delete sessions that ended long ago."""
     from session_buddy.history.times import parse_duration
 
-    seconds = parse_duration("older-than", older_than)
-    if seconds < _A_DAY:
-        raise InvalidQuery("older-than", older_than, "a day is the least")
     try:
-        before = datetime.now(UTC) - timedelta(seconds=seconds)
+        age = timedelta(seconds=parse_duration("older-than", older_than))
+        before = datetime.now(UTC) - age
     except OverflowError:
         raise InvalidQuery("older-than", older_than, "a time that the calendar has") from None
+    if age < YOUNGEST:
+        raise InvalidQuery("older-than", older_than, "a day is the least")
     wanted, which = wanted_of(None, before), f"that ended before {local_time(before.isoformat())}"
     _delete(wanted, which, export_first, dry_run=dry_run, backups=backups, yes=yes, force=False)
 

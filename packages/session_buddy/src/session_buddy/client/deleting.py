@@ -10,7 +10,7 @@ from oneiric.paths import user_paths
 from oneiric.transport import Endpoint
 from session_buddy.client.api import asked, back_up
 from session_buddy.client.ask import done
-from session_buddy.history.tombstones import Wanted
+from session_buddy.history.tombstones import Wanted, portions
 
 if TYPE_CHECKING:
     from session_buddy.keep.deletion import Deletion
@@ -55,11 +55,8 @@ def delete(wanted: Wanted, advance: Callable[[int], None], *, force: bool) -> di
     """
 
     def all_of(some: Callable[[int], Mapping[str, Any]]) -> dict[str, Any]:
-        number = deleted = held = 0
-        left = True
-        while left:
-            portion = some(number)
-            number, left = portion["number"], portion["left"]
+        deleted = held = 0
+        for portion in portions(some):
             deleted, held = deleted + portion["deleted"], held + portion["held"]
             advance(portion["deleted"])
         return {"deleted": deleted, "held": held}

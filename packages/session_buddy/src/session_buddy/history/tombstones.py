@@ -4,9 +4,9 @@ A session that was forgotten leaves a row that says so, and nothing else of it. 
 an age: what started before it, and is not known, is refused.
 """
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Final, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal, NamedTuple, TypeVar
 
 from oneiric import contract
 from session_buddy.errors import InvalidQuery
@@ -15,6 +15,9 @@ from session_buddy.history.query import Query
 from session_buddy.history.syntax import Value, held
 
 Kind = Literal["forget", "prune"]
+
+# Younger ones are taken in without a look at what was deleted; servers' clocks may differ by half of it.
+YOUNGEST: Final = timedelta(days=1)
 
 
 class Tombstone(NamedTuple):
@@ -147,6 +150,23 @@ def wanted_of(user: str | None, ended_before: datetime | None) -> Wanted:
         return Wanted(user, ended_before and ended_before.astimezone(UTC).replace(microsecond=0))
     except OverflowError:
         raise InvalidQuery("ended_before", str(ended_before), "a time that the calendar has") from None
+
+
+Portion = TypeVar("Portion", bound=Mapping[str, Any])
+
+
+def portions(some: Callable[[int], Portion]) -> Iterator[Portion]:
+    """What each call deletes, until nothing is left.
+
+    Args:
+        some: deletes a portion, see :class:`session_buddy.keep.deletion.Done`; given the number of the
+            deletion that it goes on with, at first 0.
+    """
+    number, left = 0, True
+    while left:
+        done = some(number)
+        number, left = done["number"], done["left"]
+        yield done
 
 
 def _day(time: datetime | None) -> str:

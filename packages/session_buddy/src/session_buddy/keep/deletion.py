@@ -10,15 +10,13 @@ from session_buddy.errors import DeletionRefused, InvalidQuery
 from session_buddy.history.model import SessionRow
 from session_buddy.history.query import MAX_LIMIT, Query
 from session_buddy.history.times import iso
-from session_buddy.history.tombstones import ACTIVE, OVER, Named, Tombstone, Wanted
+from session_buddy.history.tombstones import ACTIVE, OVER, YOUNGEST, Named, Tombstone, Wanted
 from session_buddy.intake.outbox import remove
 from session_buddy.store import Store
 from session_buddy.store.rows import left_of
 
 # So many go in one transaction: events that come in meanwhile wait for it.
 PORTION: Final = 5_000
-# Younger ones are taken in without a look at what was deleted; servers' clocks may differ by half of it.
-YOUNGEST: Final = timedelta(days=1)
 _NAMED: Final = 3
 
 

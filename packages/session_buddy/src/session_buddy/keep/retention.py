@@ -8,7 +8,7 @@ from threading import Thread
 from typing import Final
 
 from session_buddy.errors import SessionBuddyError, StoreClosed
-from session_buddy.history.tombstones import wanted_of
+from session_buddy.history.tombstones import portions, wanted_of
 from session_buddy.keep.deletion import Deletion
 
 EVERY_SECONDS: Final = 86_400.0
@@ -72,11 +72,10 @@ class Retention:
             return
         now = self._now()
         wanted = wanted_of(None, now - self._after)
-        deleted = number = 0
-        left = True
-        while left and not self._stop.is_set():
-            done = self._deletion.some(wanted, _SUBJECT, now, number=number)
-            number, left = done["number"], done["left"]
+        deleted = 0
+        for done in portions(lambda number: self._deletion.some(wanted, _SUBJECT, now, number=number)):
             deleted += done["deleted"]
+            if self._stop.is_set():
+                break
         if deleted:
             log.info("%d sessions are deleted that ended before %s", deleted, wanted.ended_before)

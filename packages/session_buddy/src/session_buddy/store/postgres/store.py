@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, BinaryIO, Final, Self
 
 from psycopg.errors import DeadlockDetected, SerializationFailure, UniqueViolation
@@ -13,7 +13,7 @@ from session_buddy.history.export import EXPORT_SECONDS, Form
 from session_buddy.history.fold import fold_all
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
 from session_buddy.history.query import Query
-from session_buddy.history.tombstones import NO_DELETIONS, Deletions, Named, Tombstone
+from session_buddy.history.tombstones import NO_DELETIONS, YOUNGEST, Deletions, Named, Tombstone
 from session_buddy.host.database_url import DEFAULT_QUERY_SECONDS, DatabaseUrl
 from session_buddy.store import sql as common
 from session_buddy.store.conditions import Condition, Json
@@ -30,7 +30,7 @@ from session_buddy.store.rows import second_of
 
 _TRIES: Final = 10
 # Only what started before may be refused for its age: less than is ever pruned, by clocks that may differ.
-_MAY_BE_REFUSED: Final = timedelta(hours=12)
+_MAY_BE_REFUSED: Final = YOUNGEST / 2
 
 
 def _named(path: Sequence[str]) -> Condition:
