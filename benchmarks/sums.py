@@ -54,7 +54,8 @@ _BY_HAND = {
     """,  # noqa: S608 - ours
     ("endings", "none"): f"SELECT status, exit_reason, count(*) {_STARTED}, 2",
     ("idle", "person"): f"""
-        SELECT {_PERSON}, {_LENGTHS.format(_IDLE)} FROM sessions WHERE status = 'active' GROUP BY 1
+        SELECT {_PERSON}, {_LENGTHS.format(_IDLE)} FROM sessions
+        WHERE status = 'active' AND (last_activity IS NOT NULL OR commands IS NOT NULL) GROUP BY 1
     """,  # noqa: S608 - ours
 }
 
