@@ -27,7 +27,7 @@ from session_buddy.intake.exits import Exits
 from session_buddy.intake.liveness import Watch
 from session_buddy.intake.presence import CALLS_PER_SECOND, Presence
 from session_buddy.intake.writer import FLUSH_SECONDS, Writer
-from session_buddy.server.app import build_app
+from session_buddy.server.app import mcp_app
 from session_buddy.server.gate import Authenticator
 from session_buddy.server.register import Register
 from session_buddy.store import Store, open_store
@@ -90,7 +90,7 @@ class Fleet:
         self._writer = writer
         self._register = Register(store, writer, presence, clock=clock, now=clock.now)
         # Calls go past it, but a server's memory is not a server's without it.
-        self._app, _ = build_app(self._register, Authenticator(Keyring(["s" * 40])), [])
+        self._app, _ = mcp_app(self._register, Authenticator(Keyring(["s" * 40])))
         self._watch = Watch(
             presence,
             writer.ingest,

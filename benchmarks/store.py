@@ -28,7 +28,8 @@ from session_buddy.history.fold import fold
 from session_buddy.intake.admission import validate
 from session_buddy.intake.presence import Presence
 from session_buddy.intake.writer import Writer
-from session_buddy.server.app import build_app
+from session_buddy.server.app import MCP_PATH, mcp_app
+from session_buddy.server.front import Front
 from session_buddy.server.gate import Authenticator, Gate
 from session_buddy.server.mcp.tracking import Tracking
 from session_buddy.server.register import Register
@@ -89,12 +90,13 @@ async def single(beside: str, store: Store, bare: Callable[[], object], calls: i
     with Writer(store, presence) as writer:
         keeper = Authenticator(Keyring(["s" * 40]))
         ours: Any
-        ours, _ = build_app(Register(store, writer, presence), keeper, [])
+        ours, _ = mcp_app(Register(store, writer, presence), keeper)
         empty = _empty_tool(keeper)
         async with AsyncExitStack() as stack:
             for app in (ours, empty):
                 await stack.enter_async_context(app.router.lifespan_context(app))
-            real, nothing = (partial(_call, Gate(app, keeper.local_token)) for app in (ours, empty))
+            whole = Front(ours, MCP_PATH, ours, [])
+            real, nothing = (partial(_call, Gate(app, keeper.local_token)) for app in (whole, empty))
             taken: dict[str, list[float]] = {"ours": [], "empty": [], "bare": []}
             with _collecting_as_the_server_does():
                 for turn in range(calls):

@@ -48,7 +48,7 @@ def shared(world: World, other: World, request: pytest.FixtureRequest) -> Iterat
             one.stop_server()
 
 
-def status(server: Endpoint, token: str, target: str = "/api/changes") -> int:
+def status(server: Endpoint, token: str, target: str = "/api/v1/changes") -> int:
     """What a server answers to a call with a token."""
     return page(server._replace(token=token), target)[0]
 

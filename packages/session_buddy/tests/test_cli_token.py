@@ -197,14 +197,14 @@ def test_a_token_that_is_in_no_list_is_revoked_by_itself(
     claims = {"iss": "session-buddy", "sub": "old", "scope": "read", "iat": 1, "exp": 2**33, "jti": "ab" * 8}
     token = jwt.encode({"alg": "HS256"}, claims, OctKey.import_key(secret))
     far = Endpoint(url=server.url, token=token)
-    status, begun = page(far, "/api/changes")
+    status, begun = page(far, "/api/v1/changes")
     assert status == 200
-    target = f"/api/changes?wait=25&place={json.loads(begun)['place']}"
+    target = f"/api/v1/changes?wait=25&place={json.loads(begun)['place']}"
     waiting = ThreadPoolExecutor().submit(page, far, target, None, 60)
     (home / "token").write_text(token)
     with (home / "token").open() as file:
         assert cli("token", "revoke", "-", stdin=file).stdout == "Revoked abababab of old\n"
-    while (answer := page(far, "/api/changes"))[0] != 401:
+    while (answer := page(far, "/api/v1/changes"))[0] != 401:
         pass
     # Who has waited since before is told nothing any more.
     shell()

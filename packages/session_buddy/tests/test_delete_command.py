@@ -237,7 +237,7 @@ def test_only_who_may_deletes(server: ServerInfo, paths: Paths) -> None:
     def asked(scopes: list[Scope], document: Event) -> tuple[int, Event]:
         token = issue(own_secret(paths), "eve", scopes, 60)
         body = json.dumps(document).encode()
-        status, answer = page(Endpoint(url=server.url, token=token), "/api/delete", body)
+        status, answer = page(Endpoint(url=server.url, token=token), "/api/v1/deletions", body)
         return status, json.loads(answer)
 
     assert asked(["track", "read"], {"user": "ada"})[0] == 403
@@ -250,5 +250,5 @@ def test_only_who_may_deletes(server: ServerInfo, paths: Paths) -> None:
         {"user": "a", "more": 1},
     ):
         status, answer = asked(["admin"], odd)
-        assert (status, bool(answer["error"])) == (400, True), odd
+        assert (status, bool(answer["detail"])) == (400, True), odd
     assert process.running(paths) is not None

@@ -159,7 +159,7 @@ def test_only_who_may_ends_a_session(server: ServerInfo, paths: Paths, cli: Cli)
         def asked(scopes: list[Scope], document: dict[str, Any]) -> tuple[int, dict[str, Any]]:
             token = issue(own_secret(paths), "bob", scopes, 60)
             body = json.dumps(document).encode()
-            status, answer = page(Endpoint(url=server.url, token=token), "/api/end-session", body)
+            status, answer = page(Endpoint(url=server.url, token=token), "/api/v1/ends", body)
             return status, json.loads(answer)
 
         wanted = {"sessions": [session], "force": True}
@@ -178,4 +178,4 @@ def test_only_who_may_ends_a_session(server: ServerInfo, paths: Paths, cli: Cli)
             ({"sessions": ["x"] * (MOST + 1)}, f"at most {MOST} at once"),
         ):
             status, answer = asked(["track", "read"], odd)
-            assert (status, said in answer["error"]) == (400, True), answer
+            assert (status, said in answer["detail"]) == (400, True), answer

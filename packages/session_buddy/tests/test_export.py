@@ -255,7 +255,7 @@ def test_on_a_terminal_nothing_acts(home: Path) -> None:
 def test_who_may_and_what_a_server_says(server: ServerInfo, paths: Paths) -> None:
     def asked(scopes: list[Scope], query: str) -> tuple[int, bytes]:
         token = issue(own_secret(paths), "bob", scopes, 60)
-        return page(Endpoint(url=server.url, token=token), f"/api/export{query}")
+        return page(Endpoint(url=server.url, token=token), f"/api/v1/export{query}")
 
     status, text = asked(["read"], "?format=json")
     assert (status, json.loads(text)) == (200, [])
@@ -263,7 +263,7 @@ def test_who_may_and_what_a_server_says(server: ServerInfo, paths: Paths) -> Non
     assert asked(["track"], "")[0] == 403
     for query, said in (("?format=jsn", "json, ndjson"), ("?query=usr:x", "the nearest is user")):
         status, text = asked(["read"], query)
-        assert (status, said in json.loads(text)["error"]) == (400, True)
+        assert (status, said in json.loads(text)["detail"]) == (400, True)
 
 
 def test_another_host_s_server_is_asked(

@@ -5,7 +5,7 @@ from typing import Any, get_args
 from typer.main import get_command
 
 from oneiric.contract import ExitReason
-from session_buddy.access.callers import ALSO_READ, PAGES, RIGHTS
+from session_buddy.access.callers import RIGHTS
 from session_buddy.cli import app
 from session_buddy.cli.columns import REASONS
 from session_buddy.cli.render import ROW_FIELDS
@@ -13,6 +13,7 @@ from session_buddy.history.keys import STATUS_FILTERS
 from session_buddy.history.statistics import GROUPS, MEASURES
 from session_buddy.host.layers import FOLDER_KEYS
 from session_buddy.host.settings import BackupSettings, Settings
+from session_buddy.server.table import ROUTES
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -29,18 +30,16 @@ def _commands(command: Any, name: str = "") -> dict[str, Any]:
 
 def test_the_page_has_everything_that_programs_can_ask_for() -> None:
     table = README.partition("## Programs")[2].partition("## ")[0]
-    rows = re.findall(r"^\| `[A-Z]+ ([^`]+)` \| `?(\w+)`? \|", table, re.MULTILINE)
-    assert dict(rows) == {"/health": "none", **PAGES}
+    rows = re.findall(r"^\| `([A-Z]+ [^`]+)` \| ([^|]+) \|", table, re.MULTILINE)
+    told = {asked: scopes.replace("`", "") for asked, scopes in rows}
+    assert told == {str(one): "none" if one.needs is None else ", ".join(one.needs) for one in ROUTES}
 
 
 def test_the_page_has_every_tool_with_the_scopes_that_it_takes() -> None:
     table = README.partition("## MCP clients")[2].partition("## ")[0]
     rows = re.findall(r"^\| (`[^|]+) \| ([^|]+) \|", table, re.MULTILINE)
     told = {tool: scopes.replace("`", "") for tools, scopes in rows for tool in re.findall(r"`(\w+)`", tools)}
-    takes = {
-        tool: ", ".join([scope or "none", *["read"] * (tool in ALSO_READ)]) for tool, scope in RIGHTS.items()
-    }
-    assert told == takes
+    assert told == {tool: ", ".join(scopes) or "none" for tool, scopes in RIGHTS.items()}
 
 
 def test_the_page_has_every_command_with_its_options_and_no_other() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from oneiric.paths import Paths
-from session_buddy.access.callers import ALSO_READ, RIGHTS, SCOPES, Caller, local_caller, local_subject
+from session_buddy.access.callers import RIGHTS, SCOPES, Caller, local_caller, local_subject
 from session_buddy.access.keyring import Keyring
 from session_buddy.access.secret import own_secret
 from session_buddy.access.tokens import issue
@@ -78,7 +78,7 @@ def test_a_token_that_makes_no_sense_is_not_issued(
 @pytest.mark.parametrize("tool", RIGHTS)
 def test_the_table_of_rights_decides(tool: str, scope: str) -> None:
     caller = Caller("ann", frozenset({scope}))  # type: ignore[arg-type]
-    needed = " and ".join([RIGHTS[tool] or "", *["read"] * (tool in ALSO_READ)])
+    needed = " and ".join(RIGHTS[tool])
     if needed in {"", scope} or scope == "admin":
         caller.require(tool)
     else:

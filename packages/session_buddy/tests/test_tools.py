@@ -323,7 +323,7 @@ def _coded(text: str) -> str:
     ["", '"x"', "[1]", "null", "1e999", "[" * 5000, "{}"],
     ids=lambda text: text[:9],
 )
-@pytest.mark.parametrize("path", ["/mcp", "/mcp/", "/api/backup"])
+@pytest.mark.parametrize("path", ["/mcp", "/mcp/", "/api/v1/backups"])
 def test_a_401_says_how_to_get_a_token(info: ServerInfo, header: str, path: str) -> None:
     known = {"Authorization": f"Bearer {_coded(header)}.e30.e30"}
     request = urllib.request.Request(info.url.replace("/mcp", path), b"{}", known)
@@ -331,7 +331,7 @@ def test_a_401_says_how_to_get_a_token(info: ServerInfo, header: str, path: str)
         pass
     with refused.value as answer:
         assert (answer.code, answer.headers["WWW-Authenticate"]) == (HTTPStatus.UNAUTHORIZED, "Bearer")
-        assert "session-buddy token show" in json.load(answer)["error"]
+        assert "session-buddy token show" in json.load(answer)["detail"]
     assert "Traceback" not in Path(info.log).read_text()
 
 

@@ -139,7 +139,7 @@ def call_tool(
 def page(
     endpoint: Endpoint, target: str, body: bytes | None = None, timeout: float = 5.0
 ) -> tuple[int, bytes]:
-    """One GET, with a body one POST, beside the tools, of e.g. ``/api/changes``; its status and body.
+    """One GET, with a body one POST, beside the tools, of e.g. ``/api/v1/changes``; its status and body.
 
     Raises:
         Unreachable: no connection, time-out, or an answer that is not HTTP.

@@ -9,32 +9,18 @@ from session_buddy.errors import Forbidden
 Scope = Literal["track", "read", "admin"]
 SCOPES: Final[tuple[Scope, ...]] = ("track", "read", "admin")
 
-# What each tool asks for; None: any valid token. ``admin`` stands for every right.
-RIGHTS: Final[dict[str, Scope | None]] = {
-    "track_session_start": "track",
-    "track_session_end": "track",
-    "track_events": "track",
-    "list_sessions": "read",
-    "get_session": "read",
-    "session_statistics": "read",
-    "session_timeline": "read",
-    "end_session": "track",
-    "health_check": None,
-}
-
-# The same of what is asked for beside the tools; what is named nowhere takes ``admin``.
-PAGES: Final[dict[str, Scope]] = {
-    "/api/changes": "read",
-    "/api/export": "read",
-    "/api/end-session": "track",
-    "/api/backup": "admin",
-    "/api/delete": "admin",
-}
-# What they answer tells of sessions.
-ALSO_READ: Final = ("end_session", "/api/end-session")
-_NEEDED: Final[dict[str, tuple[Scope, ...]]] = {
-    what: (*((scope,) if scope else ()), *(("read",) if what in ALSO_READ else ()))
-    for what, scope in (RIGHTS | PAGES).items()
+# What each tool asks for, all of it; nothing: any valid token. ``admin`` stands for every right.
+RIGHTS: Final[dict[str, tuple[Scope, ...]]] = {
+    "track_session_start": ("track",),
+    "track_session_end": ("track",),
+    "track_events": ("track",),
+    "list_sessions": ("read",),
+    "get_session": ("read",),
+    "session_statistics": ("read",),
+    "session_timeline": ("read",),
+    # What it answers tells of sessions.
+    "end_session": ("track", "read"),
+    "health_check": (),
 }
 _NAMED_NOWHERE: Final[tuple[Scope, ...]] = ("admin",)
 
@@ -60,23 +46,34 @@ class Caller:
         """Whether this caller may do everything, and to anybody's sessions."""
         return "admin" in self.scopes
 
-    def may(self, what: str) -> bool:
-        """Whether the rights allow it."""
-        return self.is_admin or self.scopes.issuperset(_NEEDED.get(what, _NAMED_NOWHERE))
+    def may(self, tool: str) -> bool:
+        """Whether the rights allow a tool."""
+        return self._has(RIGHTS.get(tool, _NAMED_NOWHERE))
 
-    def require(self, what: str) -> None:
+    def require(self, what: str, needed: tuple[Scope, ...] | None = None) -> None:
         """Refuse what the rights do not allow.
+
+        Args:
+            what: a tool, or something else that is asked for, in words.
+            needed: what that takes; of a tool it is known.
 
         Raises:
             Forbidden: names the scope that is missing.
         """
-        if not self.may(what):
-            needed = _NEEDED.get(what, _NAMED_NOWHERE)
+        needed = RIGHTS.get(what, _NAMED_NOWHERE) if needed is None else needed
+        if not self._has(needed):
             why = f": {self.limited}, and may only report" if self.limited else ""
             raise Forbidden(
                 f"{what} needs a token with scope {' and '.join(needed)}; this one ({self.subject}) has"
                 f" {' '.join(sorted(self.scopes)) or 'none'}{why}"
             )
+
+    def _has(self, needed: tuple[Scope, ...]) -> bool:
+        return self.is_admin or self.scopes.issuperset(needed)
+
+
+# Who shows no token, or none that is valid.
+NOBODY: Final = Caller("nobody", frozenset())
 
 
 def local_subject() -> str:

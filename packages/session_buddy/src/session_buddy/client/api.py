@@ -32,7 +32,7 @@ def asked(
 
     Args:
         server: which one.
-        target: what is asked for, e.g. ``/api/changes?wait=20``.
+        target: what is asked for, e.g. ``/api/v1/changes?wait=20``.
         document: with it, something is to be done.
         timeout: seconds for the whole call.
 
@@ -54,7 +54,9 @@ def back_up(server: Endpoint, *, replace: bool = False) -> str:
     Raises:
         ServerFailed: it cannot be made.
     """
-    return str(asked(server, "/api/backup", {"replace": True} if replace else {}, _BACKUP_SECONDS)["path"])
+    return str(
+        asked(server, "/api/v1/backups", {"replace": True} if replace else {}, _BACKUP_SECONDS)["path"]
+    )
 
 
 def _accepted(status: int, answered: bytes, target: str) -> dict[str, Any]:
@@ -75,7 +77,7 @@ def _accepted(status: int, answered: bytes, target: str) -> dict[str, Any]:
         raise Away("what answers is no Session-Buddy")
     if status < HTTPStatus.BAD_REQUEST:
         return answer
-    said = str(answer.get("error", f"Session-Buddy answered HTTP {status}"))
+    said = str(answer.get("detail", f"Session-Buddy answered HTTP {status}"))
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise Away(said)
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
@@ -90,7 +92,7 @@ def fetched(
 
     Args:
         server: which one.
-        target: what is asked for, e.g. ``/api/export?format=csv``.
+        target: what is asked for, e.g. ``/api/v1/export?format=csv``.
         file: where it goes.
         expect: told how many bytes that will be.
         timeout: seconds until it begins.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from session_buddy.keep.deletion import Deletion
     from session_buddy.store import Store
 
-_PATH: Final = "/api/delete"
+_PATH: Final = "/api/v1/deletions"
 # One portion, behind others that wait for the database.
 _PORTION_SECONDS: Final = 120.0
 

@@ -8,7 +8,7 @@ from oneiric.transport import Endpoint
 from session_buddy.client.api import asked
 from session_buddy.client.ask import done, typed
 
-_PATH: Final = "/api/end-session"
+_PATH: Final = "/api/v1/ends"
 # Without a server nobody counts heartbeats: who was heard of so recently is alive.
 _ALIVE: Final = timedelta(minutes=1)
 

@@ -11,7 +11,7 @@ from session_buddy.client.ask import done, typed
 from session_buddy.errors import ServerFailed
 from session_buddy.history.export import EXPORT_SECONDS, SESSIONS_HEADER, Form
 
-_PATH: Final = "/api/export"
+_PATH: Final = "/api/v1/export"
 # The server makes it first; then, nothing for so long means that it is gone.
 _ANSWER_SECONDS: Final = EXPORT_SECONDS + 30.0
 

@@ -12,7 +12,7 @@ from session_buddy.client.ask import local_server, named_server
 from session_buddy.errors import SessionBuddyError
 from session_buddy.host.stopping import read_stop_marker
 
-_PATH: Final = "/api/changes"
+_PATH: Final = "/api/v1/changes"
 _WAIT_SECONDS: Final = 20
 # More than a server waits, and then reads.
 _ANSWER_SECONDS: Final = 60.0

@@ -14,6 +14,7 @@ from session_buddy.access.callers import Caller, local_caller
 from session_buddy.access.keyring import Keyring
 from session_buddy.errors import TokenRefused
 from session_buddy.server.listeners import is_local
+from session_buddy.server.web.problems import MEDIA_TYPE, document
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 TOO_LARGE: Final = f"a request carries at most {MAX_BODY_BYTES} bytes"
@@ -149,8 +150,10 @@ class _Answer:
         status = message.get("status")
         if status == HTTPStatus.UNAUTHORIZED:
             reason = self._why_not()
-            said = {"error": f"{reason}; {UNAUTHORIZED}", "reason": reason}
-            await self._refuse(status, said if reason else {"error": UNAUTHORIZED})
+            more = {"reason": reason} if reason else {}
+            await self._refuse(
+                status, document(status, f"{reason}; {UNAUTHORIZED}" if reason else UNAUTHORIZED, **more)
+            )
         elif status == HTTPStatus.BAD_REQUEST:
             # What it is about stands in the body, which comes next.
             self._held = message
@@ -170,15 +173,16 @@ class _Answer:
 
     async def refuse(self, status: int, error: str) -> None:
         """Answer so, if nothing was answered yet; what comes later is dropped."""
-        await self._refuse(status, {"error": error})
+        await self._refuse(status, document(status, error))
 
-    async def _refuse(self, status: int, document: Mapping[str, Any]) -> None:
+    async def _refuse(self, status: int, said: Mapping[str, Any]) -> None:
         begun, self.refused = self._begun or self.refused, True
         if begun:
             return
-        body = json.dumps(document).encode()
+        body = json.dumps(said).encode()
+        kind = MEDIA_TYPE if "detail" in said else "application/json"
         headers = [
-            (b"content-type", b"application/json"),
+            (b"content-type", kind.encode()),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
         ]

@@ -32,11 +32,15 @@ from session_buddy.intake.outbox import deliver_gone
 from session_buddy.server import signals
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from session_buddy.intake.liveness import Watch
     from session_buddy.intake.presence import Presence
     from session_buddy.intake.writer import Writer
     from session_buddy.keep.deletion import Deletion
     from session_buddy.keep.upkeep import Upkeep
+    from session_buddy.server.gate import Authenticator
+    from session_buddy.server.register import Register
     from session_buddy.store import Store
 
 # A batch of events makes 30,000 objects: to look for garbage as often as Python does by itself, after every
@@ -113,8 +117,7 @@ def _run(
     from session_buddy.intake.presence import Presence
     from session_buddy.intake.writer import Writer
     from session_buddy.keep.upkeep import upkeep_of
-    from session_buddy.server.app import build_app
-    from session_buddy.server.gate import Authenticator, Gate
+    from session_buddy.server.gate import Authenticator
     from session_buddy.server.listeners import open_tcp, open_unix
     from session_buddy.server.publication import Publication
     from session_buddy.server.register import Register
@@ -143,7 +146,7 @@ def _run(
     # Closed before the watch, which begins it: no backup begins while the server goes down.
     stack.enter_context(closing(upkeep))
     register = Register(store, writer, presence, accounts=accounts)
-    app, tools = build_app(register, authenticator, settings.host_names, upkeep.back_up, deletion)
+    app, tools = _application(register, authenticator, upkeep, deletion, settings)
     # Left by a killed server: with our socket open, clients would read its address and database as ours.
     remove(paths.server_file)
     unix = open_unix(paths.socket)
@@ -174,10 +177,29 @@ def _run(
     stack.callback(lambda: our_turn.enter_context(turn(paths, 0)))
     stack.callback(signals.ignore)
     leave = register.answers.feed.close
-    server = Server(
-        Gate(app, authenticator.local_token, authenticator.why_not), tcp, ready, publication.renew, leave
-    )
+    server = Server(app, tcp, ready, publication.renew, leave)
     anyio.run(server.serve, [unix])
+
+
+def _application(
+    register: "Register",
+    authenticator: "Authenticator",
+    upkeep: "Upkeep",
+    deletion: "Deletion",
+    settings: Settings,
+) -> tuple["ASGIApp", list[str]]:
+    """Everything that answers, and the names of the tools."""
+    from session_buddy.server.app import MCP_PATH, mcp_app
+    from session_buddy.server.front import Front
+    from session_buddy.server.gate import Gate
+    from session_buddy.server.table import ROUTES
+    from session_buddy.server.web.guard import application
+    from session_buddy.server.web.routes import Services
+
+    mcp, tools = mcp_app(register, authenticator)
+    services = Services(register, upkeep.back_up, deletion, authenticator.caller_of)
+    front = Front(mcp, MCP_PATH, application(ROUTES, services), settings.host_names)
+    return Gate(front, authenticator.local_token, authenticator.why_not), tools
 
 
 def _deletion(

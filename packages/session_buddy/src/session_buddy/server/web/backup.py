@@ -1,41 +1,44 @@
-"""``POST /api/backup``: make a backup now, for those who may do everything."""
+"""``POST /api/v1/backups``: make a backup now."""
 
-from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
-from anyio import CapacityLimiter, to_thread
-from pydantic import BaseModel, ConfigDict
-from starlette.requests import Request
+from anyio import to_thread
+from typing_extensions import TypedDict
 
-from session_buddy.access.callers import Caller
-from session_buddy.keep.backups import Backup
-from session_buddy.server.web.pages import CallerOf, Endpoint, page
-
-BACKUP_PATH: Final = "/api/backup"
+from session_buddy.server.web.routes import Asked, Given, Route
 
 
-class _Asked(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class Wanted(Given):
+    """How.
+
+    Attributes:
+        replace: whether all others go.
+    """
 
     replace: bool = False
 
 
-def backup_page(make: Callable[[bool], Backup], caller_of: CallerOf) -> Endpoint:
-    """The endpoint: ``201`` with ``name`` and ``path``.
+class Made(TypedDict):
+    """A backup, and where it is."""
 
-    It takes nothing, or an object with ``replace``: whether all others go.
+    name: str
+    path: str
 
-    Args:
-        make: makes one, in the place of all others if so asked; takes its time.
-        caller_of: who asks, ``None`` if that is not known.
-    """
-    # One at a time anyway: who waits for another holds no thread.
-    limiter = CapacityLimiter(1)
 
-    async def answer(request: Request, _: Caller) -> dict[str, Any]:
-        asked = _Asked.model_validate_json(await request.body() or b"{}")
-        made = await to_thread.run_sync(make, asked.replace, limiter=limiter)
-        return {"name": made.name, "path": str(made.path)}
+async def _answer(asked: Asked[Wanted]) -> Made:
+    services = asked.services
+    made = await to_thread.run_sync(services.back_up, asked.given.replace, limiter=services.upkeep)
+    return Made(name=made.name, path=str(made.path))
 
-    return page(BACKUP_PATH, caller_of, answer, HTTPStatus.CREATED)
+
+BACKUPS: Final = Route(
+    "POST",
+    "/api/v1/backups",
+    ("admin",),
+    "make a backup, with `replace` in the place of all others",
+    _answer,
+    Wanted,
+    Made,
+    HTTPStatus.CREATED,
+)

@@ -1,23 +1,30 @@
-"""``POST /api/delete``: delete sessions for good, for those who may do everything."""
+"""``POST /api/v1/deletions``: delete sessions for good."""
 
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from anyio import CapacityLimiter, to_thread
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from starlette.requests import Request
+from anyio import to_thread
+from pydantic import Field, StringConstraints
 
-from session_buddy.access.callers import Caller
 from session_buddy.history.tombstones import wanted_of
-from session_buddy.keep.deletion import Deletion
-from session_buddy.server.web.pages import CallerOf, Endpoint, page
+from session_buddy.keep.deletion import Done, Found
+from session_buddy.server.web.routes import Asked, Given, Route
 
-DELETE_PATH: Final = "/api/delete"
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
-class _Asked(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class Wanted(Given):
+    """Whose, or how old.
+
+    Attributes:
+        user: of whom.
+        ended_before: that ended before.
+        force: whether also such as are active.
+        dry_run: only count them.
+        number: that of the answer before, where there is more left.
+    """
 
     user: Annotated[str, StringConstraints(max_length=500)] | None = None
     ended_before: datetime | None = None
@@ -26,25 +33,24 @@ class _Asked(BaseModel):
     number: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
 
-def delete_page(deletion: Deletion, caller_of: CallerOf) -> Endpoint:
-    """The endpoint: a :class:`session_buddy.keep.deletion.Done`, or with ``dry_run`` a ``Found``.
+async def _answer(asked: Asked[Wanted]) -> dict[str, Any]:
+    given, deletion = asked.given, asked.services.deletion
+    wanted, now = wanted_of(given.user, given.ended_before), datetime.now(UTC)
+    work: Callable[[], Found | Done]
+    if given.dry_run:
+        work = partial(deletion.look, wanted, now, force=given.force)
+    else:
+        subject = asked.caller.subject
+        work = partial(deletion.some, wanted, subject, now, number=given.number, force=given.force)
+    return dict(await to_thread.run_sync(work, limiter=asked.services.upkeep))
 
-    It takes an object with ``user`` or ``ended_before``, ``force``, and ``number``, that of the answer before
-    where there is more left.
 
-    Args:
-        deletion: deletes.
-        caller_of: who asks, ``None`` if that is not known.
-    """
-    limiter = CapacityLimiter(1)
-
-    async def answer(request: Request, caller: Caller) -> dict[str, Any]:
-        asked = _Asked.model_validate_json(await request.body())
-        wanted, now = wanted_of(asked.user, asked.ended_before), datetime.now(UTC)
-        if asked.dry_run:
-            look = partial(deletion.look, wanted, now, force=asked.force)
-            return dict(await to_thread.run_sync(look, limiter=limiter))
-        work = partial(deletion.some, wanted, caller.subject, now, number=asked.number, force=asked.force)
-        return dict(await to_thread.run_sync(work, limiter=limiter))
-
-    return page(DELETE_PATH, caller_of, answer)
+DELETIONS: Final = Route(
+    "POST",
+    "/api/v1/deletions",
+    ("admin",),
+    "delete some thousand sessions for good; where more are `left`, ask again with that `number`",
+    _answer,
+    Wanted,
+    Done | Found,
+)

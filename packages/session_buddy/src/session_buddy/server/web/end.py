@@ -1,38 +1,40 @@
-"""``POST /api/end-session``: end sessions that are stuck, in the history."""
+"""``POST /api/v1/ends``: end sessions that are stuck, in the history."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
-from starlette.requests import Request
+from pydantic import StringConstraints
+from typing_extensions import TypedDict
 
-from session_buddy.access.callers import Caller
-from session_buddy.server.register import Register
-from session_buddy.server.web.pages import CallerOf, Endpoint, page
-
-END_PATH: Final = "/api/end-session"
+from session_buddy.intake.by_hand import EndedByHand
+from session_buddy.server.web.routes import Asked, Given, Route
 
 
-class _Asked(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class Wanted(Given):
+    """Which, and why.
+
+    Attributes:
+        sessions: how each is named.
+        reason: why, in words.
+        force: whether also such as are seen alive.
+    """
 
     sessions: list[Annotated[str, StringConstraints(max_length=200)]]
     reason: str | None = None
     force: bool = False
 
 
-def end_page(register: Register, caller_of: CallerOf) -> Endpoint:
-    """The endpoint: ``results``, each a :class:`session_buddy.intake.by_hand.EndedByHand`.
+class Ended(TypedDict):
+    """What became of each, in order."""
 
-    It takes an object with ``sessions`` (how each is named), ``reason`` and ``force``.
+    results: list[EndedByHand]
 
-    Args:
-        register: does it.
-        caller_of: who asks, ``None`` if that is not known.
-    """
 
-    async def answer(request: Request, caller: Caller) -> dict[str, Any]:
-        asked = _Asked.model_validate_json(await request.body())
-        ended = register.end_by_hand(asked.sessions, asked.reason, force=asked.force, caller=caller)
-        return {"results": await ended}
+async def _answer(asked: Asked[Wanted]) -> Ended:
+    wanted, register = asked.given, asked.services.register
+    ended = register.end_by_hand(wanted.sessions, wanted.reason, force=wanted.force, caller=asked.caller)
+    return Ended(results=await ended)
 
-    return page(END_PATH, caller_of, answer)
+
+ENDS: Final = Route(
+    "POST", "/api/v1/ends", ("track", "read"), "end sessions that are stuck", _answer, Wanted, Ended
+)

@@ -1,4 +1,4 @@
-"""``GET /api/export``: a history as a file."""
+"""``GET /api/v1/export``: a history as a file."""
 
 import os
 from collections.abc import Mapping
@@ -6,17 +6,13 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import BinaryIO, Final
 
-from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from session_buddy.access.callers import Caller
 from session_buddy.history.export import SESSIONS_HEADER, Form, form_named
 from session_buddy.history.query import Clock, Query
-from session_buddy.server.answers import Answers
-from session_buddy.server.web.pages import CallerOf, Endpoint, page
+from session_buddy.server.web.routes import Asked, Given, Route
 
-EXPORT_PATH: Final = "/api/export"
 _TYPES: Final[dict[Form, str]] = {
     "csv": "text/csv; charset=utf-8",
     "json": "application/json",
@@ -27,29 +23,16 @@ _TYPES: Final[dict[Form, str]] = {
 _PART_BYTES: Final = 1 << 18
 
 
-def export_page(answers: Answers, caller_of: CallerOf) -> Endpoint:
-    """The endpoint: the sessions that ``query`` finds, as ``format``, ``csv`` unless it is given.
+class Wanted(Given):
+    """Which, and as what.
 
-    The answer begins once the file is whole: its length, and how many sessions it has, stand before it.
-
-    Args:
-        answers: makes it.
-        caller_of: who asks, ``None`` if that is not known.
+    Attributes:
+        query: which sessions.
+        format: of the file.
     """
 
-    async def answer(request: Request, _: Caller) -> Response:
-        asked = request.query_params
-        query = Query.parse(asked.get("query", ""), clock=Clock(datetime.now(UTC), UTC))
-        form = form_named(asked.get("format", "csv"))
-        file, sessions = await answers.export(query, form)
-        headers = {
-            "content-length": str(os.fstat(file.fileno()).st_size),
-            "content-disposition": f'attachment; filename="sessions.{form}"',
-            SESSIONS_HEADER: str(sessions),
-        }
-        return _File(file, form, headers)
-
-    return page(EXPORT_PATH, caller_of, answer)
+    query: str = ""
+    format: str = "csv"
 
 
 class _File(StreamingResponse):
@@ -63,3 +46,28 @@ class _File(StreamingResponse):
         """Send it."""
         with self._file:
             await super().__call__(scope, receive, send)
+
+
+async def _answer(asked: Asked[Wanted]) -> Response:
+    """Begins once the file is whole: its length, and how many sessions it has, stand before it."""
+    query = Query.parse(asked.given.query, clock=Clock(datetime.now(UTC), UTC))
+    form = form_named(asked.given.format)
+    file, sessions = await asked.services.register.answers.export(query, form)
+    headers = {
+        "cache-control": "no-store",
+        "content-length": str(os.fstat(file.fileno()).st_size),
+        "content-disposition": f'attachment; filename="sessions.{form}"',
+        SESSIONS_HEADER: str(sessions),
+    }
+    return _File(file, form, headers)
+
+
+EXPORT: Final = Route(
+    "GET",
+    "/api/v1/export",
+    ("read",),
+    "the sessions that a query finds, as one file",
+    _answer,
+    Wanted,
+    tuple(_TYPES.values()),
+)

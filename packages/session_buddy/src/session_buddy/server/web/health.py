@@ -1,31 +1,44 @@
 """``/health``: up or down for anybody; the rest for those who may know."""
 
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from http import HTTPStatus
+from typing import Any, Final, NotRequired
 
+from starlette.responses import JSONResponse
+from typing_extensions import TypedDict
+
+from session_buddy.access.callers import NOBODY
 from session_buddy.errors import StoreError
-from session_buddy.server.register import Register
-from session_buddy.server.web.pages import CallerOf, Endpoint
-
-SHOWN = ("status", "version", "database", "uptime_seconds", "live_sessions")
+from session_buddy.server.web.routes import Asked, Nothing, Route
 
 
-def health_page(register: Register, caller_of: CallerOf) -> Endpoint:
-    """The endpoint: ``200 {"status": "ok"}`` or ``503 {"status": "down"}``, with details for a valid token.
+class Health(TypedDict):
+    """How it is; all but ``status`` for a valid token."""
 
-    Args:
-        register: is asked how it is.
-        caller_of: who asks, ``None`` if that is not known.
-    """
+    status: str
+    version: NotRequired[str]
+    database: NotRequired[str]
+    uptime_seconds: NotRequired[float]
+    live_sessions: NotRequired[int]
+    error: NotRequired[str]
 
-    async def health(request: Request) -> Response:
-        known = caller_of(request) is not None
-        try:
-            found = await register.health()
-        except StoreError as error:
-            why = {"error": str(error)} if known else {}
-            return JSONResponse({"status": "down", **why}, status_code=503)
-        shown = SHOWN if known else SHOWN[:1]
-        return JSONResponse({name: value for name, value in found.items() if name in shown})
 
-    return health
+async def _answer(asked: Asked[Nothing]) -> Any:  # noqa: ANN401 - JSON
+    known = asked.caller is not NOBODY
+    try:
+        found = await asked.services.register.health()
+    except StoreError as error:
+        down = {"status": "down", **({"error": str(error)} if known else {})}
+        return JSONResponse(down, HTTPStatus.SERVICE_UNAVAILABLE)
+    shown = Health.__annotations__ if known else ("status",)
+    return {name: value for name, value in found.items() if name in shown}
+
+
+HEALTH: Final = Route(
+    "GET",
+    "/health",
+    None,
+    "whether it is up, `503` where it is not; details for a valid token",
+    _answer,
+    Nothing,
+    Health,
+)

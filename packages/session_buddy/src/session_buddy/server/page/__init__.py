@@ -1,0 +1,1 @@
+"""The pages that people look at: a handler, a typed context and a template each."""

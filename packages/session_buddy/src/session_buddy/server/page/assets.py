@@ -1,0 +1,45 @@
+"""The style and the script: under an address that changes with what is in them, so browsers keep them."""
+
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
+from typing import Final
+
+from starlette.responses import Response
+
+from session_buddy.server.web.problems import problem
+from session_buddy.server.web.routes import Asked, Nothing, Route
+
+_TYPES: Final = {"page.css": "text/css", "page.js": "text/javascript"}
+_KEPT: Final = "public, max-age=31536000, immutable"
+
+
+@cache
+def addresses() -> dict[str, str]:
+    """Where each is, by its name."""
+    return {name: f"/assets/{sha256(_read(name)).hexdigest()[:12]}/{name}" for name in _TYPES}
+
+
+@cache
+def _read(name: str) -> bytes:
+    return (files("session_buddy.server.page") / "assets" / name).read_bytes()
+
+
+async def _answer(asked: Asked[Nothing]) -> Response:
+    name = asked.request.path_params["name"]
+    if name not in _TYPES:
+        return problem(404, f"there is no {name!r} here")
+    headers = {"cache-control": _KEPT, "x-content-type-options": "nosniff"}
+    return Response(_read(name), headers=headers, media_type=_TYPES[name])
+
+
+# No token: they tell of nobody, and the page that asks one to sign in has them, too.
+ASSETS: Final = Route(
+    "GET",
+    "/assets/{digest}/{name}",
+    None,
+    "the style and the script of the page",
+    _answer,
+    Nothing,
+    tuple(_TYPES.values()),
+)

@@ -1,0 +1,14 @@
+"""The table of routes: everything that this server answers beside MCP, as it is documented."""
+
+from typing import Any, Final
+
+from session_buddy.server.page.assets import ASSETS
+from session_buddy.server.web.backup import BACKUPS
+from session_buddy.server.web.changes import CHANGES
+from session_buddy.server.web.delete import DELETIONS
+from session_buddy.server.web.end import ENDS
+from session_buddy.server.web.export import EXPORT
+from session_buddy.server.web.health import HEALTH
+from session_buddy.server.web.routes import Route
+
+ROUTES: Final[tuple[Route[Any], ...]] = (HEALTH, CHANGES, EXPORT, ENDS, BACKUPS, DELETIONS, ASSETS)

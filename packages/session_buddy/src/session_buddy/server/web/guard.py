@@ -1,0 +1,87 @@
+"""Stands in front of every route: who asks, whether they may, what they give, how they are answered."""
+
+import json
+from collections.abc import Awaitable, Callable, Iterable
+from hashlib import sha256
+from http import HTTPStatus
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route as StarletteRoute
+
+from session_buddy.access.callers import NOBODY
+from session_buddy.errors import InvalidQuery
+from session_buddy.server.web.problems import TOLD, problem, told
+from session_buddy.server.web.routes import Asked, Given, Route, Services
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+# A browser may keep an answer, and asks each time whether it still holds.
+_KEPT: Final = "private, no-cache"
+
+
+def application(routes: Iterable[Route[Any]], services: Services) -> Starlette:
+    """All routes, each behind the same checks.
+
+    Args:
+        routes: the table.
+        services: what they are answered from.
+    """
+    return Starlette(
+        routes=[StarletteRoute(one.path, _endpoint(one, services), methods=[one.method]) for one in routes],
+        exception_handlers={HTTPException: _not_there},
+    )
+
+
+def _endpoint(route: Route[Any], services: Services) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        caller = services.caller_of(request)
+        if route.needs is not None and caller is None:
+            return route.refusal(HTTPStatus.UNAUTHORIZED, "a token is needed", {})
+        try:
+            caller = caller or NOBODY
+            caller.require(str(route), route.needs or ())
+            given = await _given(route, request)
+            found = await route.answer(Asked(request, caller, given, services))
+        except TOLD as error:
+            return route.refusal(*told(error))
+        return found if isinstance(found, Response) else _document(request, found, route.done)
+
+    return endpoint
+
+
+async def _given(route: Route[Any], request: Request) -> Given:
+    if route.method == "POST":
+        given: Given = route.takes.model_validate_json(await request.body() or b"{}", strict=True)
+        return given
+    asked = request.query_params
+    for name in asked:
+        if len(asked.getlist(name)) > 1:
+            raise InvalidQuery(name, asked.getlist(name), "one value")
+    known: Given = route.takes.model_validate(dict(asked))
+    return known
+
+
+def _document(request: Request, found: object, status: HTTPStatus) -> Response:
+    body = json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+    headers = {"cache-control": _KEPT}
+    if request.method != "POST":
+        headers["etag"] = f'"{sha256(body).hexdigest()[:32]}"'
+        if headers["etag"] in request.headers.get("if-none-match", "").split(", "):
+            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return Response(body, status, headers, "application/json")
+
+
+async def _not_there(request: Request, error: Exception) -> Response:
+    # Starlette calls it for nothing else.
+    assert isinstance(error, HTTPException)  # noqa: S101
+    status, path = error.status_code, request.url.path
+    detail = (
+        f"{path} takes {(error.headers or {}).get('Allow', '')}, not {request.method}"
+        if status == HTTPStatus.METHOD_NOT_ALLOWED
+        else f"there is no {path} here; /api/openapi.json says what there is"
+    )
+    return problem(status, detail, error.headers)
