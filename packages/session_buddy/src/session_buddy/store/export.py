@@ -35,43 +35,54 @@ class Writer(NamedTuple):
     order: str
 
 
-def _known(column: str) -> str:
-    return f"coalesce(nullif({column}, ''), '{UNKNOWN}')"
+class Column(NamedTuple):
+    """A column of a file: its kind, an expression, and what stands there where that is nothing."""
+
+    kind: Kind
+    expression: str
+    if_none: str | None = None
+
+    @property
+    def whole(self) -> str:
+        """The expression, or what stands in its place."""
+        if self.if_none is None:
+            return self.expression
+        return f"coalesce(nullif({self.expression}, ''), '{self.if_none}')"
 
 
 # Named and told as by history.record.SessionRecord; the metadata each engine joins in its own way.
-COLUMNS: Final[dict[str, tuple[Kind, str]]] = {
-    "session_id": ("text", "session_id"),
-    "person": ("text", "person"),
-    "person_evidence": ("word", "person_evidence"),
-    "username": ("text", _known("username")),
-    "uid": ("integer", "uid"),
-    "actor": ("word", "actor"),
-    "agent": ("text", "agent"),
-    "component": ("text", _known("component")),
-    "session_type": ("word", _known("session_type")),
-    "shell_type": ("text", _known("shell_type")),
-    "status": ("word", "status"),
-    "exit_reason": ("word", "exit_reason"),
-    "exit_code": ("integer", "exit_code"),
-    "start_time": ("time", "start_time"),
-    "end_time": ("time", "end_time"),
-    "duration_seconds": ("number", NUMBERS["duration"].of_any),
-    "hostname": ("text", _known("hostname")),
-    "pid": ("integer", "CAST(coalesce(pid, 0) AS bigint)"),
-    "python_version": ("text", _known("python_version")),
-    "platform": ("text", _known("platform")),
-    "cwd": ("text", "coalesce(cwd, '')"),
-    "origin": ("json", "origin"),
-    "parent_session_id": ("text", "parent_session_id"),
-    "reason": ("text", "reason"),
-    "commands": ("integer", NUMBERS["commands"].of_any),
-    "errors": ("integer", NUMBERS["errors"].of_any),
-    "reported_by": ("text", _known("subject")),
-    "metadata": ("json", "metadata"),
+COLUMNS: Final = {
+    "session_id": Column("text", "session_id"),
+    "person": Column("text", "person"),
+    "person_evidence": Column("word", "person_evidence"),
+    "username": Column("text", "username", UNKNOWN),
+    "uid": Column("integer", "uid"),
+    "actor": Column("word", "actor"),
+    "agent": Column("text", "agent"),
+    "component": Column("text", "component", UNKNOWN),
+    "session_type": Column("word", "session_type", UNKNOWN),
+    "shell_type": Column("text", "shell_type", UNKNOWN),
+    "status": Column("word", "status"),
+    "exit_reason": Column("word", "exit_reason"),
+    "exit_code": Column("integer", "exit_code"),
+    "start_time": Column("time", "start_time"),
+    "end_time": Column("time", "end_time"),
+    "duration_seconds": Column("number", NUMBERS["duration"].of_any),
+    "hostname": Column("text", "hostname", UNKNOWN),
+    "pid": Column("integer", "CAST(coalesce(pid, 0) AS bigint)"),
+    "python_version": Column("text", "python_version", UNKNOWN),
+    "platform": Column("text", "platform", UNKNOWN),
+    "cwd": Column("text", "cwd", ""),
+    "origin": Column("json", "origin"),
+    "parent_session_id": Column("text", "parent_session_id"),
+    "reason": Column("text", "reason"),
+    "commands": Column("integer", NUMBERS["commands"].of_any),
+    "errors": Column("integer", NUMBERS["errors"].of_any),
+    "reported_by": Column("text", "subject", UNKNOWN),
+    "metadata": Column("json", "metadata"),
 }
 # In a CSV always in quotes, so that an empty text is told from none.
-QUOTED: Final = [name for name, (kind, _) in COLUMNS.items() if kind in ("text", "word", "json")]
+QUOTED: Final = [name for name, one in COLUMNS.items() if one.kind in ("text", "word", "json")]
 
 
 def of_export(query: Query, form: Form, json: Json, writer: Writer) -> Condition:
@@ -84,7 +95,7 @@ def of_export(query: Query, form: Form, json: Json, writer: Writer) -> Condition
 
 
 def _shown(name: str, form: Form, writer: Writer) -> str:
-    kind, expression = COLUMNS[name]
+    kind, expression, _ = column = COLUMNS[name]
     if name == "metadata":
         return writer.metadata
     if kind == "time":
@@ -92,6 +103,7 @@ def _shown(name: str, form: Form, writer: Writer) -> str:
     if kind == "number" and form != "parquet":
         return _SECONDS.format(expression)
     if kind == "text" and form == "csv":
+        # What stands for nothing is no formula.
         safe = f"concat('''', {expression})"
-        return f"CASE WHEN ascii({expression}) IN ({_FORMULA}) THEN {safe} ELSE {expression} END"
-    return expression
+        return f"CASE WHEN ascii({expression}) IN ({_FORMULA}) THEN {safe} ELSE {column.whole} END"
+    return column.whole

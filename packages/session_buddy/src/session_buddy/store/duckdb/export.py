@@ -63,7 +63,7 @@ def parquet_of(rows: BinaryIO, file: BinaryIO) -> None:
     Raises:
         ExportFailed: the file cannot be written.
     """
-    columns = ", ".join(f"'{name}': '{_TYPES[kind]}'" for name, (kind, _) in COLUMNS.items())
+    columns = ", ".join(f"'{name}': '{_TYPES[one.kind]}'" for name, one in COLUMNS.items())
     # An empty text in quotes is one.
     read = f"""read_csv('{_path(rows)}', columns = {{{columns}}}, auto_detect = false, header = false,
         delim = ',', quote = '"', escape = '"', new_line = '\\n', allow_quoted_nulls = false,
