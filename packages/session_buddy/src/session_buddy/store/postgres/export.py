@@ -1,8 +1,10 @@
 """Sessions as files, written by PostgreSQL's own COPY; as Parquet by DuckDB."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO, Final
+
+from typing_extensions import Buffer
 
 from session_buddy.errors import ExportFailed
 from session_buddy.history.export import Form
@@ -39,8 +41,8 @@ WRITER: Final = Writer(
             FULL JOIN json_each(end_metadata) WITH ORDINALITY AS late (key, value, place) USING (key)
         ) AS whole
     ) AS json) END""",  # noqa: S608 - ours
-    # Rows have no order of their own here, and an index has this one.
-    order="ORDER BY listed_at, session_id",
+    # Rows have no order of their own here, and an index has this one; the id as it is, not as it is shown.
+    order="ORDER BY listed_at, sessions.session_id",
 )
 _QUOTED: Final = f"FORMAT csv, FORCE_QUOTE ({', '.join(QUOTED)})"
 # JSON has no control characters: none of its lines is put in quotes.
@@ -87,15 +89,19 @@ def _write(connection: Postgres, select: str, parameters: Sequence[Any], form: F
 def _copy(
     connection: Postgres, sql: str, parameters: Sequence[Any], file: BinaryIO, between: bytes | None = None
 ) -> int:
-    """Write the lines that a COPY gives; instead of their ends, what stands ``between`` them."""
-    number = 0
-    with connection.cursor() as cursor, cursor.copy(marked(sql), parameters) as copy:
-        # The server sends one message a line.
-        for number, line in enumerate(copy, start=1):
-            if between is None:
-                file.write(line)
-            else:
-                file.write(between if number > 1 else b"")
-                file.write(memoryview(line)[:-1])
-    file.flush()
-    return number
+    """Write the lines that a COPY gives, in place of their ends what stands ``between`` them; how many."""
+    with connection.cursor() as cursor:
+        with cursor.copy(marked(sql), parameters) as copy:
+            # The server sends one message a line.
+            file.writelines(copy if between is None else _joined(copy, between))
+        file.flush()
+        return cursor.rowcount
+
+
+def _joined(lines: Iterable[Buffer], between: bytes) -> Iterator[Buffer]:
+    first = True
+    for line in lines:
+        if not first:
+            yield between
+        first = False
+        yield memoryview(line)[:-1]
