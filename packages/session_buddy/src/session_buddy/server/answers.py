@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from tempfile import TemporaryFile
 from typing import BinaryIO, Final, TypeVar, cast
@@ -18,7 +18,7 @@ from session_buddy.history.export import EXPORT_SECONDS, Form
 from session_buddy.history.fold import refreshed
 from session_buddy.history.model import SessionRow
 from session_buddy.history.page import SessionsAnswer, listed
-from session_buddy.history.query import Query
+from session_buddy.history.query import Clock, Query
 from session_buddy.history.record import SessionRecord, to_record
 from session_buddy.history.reference import parse_ref
 from session_buddy.history.statistics import Statistics
@@ -67,6 +67,11 @@ class Answers:
         self._health_checks = CapacityLimiter(1)
         # A file of a million sessions keeps a thread busy for many seconds: it takes no place of a list.
         self._exports = CapacityLimiter(1)
+
+    @property
+    def clock(self) -> Clock:
+        """Now, for those who name no zone: UTC."""
+        return Clock(self._now(), UTC)
 
     async def sessions(
         self, query: Query, fields: Sequence[str] | None = None, *, count: bool = False

@@ -9,6 +9,24 @@ from session_buddy.server.web.delete import DELETIONS
 from session_buddy.server.web.end import ENDS
 from session_buddy.server.web.export import EXPORT
 from session_buddy.server.web.health import HEALTH
+from session_buddy.server.web.openapi import openapi_route
 from session_buddy.server.web.routes import Route
+from session_buddy.server.web.sessions import END, EVENTS, SESSION, SESSIONS
+from session_buddy.server.web.statistics import STATISTICS, TIMELINE
 
-ROUTES: Final[tuple[Route[Any], ...]] = (HEALTH, CHANGES, EXPORT, ENDS, BACKUPS, DELETIONS, ASSETS)
+_ANSWERED: Final[tuple[Route[Any], ...]] = (
+    HEALTH,
+    SESSIONS,
+    SESSION,
+    EVENTS,
+    STATISTICS,
+    TIMELINE,
+    CHANGES,
+    EXPORT,
+    END,
+    ENDS,
+    BACKUPS,
+    DELETIONS,
+    ASSETS,
+)
+ROUTES: Final = (*_ANSWERED, openapi_route(_ANSWERED))

@@ -1,6 +1,5 @@
 """What sessions come to: the tool that counts them."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import Field
@@ -9,8 +8,8 @@ from session_buddy.history.statistics import DEFAULT_ROWS, GROUPS, MAX_ROWS, MEA
 from session_buddy.server.mcp import actions
 from session_buddy.server.mcp.refusals import guarded
 from session_buddy.server.mcp.telling import ToldStatistics, told
-from session_buddy.server.mcp.words import OffsetsText, QueryText, Words
 from session_buddy.server.register import Register
+from session_buddy.server.words import OffsetsText, QueryText, Words
 
 
 class Counting:
@@ -50,7 +49,7 @@ class Counting:
         """
         asked = Statistics.parse(
             query,
-            now=datetime.now(UTC),
+            now=self._register.answers.clock.now,
             metric=metric,
             by=by,
             period=period,

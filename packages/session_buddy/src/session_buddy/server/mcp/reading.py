@@ -1,19 +1,19 @@
 """What is asked of the history: the tools of scope ``read``, and how the server is."""
 
-from datetime import UTC, datetime
 from typing import Annotated, cast
 
 from fastmcp.tools import ToolResult
 from pydantic import Field
 
 from session_buddy.errors import InvalidQuery
-from session_buddy.history.query import DEFAULT_LIMIT, MAX_LIMIT, SORTS, Clock, Query
+from session_buddy.history.query import DEFAULT_LIMIT, MAX_LIMIT, SORTS, Query
 from session_buddy.history.timeline import DEFAULT_EVENTS, MOST_EVENTS, Window, rendered
 from session_buddy.server.mcp import actions
 from session_buddy.server.mcp.refusals import guarded
 from session_buddy.server.mcp.telling import ToldHealth, ToldSession, ToldSessions, ToldTimeline, told
-from session_buddy.server.mcp.words import QUERY_IN_SHORT, QueryText, SessionRef, Words
+from session_buddy.server.mcp.words import QUERY_IN_SHORT, SessionRef
 from session_buddy.server.register import Register
+from session_buddy.server.words import QueryText, Words
 
 
 class Reading:
@@ -60,7 +60,7 @@ class Reading:
         given = {name: value for name, value in locals().items() if name != "self" and value}
         asked = Query.parse(
             query,
-            clock=Clock(datetime.now(UTC), UTC),
+            clock=self._register.answers.clock,
             session_type=session_type,
             component=component,
             username=username,
@@ -111,7 +111,7 @@ class Reading:
         """
         if not 1 <= limit <= MOST_EVENTS:
             raise InvalidQuery("limit", limit, f"a number from 1 to {MOST_EVENTS}")
-        clock = Clock(datetime.now(UTC), UTC)
+        clock = self._register.answers.clock
         window = Window.parse(clock, since=since, until=until, at=at)
         asked = Query.parse(query, clock=clock, limit=limit)
         answer = await self._register.answers.timeline(asked, window)

@@ -15,7 +15,7 @@ from oneiric.events import InvalidEvent, invalid_event
 from oneiric.visible import visible
 from session_buddy.access.callers import RIGHTS, SCOPES, Caller
 from session_buddy.errors import EventRefused, Forbidden, SessionBuddyError
-from session_buddy.server.mcp.words import MAX_WORDS
+from session_buddy.server.words import MAX_WORDS
 
 log = structlog.stdlib.get_logger("session_buddy.server.mcp.refusals")
 

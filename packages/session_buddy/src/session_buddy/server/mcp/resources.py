@@ -21,7 +21,7 @@ from session_buddy.server.answers import Answers
 from session_buddy.server.mcp import actions
 from session_buddy.server.mcp.refusals import READING, current_caller
 from session_buddy.server.mcp.telling import ToldSession, ToldSessions, told
-from session_buddy.server.mcp.words import MAX_WORDS
+from session_buddy.server.words import MAX_WORDS
 
 ACTIVE: Final = "sessions://active"
 SESSION: Final = "session://{session_id}"

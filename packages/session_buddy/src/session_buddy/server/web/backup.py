@@ -9,7 +9,7 @@ from typing_extensions import TypedDict
 from session_buddy.server.web.routes import Asked, Given, Route
 
 
-class Wanted(Given):
+class BackupWanted(Given):
     """How.
 
     Attributes:
@@ -26,7 +26,7 @@ class Made(TypedDict):
     path: str
 
 
-async def _answer(asked: Asked[Wanted]) -> Made:
+async def _answer(asked: Asked[BackupWanted]) -> Made:
     services = asked.services
     made = await to_thread.run_sync(services.back_up, asked.given.replace, limiter=services.upkeep)
     return Made(name=made.name, path=str(made.path))
@@ -38,7 +38,7 @@ BACKUPS: Final = Route(
     ("admin",),
     "make a backup, with `replace` in the place of all others",
     _answer,
-    Wanted,
+    BackupWanted,
     Made,
     HTTPStatus.CREATED,
 )

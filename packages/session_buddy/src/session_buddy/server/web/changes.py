@@ -1,19 +1,19 @@
 """``GET /api/v1/changes``: which sessions started and ended, as they do."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from pydantic import Field
 
 from session_buddy.errors import Forbidden
 from session_buddy.history.changes import ChangesAnswer
-from session_buddy.history.query import Clock, Query
+from session_buddy.history.query import Query
 from session_buddy.server.web.routes import Asked, Given, Route
+from session_buddy.server.words import QueryText
 
 MOST_SECONDS: Final = 25
 
 
-class Wanted(Given):
+class ChangesWanted(Given):
     """Which, and since when.
 
     Attributes:
@@ -22,14 +22,14 @@ class Wanted(Given):
         wait: for how many seconds, where there is nothing to tell.
     """
 
-    query: str = ""
+    query: QueryText = ""
     place: str | None = None
     wait: Annotated[int, Field(ge=0, le=MOST_SECONDS)] = 0
 
 
-async def _answer(asked: Asked[Wanted]) -> ChangesAnswer:
+async def _answer(asked: Asked[ChangesWanted]) -> ChangesAnswer:
     wanted, services = asked.given, asked.services
-    query = Query.parse(wanted.query, clock=Clock(datetime.now(UTC), UTC))
+    query = Query.parse(wanted.query, clock=asked.services.register.answers.clock)
     found = await services.register.answers.changes(query, wanted.place, wanted.wait)
     if services.caller_of(asked.request) is None:
         raise Forbidden("the token was revoked, or has expired, while this waited")
@@ -42,6 +42,6 @@ CHANGES: Final = Route(
     ("read",),
     "starts and ends behind a `place`",
     _answer,
-    Wanted,
+    ChangesWanted,
     ChangesAnswer,
 )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class Wanted(Given):
+class DeletionWanted(Given):
     """Whose, or how old.
 
     Attributes:
@@ -33,7 +33,7 @@ class Wanted(Given):
     number: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
 
-async def _answer(asked: Asked[Wanted]) -> dict[str, Any]:
+async def _answer(asked: Asked[DeletionWanted]) -> dict[str, Any]:
     given, deletion = asked.given, asked.services.deletion
     wanted, now = wanted_of(given.user, given.ended_before), datetime.now(UTC)
     work: Callable[[], Found | Done]
@@ -51,6 +51,6 @@ DELETIONS: Final = Route(
     ("admin",),
     "delete some thousand sessions for good; where more are `left`, ask again with that `number`",
     _answer,
-    Wanted,
+    DeletionWanted,
     Done | Found,
 )

@@ -9,7 +9,7 @@ from session_buddy.intake.by_hand import EndedByHand
 from session_buddy.server.web.routes import Asked, Given, Route
 
 
-class Wanted(Given):
+class EndsWanted(Given):
     """Which, and why.
 
     Attributes:
@@ -29,12 +29,12 @@ class Ended(TypedDict):
     results: list[EndedByHand]
 
 
-async def _answer(asked: Asked[Wanted]) -> Ended:
+async def _answer(asked: Asked[EndsWanted]) -> Ended:
     wanted, register = asked.given, asked.services.register
     ended = register.end_by_hand(wanted.sessions, wanted.reason, force=wanted.force, caller=asked.caller)
     return Ended(results=await ended)
 
 
 ENDS: Final = Route(
-    "POST", "/api/v1/ends", ("track", "read"), "end sessions that are stuck", _answer, Wanted, Ended
+    "POST", "/api/v1/ends", ("track", "read"), "end sessions that are stuck", _answer, EndsWanted, Ended
 )

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from functools import partial
 from typing import BinaryIO, Final
 
@@ -10,8 +9,9 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from session_buddy.history.export import SESSIONS_HEADER, Form, form_named
-from session_buddy.history.query import Clock, Query
+from session_buddy.history.query import Query
 from session_buddy.server.web.routes import Asked, Given, Route
+from session_buddy.server.words import QueryText
 
 _TYPES: Final[dict[Form, str]] = {
     "csv": "text/csv; charset=utf-8",
@@ -23,7 +23,7 @@ _TYPES: Final[dict[Form, str]] = {
 _PART_BYTES: Final = 1 << 18
 
 
-class Wanted(Given):
+class ExportWanted(Given):
     """Which, and as what.
 
     Attributes:
@@ -31,7 +31,7 @@ class Wanted(Given):
         format: of the file.
     """
 
-    query: str = ""
+    query: QueryText = ""
     format: str = "csv"
 
 
@@ -48,9 +48,9 @@ class _File(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-async def _answer(asked: Asked[Wanted]) -> Response:
+async def _answer(asked: Asked[ExportWanted]) -> Response:
     """Begins once the file is whole: its length, and how many sessions it has, stand before it."""
-    query = Query.parse(asked.given.query, clock=Clock(datetime.now(UTC), UTC))
+    query = Query.parse(asked.given.query, clock=asked.services.register.answers.clock)
     form = form_named(asked.given.format)
     file, sessions = await asked.services.register.answers.export(query, form)
     headers = {
@@ -68,6 +68,6 @@ EXPORT: Final = Route(
     ("read",),
     "the sessions that a query finds, as one file",
     _answer,
-    Wanted,
+    ExportWanted,
     tuple(_TYPES.values()),
 )

@@ -19,10 +19,10 @@ _STATUS: Final[dict[type[Exception], HTTPStatus]] = {
     errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.DeletedSession: HTTPStatus.GONE,
     errors.UnknownSession: HTTPStatus.NOT_FOUND,
-    errors.AmbiguousSession: HTTPStatus.CONFLICT,
-    errors.DeletionRefused: HTTPStatus.CONFLICT,
     errors.StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.BackupsElsewhere: HTTPStatus.SERVICE_UNAVAILABLE,
+    # What cannot be done with things as they are.
+    errors.SessionBuddyError: HTTPStatus.CONFLICT,
 }
 TOLD: Final = tuple(_STATUS)
 

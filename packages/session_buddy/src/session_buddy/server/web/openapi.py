@@ -1,0 +1,122 @@
+"""``GET /api/openapi.json``: what programs can ask for, as OpenAPI 3.1, made from the table of routes."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
+
+from session_buddy import __version__
+from session_buddy.server.web.problems import MEDIA_TYPE, problem
+from session_buddy.server.web.routes import Asked, Nothing, Route
+
+_REFERENCES: Final = "#/components/schemas/{model}"
+_TEXT: Final = {"type": "string"}
+
+
+class Problem(TypedDict):
+    """What went wrong (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+def document(routes: Iterable[Route[Any]]) -> dict[str, Any]:
+    """The OpenAPI document of what programs can ask for; pages for people are no part of it."""
+    told = [route for route in routes if is_for_programs(route)]
+    answers = [one.gives for one in told if not isinstance(one.gives, tuple)]
+    # No type of ours is read in another way than it is written.
+    types = {repr(one): TypeAdapter(one) for one in (*(route.takes for route in told), *answers, Problem)}
+    schemas, shared = TypeAdapter.json_schemas(
+        [(name, "validation", one) for name, one in types.items()], ref_template=_REFERENCES
+    )
+    known = {name: schema for (name, _), schema in schemas.items()}
+    paths: dict[str, dict[str, Any]] = {}
+    for route in told:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, known, shared["$defs"])
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Session-Buddy",
+            "version": __version__,
+            "description": "Who is, or was, in which admin shell: beside MCP, at the same port and socket.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": shared["$defs"],
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"token": []}],
+    }
+
+
+def is_for_programs(route: Route[Any]) -> bool:
+    """Whether it answers programs: with problems, where it refuses."""
+    return route.refusal is problem and not route.path.startswith("/assets/")
+
+
+def _operation(route: Route[Any], known: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+    takes = _resolved(known[repr(route.takes)], shared)
+    operation: dict[str, Any] = {
+        "operationId": re.sub(r"\W+", "_", str(route).lower()).strip("_"),
+        "summary": route.tells,
+        "responses": _responses(route, known),
+    }
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": _TEXT}
+        for name in re.findall(r"\{(\w+)\}", route.path)
+    ]
+    if route.method == "GET":
+        parameters += [_parameter(name, schema) for name, schema in takes.get("properties", {}).items()]
+    else:
+        operation["requestBody"] = {
+            "required": bool(takes.get("required")),
+            "content": {"application/json": {"schema": known[repr(route.takes)]}},
+        }
+    if parameters:
+        operation["parameters"] = parameters
+    if route.needs is None:
+        # With one it may be told more.
+        operation["security"] = [{}, {"token": []}]
+    else:
+        operation["description"] = f"Scope: {' and '.join(route.needs)}."
+    return operation
+
+
+def _parameter(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    told = {key: value for key, value in schema.items() if key not in ("description", "title")}
+    said = {"description": schema["description"]} if "description" in schema else {}
+    return {"name": name, "in": "query", **said, "schema": told}
+
+
+def _responses(route: Route[Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(route.gives, tuple):
+        content = {kind: {"schema": {**_TEXT, "format": "binary"}} for kind in route.gives}
+    else:
+        content = {"application/json": {"schema": known[repr(route.gives)]}}
+    refused = {MEDIA_TYPE: {"schema": known[repr(Problem)]}}
+    found = {str(int(route.done)): {"description": "as it was asked for", "content": content}}
+    if route.method == "GET" and not isinstance(route.gives, tuple):
+        found["304"] = {"description": "it is still what `If-None-Match` names"}
+    return {**found, "default": {"description": "what went wrong", "content": refused}}
+
+
+def _resolved(schema: Mapping[str, Any], shared: Mapping[str, Any]) -> Mapping[str, Any]:
+    name = schema.get("$ref", "").rpartition("/")[2]
+    found: Mapping[str, Any] = shared[name] if name else schema
+    return found
+
+
+def openapi_route(routes: Iterable[Route[Any]]) -> Route[Nothing]:
+    """The route that answers with the document of ``routes`` and of itself."""
+
+    async def answer(_asked: Asked[Nothing]) -> dict[str, Any]:
+        return document([*routes, route])
+
+    route = Route(
+        "GET", "/api/openapi.json", ("read",), "all of this as OpenAPI 3.1", answer, Nothing, dict[str, Any]
+    )
+    return route
