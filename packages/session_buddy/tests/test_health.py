@@ -26,8 +26,8 @@ SECRET = "s" * 32
 
 def served(register: Register, back_up: Callable[[bool], Backup] | None = None) -> httpx.AsyncClient:
     """A client of the routes, without a server; nothing is deleted."""
-    keeper = Authenticator(Keyring([SECRET]))
-    services = Services(register, back_up or cast("Any", None), cast("Any", None), keeper.caller_of)
+    keeper, nothing = Authenticator(Keyring([SECRET])), cast("Any", None)
+    services = Services(register, back_up or nothing, nothing, keeper.caller_of, nothing)
     transport = httpx.ASGITransport(application(ROUTES, services))
     return httpx.AsyncClient(transport=transport, base_url="http://localhost")
 

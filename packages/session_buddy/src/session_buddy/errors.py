@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 RESTORE: Final = "put a backup in its place: session-buddy backup restore latest"
 USE_ANOTHER: Final = "use another database: session-buddy mcp restart --db DATABASE"
@@ -227,4 +227,14 @@ class AmbiguousToken(SessionBuddyError):  # noqa: N818 - reads as the fact it st
 
 
 class TokenRefused(SessionBuddyError):  # noqa: N818 - reads as the fact it states
-    """A token is not taken; why, without a word of it."""
+    """A token is not taken; why, without a word of it.
+
+    Attributes:
+        cause: the same in one word.
+    """
+
+    def __init__(
+        self, reason: str, cause: Literal["unknown", "expired", "revoked", "replaced"] = "unknown"
+    ) -> None:
+        super().__init__(reason)
+        self.cause: Final = cause

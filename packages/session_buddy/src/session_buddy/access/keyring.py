@@ -104,13 +104,15 @@ class Keyring:
         now, known = time.time() if now is None else now, self._known
         kid = named_kid(token)
         if kid in known.refused:
-            raise TokenRefused("the token was made by an earlier secret, whose tokens are refused")
+            raise TokenRefused(
+                "the token was made by an earlier secret, whose tokens are refused", "replaced"
+            )
         claims, replaced_at = _read(token, kid, known)
         which = f"the token {claims.id[:SHOWN_DIGITS]} of {claims.subject}"
         if claims.id in known.revoked:
-            raise TokenRefused(f"{which} was revoked at {_utc(known.revoked[claims.id])}")
+            raise TokenRefused(f"{which} was revoked at {_utc(known.revoked[claims.id])}", "revoked")
         if claims.expires_at <= now:
-            raise TokenRefused(f"{which} expired at {_utc(claims.expires_at)}")
+            raise TokenRefused(f"{which} expired at {_utc(claims.expires_at)}", "expired")
         if replaced_at is None or now < replaced_at + GRACE_SECONDS:
             return claims.caller
         # Live sessions go on, and end properly.

@@ -19,6 +19,7 @@ from session_buddy.access.callers import Caller, local_caller
 from session_buddy.errors import BatchTooLarge
 from session_buddy.history.model import Arrival, Taken, Verdict
 from session_buddy.intake.accounts import Accounts
+from session_buddy.intake.tally import Tally
 
 MAX_EVENT_BYTES: Final = 64 * 1024
 
@@ -45,6 +46,11 @@ class Batch:
 
     arrivals: list[Arrival]
     answers: list[EventResult | None]
+
+    @property
+    def invalid(self) -> int:
+        """How many of the events are not."""
+        return len(self.answers) - len(self.arrivals)
 
     def results(self, taken: Sequence[Taken]) -> list[EventResult]:
         """The answers, completed by what became of :attr:`arrivals`."""
@@ -118,16 +124,22 @@ def result_of(taken: Taken) -> EventResult:
 
 
 def locally(
-    ingest: Ingest, accounts: Accounts, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ingest: Ingest,
+    accounts: Accounts,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    tally: Tally | None = None,
 ) -> Deliver:
     """Delivery straight into a store, as this user; answers as ``track_events`` does.
 
     No batch is too large, since it is no call: an event that is, is refused by itself, and its journal set
-    aside, where a refused batch would keep all that waits behind it from ever coming in.
+    aside, where a refused batch would keep all that waits behind it from ever coming in. What is not valid
+    is counted in ``tally``.
     """
 
     def take(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
         valid = _each_validated(accounts.named(batch), local_caller(), now())
+        if tally is not None:
+            tally.refuse("invalid", valid.invalid)
         return [dict(result) for result in valid.results(ingest(valid.arrivals))]
 
     return take

@@ -6,9 +6,10 @@ open and has not been heard yet is as much a part of "who is where".
 
 import logging
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from oneiric import compose, entries, outbox
 from oneiric.entries import Entry, Moment
@@ -17,6 +18,36 @@ from oneiric.transport import TransportError
 from session_buddy.errors import SessionBuddyError
 
 log = logging.getLogger(__name__)
+
+
+class Backlog(NamedTuple):
+    """What lies in an outbox.
+
+    Attributes:
+        journals: how many, by what they wait for: ``live`` for the end of a session that is known to be open,
+            ``waiting`` for being delivered here, ``elsewhere`` for a server that was named; ``rejected`` and
+            ``corrupt`` for a person to look at.
+        oldest: when the longest waiting of those to be delivered here was last written, as Unix time.
+    """
+
+    journals: dict[str, int]
+    oldest: float | None
+
+
+def backlog(folder: Path, live: Collection[str]) -> Backlog:
+    """What lies in an outbox, where the history knows the sessions of these ids to be open."""
+    journals = dict.fromkeys(("live", "waiting", "elsewhere"), 0)
+    written = list[float]()
+    for path in outbox.journals(folder):
+        session_id, destination = outbox.parts_of(path)
+        state = "elsewhere" if destination else "live" if session_id in live else "waiting"
+        with suppress(FileNotFoundError):  # delivered meanwhile
+            changed_at = path.stat().st_mtime
+            journals[state] += 1
+            written += [changed_at] if state == "waiting" else []
+    for kind in ("rejected", "corrupt"):
+        journals[kind] = len(outbox.journals(folder / kind))
+    return Backlog(journals, min(written, default=None))
 
 
 def hand_over(folder: Path, deliver: Deliver, now: datetime) -> None:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Final, Self, TypeVar
@@ -14,6 +15,7 @@ from oneiric.events import Activity, SessionHeartbeat
 from session_buddy.errors import StoreClosed, StoreError, StoreUnavailable
 from session_buddy.history.model import Arrival, Beat, Taken
 from session_buddy.intake.presence import Presence
+from session_buddy.intake.tally import Tally
 from session_buddy.store import Store
 
 MAX_GROUP_EVENTS: Final = 2000
@@ -50,6 +52,7 @@ class Writer:
     Attributes:
         trouble: why the latest write failed, ``None`` if it did not. Every ``store.probe_seconds`` at the
             least something is written, on this thread's own account: who asks for it causes no write.
+        tally: what was taken in; counted before it is answered.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Writer:
         self._flush_seconds = flush_seconds
         self._flushed_at = clock()
         self.trouble: str | None = None
+        self.tally: Final = Tally()
         self._began: float | None = None
         self._queue: SimpleQueue[_Job | _Action | None] = SimpleQueue()
         self._closing = Lock()
@@ -209,18 +213,21 @@ class Writer:
             # refused, it is kept: its journal is set aside, and named.
             log.exception("an event is refused", session_id=arrival.session_id)
             reason = str(error) if isinstance(error, StoreError) else "the server cannot store it"
+            self.tally.refuse("invalid")
             return Taken("invalid", arrival.session_id, None, field="", error=reason)
 
     def _ingest(self, arrivals: Sequence[Arrival]) -> list[Taken]:
         """Store the events, after the heartbeats of their sessions that only memory knows."""
         beats = self._presence.unwritten({arrival.session_id for arrival in arrivals})
         ahead = [arrival_of(beat) for beat in beats]
+        began = self._clock()
         try:
             with self._noting_trouble():
                 taken = self._store.ingest([*ahead, *arrivals])[len(ahead) :]
         except BaseException:
             self._presence.still_unwritten(beats)
             raise
+        self.tally.take(arrivals, taken, self._clock() - began, datetime.now(UTC))
         self._inform_presence(taken)
         if refused := [one for one in taken if one.verdict == "invalid"]:
             log.warning("events are refused", events=len(refused), first=refused[0].error)
@@ -234,6 +241,7 @@ class Writer:
             yield
         except (StoreUnavailable, MemoryError, OSError) as error:
             self.trouble = str(error) or repr(error)
+            self.tally.failures += 1
             raise
         finally:
             self._began = None

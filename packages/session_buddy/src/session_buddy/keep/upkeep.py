@@ -48,6 +48,11 @@ class Upkeep:
         """Make backups, and delete what is too old, from now on."""
         self._retention.start()
 
+    @property
+    def backups(self) -> Backups | None:
+        """Those that are made here by themselves; ``None``: none are."""
+        return None
+
     def back_up(self, replace: bool = False) -> Backup:  # noqa: FBT001, FBT002 - as pages ask
         """Make a backup now, with ``replace`` in the place of all others.
 
@@ -73,12 +78,18 @@ class FileUpkeep(Upkeep):
         self._store = store
         self._writer = writer
         self._keep = settings.backup.keep
+        self._every = timedelta(hours=settings.backup.every_hours)
         self._backups = Backups.of(store.url)
-        self._keeper = Keeper(self._backups, self.back_up, timedelta(hours=settings.backup.every_hours))
+        self._keeper = Keeper(self._backups, self.back_up, self._every)
 
     def heal(self, deliver: Deliver, paths: Paths, now: datetime) -> None:
         """Make up for what the history lacks, until that has succeeded once."""
         heal(self._store, deliver, paths, now, lambda forget: self._writer.run(forget).result())
+
+    @property
+    def backups(self) -> Backups | None:
+        """Those that are made here by themselves."""
+        return self._backups if self._every else None
 
     def begin(self) -> None:
         """Make a backup whenever the last is too old, too."""

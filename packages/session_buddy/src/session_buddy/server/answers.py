@@ -195,6 +195,14 @@ class Answers:
         """
         return await self._read(self._store.count_live, self._health_checks, HEALTH_SECONDS)
 
+    async def size(self) -> int:
+        """How many bytes the database takes, soon.
+
+        Raises:
+            StoreUnavailable: the database does not answer at once.
+        """
+        return await self._read(self._store.size, self._health_checks, HEALTH_SECONDS)
+
     async def _read(self, ask: Callable[[], T], limiter: CapacityLimiter, seconds: float = READ_SECONDS) -> T:
         """What the database answers, on a thread that keeps its place until it is done."""
         asking = asyncio.ensure_future(to_thread.run_sync(ask, limiter=limiter, abandon_on_cancel=True))

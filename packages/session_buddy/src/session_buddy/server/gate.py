@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
@@ -40,11 +41,15 @@ class Authenticator(TokenVerifier):
 
     That one is a random text, no signed token: it needs no secret, never expires, and nobody outside can
     make it.
+
+    Attributes:
+        refused: how many requests were refused, by why their token was not taken.
     """
 
     def __init__(self, keyring: Keyring) -> None:
         super().__init__()
         self._keyring = keyring
+        self.refused: Counter[str] = Counter()
         self.local_token: Final = secrets.token_urlsafe(32)
 
     @property
@@ -62,11 +67,15 @@ class Authenticator(TokenVerifier):
             return None
 
     def why_not(self, authorization: str) -> str:
-        """Why what a request shows is refused, where that was a token of ours; else empty."""
+        """Why what a refused request shows was, where that was a token of ours; else empty; counts it."""
+        token = authorization.partition(" ")[2]
         try:
-            self._keyring.judge(authorization.partition(" ")[2])
+            self._keyring.judge(token)
         except TokenRefused as error:
+            self.refused[error.cause if token else "missing"] += 1
             return str(error)
+        # It was shown in another way than is asked for.
+        self.refused["missing"] += 1
         return ""
 
     def caller_of(self, request: Request) -> Caller | None:

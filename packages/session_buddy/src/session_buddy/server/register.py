@@ -5,6 +5,7 @@ Sits between whoever carries calls (MCP tools, web pages) and writer, presence a
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -16,7 +17,7 @@ from typing_extensions import TypedDict
 from oneiric.events import SessionHeartbeat
 from session_buddy import __version__
 from session_buddy.access.callers import RIGHTS, Caller
-from session_buddy.errors import EventRefused, Forbidden, StoreUnavailable
+from session_buddy.errors import BatchTooLarge, EventRefused, Forbidden, StoreUnavailable
 from session_buddy.history.fold import not_yours, refreshed, speaks_for
 from session_buddy.history.model import Arrival, SessionRow, Taken
 from session_buddy.history.record import SessionRecord, to_record
@@ -32,6 +33,8 @@ from session_buddy.store import Store
 LOOK_UPS_AT_ONCE: Final = 8
 # How a tool's caller says what ``--force`` is on the command line.
 BY_TOOL: Final = "force: true"
+# Of a call: answered; refused, which is its caller's to change; failed, which is the server's.
+Outcome = Literal["answered", "refused", "failed"]
 
 
 class Paced(TypedDict):
@@ -79,6 +82,7 @@ class Register:
 
     Attributes:
         answers: what reads the database.
+        calls: how many were made, by tool or route and by what became of them; counted on the event loop.
     """
 
     def __init__(
@@ -99,11 +103,16 @@ class Register:
         self._now = now
         self._began = clock()
         self.answers = Answers(store, writer, presence, clock=clock, now=now)
+        self.calls: Final[Counter[tuple[str, Outcome]]] = Counter()
         self._look_ups = CapacityLimiter(LOOK_UPS_AT_ONCE)
         self._by_hand = CapacityLimiter(1)
 
     def __repr__(self) -> str:
         return f"<Register({self._store!r}, live={len(self._presence)})>"
+
+    def note_invalid(self) -> None:
+        """Count an event that never came here, since what a call brought is none."""
+        self._writer.tally.refuse("invalid")
 
     async def track(self, batch: Sequence[object], caller: Caller) -> EventsAnswer:
         """Take a batch of raw events; each is answered by itself.
@@ -194,10 +203,8 @@ class Register:
         Raises:
             StoreError: the database cannot be read, or written.
         """
-        if self._writer.trouble is not None:
-            raise StoreUnavailable(self._writer.trouble)
-        if self._writer.waits() > HEALTH_SECONDS:
-            raise StoreUnavailable(f"database {self._store.url} has taken no write for {HEALTH_SECONDS:g} s")
+        if (trouble := self.why_not_written()) is not None:
+            raise StoreUnavailable(trouble)
         return HealthAnswer(
             status="ok",
             version=__version__,
@@ -207,6 +214,15 @@ class Register:
             tools=sorted(RIGHTS),
             **self._paced(),
         )
+
+    def why_not_written(self) -> str | None:
+        """What is wrong with the latest write, or with one that is under way; ``None``: nothing."""
+        if self._writer.waits() > HEALTH_SECONDS:
+            return (
+                self._writer.trouble
+                or f"database {self._store.url} has taken no write for {HEALTH_SECONDS:g} s"
+            )
+        return self._writer.trouble
 
     def _heard_of(self, ref: str) -> SessionRow:
         """The session of a name, with its latest heartbeat."""
@@ -226,11 +242,16 @@ class Register:
 
     async def _validated(self, batch: Sequence[object], caller: Caller) -> Batch:
         # Before anybody waits: a batch that is too large is refused at once.
-        valid = validate(batch, caller, self._now())
-        if not self._accounts.lack_names(batch):
-            return valid
-        named = await to_thread.run_sync(self._accounts.named, batch, limiter=self._look_ups)
-        return validate(named, caller, self._now())
+        try:
+            valid = validate(batch, caller, self._now())
+            if self._accounts.lack_names(batch):
+                named = await to_thread.run_sync(self._accounts.named, batch, limiter=self._look_ups)
+                valid = validate(named, caller, self._now())
+        except BatchTooLarge:
+            self._writer.tally.refuse("too_large", len(batch))
+            raise
+        self._writer.tally.refuse("invalid", valid.invalid)
+        return valid
 
     async def _take(self, arrivals: Sequence[Arrival]) -> list[Taken]:
         """Heartbeats of live sessions go to memory; everything else to disk before it is answered."""

@@ -40,9 +40,14 @@ class Places:
     """
 
     def __init__(self, number: int) -> None:
-        self._free = number
+        self._number = self._free = number
         self._silent: dict[Connection, None] = {}
         self._waiting: dict[Connection, None] = {}
+
+    @property
+    def taken(self) -> int:
+        """How many connections there are."""
+        return self._number - self._free
 
     def enter(self, connection: "Connection") -> None:
         """Take a place, or turn somebody away."""
@@ -172,7 +177,8 @@ class Server(uvicorn.Server):
         leave: Callable[[], None] = lambda: None,
     ) -> None:
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._protocol = partial(Connection, Places(files // 8), Places(files // 4))
+        self._places = {"tcp": Places(files // 8), "unix": Places(files // 4)}
+        self._protocol = partial(Connection, *self._places.values())
         config = uvicorn.Config(
             app,
             http=self._protocol,  # type: ignore[arg-type]  # called as a class is
@@ -194,6 +200,10 @@ class Server(uvicorn.Server):
         self._renew = renew
         self._leave = leave
         self._renewal: asyncio.Task[None] | None = None
+
+    def connections(self) -> dict[str, int]:
+        """How many there are, by listener."""
+        return {name: places.taken for name, places in self._places.items()}
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen at the Unix socket, then at the port."""

@@ -9,6 +9,7 @@ from session_buddy.server.web.delete import DELETIONS
 from session_buddy.server.web.end import ENDS
 from session_buddy.server.web.export import EXPORT
 from session_buddy.server.web.health import HEALTH
+from session_buddy.server.web.metrics import METRICS
 from session_buddy.server.web.openapi import openapi_route
 from session_buddy.server.web.routes import Route
 from session_buddy.server.web.sessions import END, EVENTS, SESSION, SESSIONS
@@ -16,6 +17,7 @@ from session_buddy.server.web.statistics import STATISTICS, TIMELINE
 
 _ANSWERED: Final[tuple[Route[Any], ...]] = (
     HEALTH,
+    METRICS,
     SESSIONS,
     SESSION,
     EVENTS,

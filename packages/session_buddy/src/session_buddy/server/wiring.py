@@ -34,12 +34,15 @@ from session_buddy.server import signals
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from session_buddy.host.database_url import DatabaseUrl
+    from session_buddy.intake.accounts import Accounts
     from session_buddy.intake.liveness import Watch
     from session_buddy.intake.presence import Presence
     from session_buddy.intake.writer import Writer
     from session_buddy.keep.deletion import Deletion
     from session_buddy.keep.upkeep import Upkeep
     from session_buddy.server.gate import Authenticator
+    from session_buddy.server.metrics.gathering import Metrics
     from session_buddy.server.register import Register
     from session_buddy.store import Store
 
@@ -113,7 +116,6 @@ def _run(
     # Not at the top: a command line that only wants to say "already running" does without these.
     from session_buddy.access.keyring import keyring_of
     from session_buddy.intake.accounts import Accounts
-    from session_buddy.intake.admission import locally
     from session_buddy.intake.presence import Presence
     from session_buddy.intake.writer import Writer
     from session_buddy.keep.upkeep import upkeep_of
@@ -140,13 +142,12 @@ def _run(
     deletion = _deletion(store, writer, presence, paths, settings)
     upkeep = upkeep_of(store, writer, deletion, settings)
     accounts = Accounts()
-    watch = stack.enter_context(
-        closing(_watch(writer, presence, paths, upkeep, deliver=locally(writer.ingest, accounts)))
-    )
+    watch = stack.enter_context(closing(_watch(writer, presence, paths, upkeep, accounts)))
     # Closed before the watch, which begins it: no backup begins while the server goes down.
     stack.enter_context(closing(upkeep))
     register = Register(store, writer, presence, accounts=accounts)
-    app, tools = _application(register, authenticator, upkeep, deletion, settings)
+    metrics = _metrics(register, writer, presence, authenticator, upkeep, paths=paths, url=url)
+    app, tools = _application(register, authenticator, upkeep, deletion, metrics=metrics, settings=settings)
     # Left by a killed server: with our socket open, clients would read its address and database as ours.
     remove(paths.server_file)
     unix = open_unix(paths.socket)
@@ -176,8 +177,8 @@ def _run(
     # Whoever wants the database waits until it is closed.
     stack.callback(lambda: our_turn.enter_context(turn(paths, 0)))
     stack.callback(signals.ignore)
-    leave = register.answers.feed.close
-    server = Server(app, tcp, ready, publication.renew, leave)
+    server = Server(app, tcp, ready, publication.renew, register.answers.feed.close)
+    metrics.connections = server.connections
     anyio.run(server.serve, [unix])
 
 
@@ -186,6 +187,8 @@ def _application(
     authenticator: "Authenticator",
     upkeep: "Upkeep",
     deletion: "Deletion",
+    *,
+    metrics: "Metrics",
     settings: Settings,
 ) -> tuple["ASGIApp", list[str]]:
     """Everything that answers, and the names of the tools."""
@@ -197,9 +200,32 @@ def _application(
     from session_buddy.server.web.routes import Services
 
     mcp, tools = mcp_app(register, authenticator)
-    services = Services(register, upkeep.back_up, deletion, authenticator.caller_of)
+    services = Services(register, upkeep.back_up, deletion, authenticator.caller_of, metrics)
     front = Front(mcp, MCP_PATH, application(ROUTES, services), settings.host_names)
     return Gate(front, authenticator.local_token, authenticator.why_not), tools
+
+
+def _metrics(
+    register: "Register",
+    writer: "Writer",
+    presence: "Presence",
+    authenticator: "Authenticator",
+    upkeep: "Upkeep",
+    *,
+    paths: Paths,
+    url: "DatabaseUrl",
+) -> "Metrics":
+    from session_buddy.server.metrics.gathering import Metrics
+
+    return Metrics(
+        register=register,
+        tally=writer.tally,
+        presence=presence,
+        tokens_refused=authenticator.refused,
+        backups=upkeep.backups,
+        outbox=paths.outbox,
+        engine="duckdb" if url.file else "postgresql",
+    )
 
 
 def _deletion(
@@ -217,11 +243,13 @@ def _deletion(
 
 
 def _watch(
-    writer: "Writer", presence: "Presence", paths: Paths, upkeep: "Upkeep", *, deliver: Deliver
+    writer: "Writer", presence: "Presence", paths: Paths, upkeep: "Upkeep", accounts: "Accounts"
 ) -> "Watch":
+    from session_buddy.intake.admission import locally
     from session_buddy.intake.exits import Exits
     from session_buddy.intake.liveness import Watch
 
+    deliver = locally(writer.ingest, accounts, tally=writer.tally)
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     exits = Exits(files // 2)
     presence.on_arrival = exits.wake

@@ -168,6 +168,13 @@ class Store(Protocol):
     def count_live(self) -> int:
         """How many sessions are ``active``."""
 
+    def size(self) -> int:
+        """How many bytes the database takes on disk, its log included where that is a file of its own.
+
+        Raises:
+            StoreUnavailable: the database cannot be read.
+        """
+
     def statuses(self) -> dict[str, Status]:
         """The status of each session, by id, in no order."""
 

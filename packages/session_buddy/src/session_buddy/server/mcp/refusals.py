@@ -1,9 +1,10 @@
 """Who may call a tool, and how one is refused: in one line that says what to do instead."""
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import wraps
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, Self, TypeVar
 
 import structlog
 from fastmcp.exceptions import NotFoundError, ToolError, ValidationError
@@ -14,13 +15,16 @@ from pydantic import ValidationError as PydanticError
 from oneiric.events import InvalidEvent, invalid_event
 from oneiric.visible import visible
 from session_buddy.access.callers import RIGHTS, SCOPES, Caller
-from session_buddy.errors import EventRefused, Forbidden, SessionBuddyError
+from session_buddy.errors import EventRefused, Forbidden, SessionBuddyError, StoreError
+from session_buddy.server.register import Outcome
 from session_buddy.server.words import MAX_WORDS
 
 log = structlog.stdlib.get_logger("session_buddy.server.mcp.refusals")
 
 # Resources and prompts take the right that this tool takes.
 READING: Final = "get_session"
+_ONE_EVENT: Final = ("track_session_start", "track_session_end")
+UNKNOWN: Final = "unknown"
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,10 +42,19 @@ def current_caller() -> Caller:
     return Caller(token.client_id, frozenset(scope for scope in SCOPES if scope in token.scopes))
 
 
-def _refusal(tool: str, reason: str) -> ToolError:
-    reason, tool = visible(reason), visible(tool[:MAX_WORDS])
-    log.info("call refused", tool=tool, reason=reason)
-    return ToolError(reason, log_level=logging.INFO)
+class _Refusal(ToolError):  # noqa: N818 - reads as the fact it states
+    """A call is not answered; the reason is what its caller is told."""
+
+    def __init__(self, tool: str, reason: str, outcome: Outcome = "refused") -> None:
+        reason, tool = visible(reason), visible(tool[:MAX_WORDS])
+        log.info("call refused", tool=tool, reason=reason)
+        super().__init__(reason, log_level=logging.INFO)
+        self.outcome = outcome
+
+    @classmethod
+    def of(cls, tool: str, error: SessionBuddyError) -> Self:
+        """What a known error says."""
+        return cls(tool, str(error), "failed" if isinstance(error, StoreError) else "refused")
 
 
 def guarded(method: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
@@ -52,7 +65,7 @@ def guarded(method: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
         try:
             return await method(*args, **kwargs)
         except SessionBuddyError as error:
-            raise _refusal(method.__name__, str(error)) from None
+            raise _Refusal.of(method.__name__, error) from None
 
     return call
 
@@ -64,12 +77,32 @@ class OneLine(Middleware):
 
     Args:
         takes: the arguments of each tool, by its name.
+        calls: counts what becomes of each call.
+        invalid: counts an event that a call's arguments are not.
     """
 
-    def __init__(self, takes: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self,
+        takes: Mapping[str, Sequence[str]],
+        calls: Counter[tuple[str, Outcome]],
+        invalid: Callable[[], None],
+    ) -> None:
         self._takes = takes
+        self._calls = calls
+        self._invalid = invalid
 
     async def on_call_tool(self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]) -> Any:  # noqa: ANN401, D102
+        tool = context.message.name
+        try:
+            found = await self._call(context, call_next)
+        except Exception as error:
+            outcome = error.outcome if isinstance(error, _Refusal) else "failed"
+            self._calls[tool if tool in RIGHTS else UNKNOWN, outcome] += 1
+            raise
+        self._calls[tool, "answered"] += 1
+        return found
+
+    async def _call(self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]) -> Any:  # noqa: ANN401
         tool = context.message.name
         try:
             if tool in RIGHTS:
@@ -79,13 +112,16 @@ class OneLine(Middleware):
                 self._require_known(tool, context.message.arguments or {})
             return await call_next(context)
         except SessionBuddyError as error:
-            raise _refusal(tool, str(error)) from None
+            if isinstance(error, EventRefused):
+                self._note_invalid(tool)
+            raise _Refusal.of(tool, error) from None
         except NotFoundError:
-            raise _refusal(tool, f"no tool {tool[:MAX_WORDS]!r}; there are {', '.join(RIGHTS)}") from None
+            raise _Refusal(tool, f"no tool {tool[:MAX_WORDS]!r}; there are {', '.join(RIGHTS)}") from None
         except ValidationError as error:
             cause = error.__cause__
             text = str(invalid_event(cause)) if isinstance(cause, PydanticError) else str(error)
-            raise _refusal(tool, text) from None
+            self._note_invalid(tool)
+            raise _Refusal(tool, text) from None
 
     async def on_list_tools(self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]) -> Any:  # noqa: ANN401, D102
         caller = current_caller()
@@ -95,6 +131,11 @@ class OneLine(Middleware):
         return await call_next(context) if current_caller().may(READING) else []
 
     on_list_resources = on_list_resource_templates = on_list_prompts = _on_list
+
+    def _note_invalid(self, tool: str) -> None:
+        # Their arguments are one event, which the register never sees.
+        if tool in _ONE_EVENT:
+            self._invalid()
 
     def _require_known(self, tool: str, arguments: Mapping[str, Any]) -> None:
         """Pydantic would complain of each: 2 s where they are many."""

@@ -75,7 +75,7 @@ def add_tools(mcp: FastMCP[Any], register: Register) -> list[str]:
         tool = FunctionTool.from_function(method, name=name, title=about.title, annotations=about.annotations)
         tool.parameters, tool.output_schema = inlined(tool.parameters), inlined(tool.output_schema)
         mcp.add_tool(tool)
-    mcp.add_middleware(OneLine(TAKES))
+    mcp.add_middleware(OneLine(TAKES, register.calls, register.note_invalid))
     return list(RIGHTS)
 
 

@@ -14,6 +14,7 @@ from starlette.routing import Route as StarletteRoute
 
 from session_buddy.access.callers import NOBODY
 from session_buddy.errors import InvalidQuery
+from session_buddy.server.register import Outcome
 from session_buddy.server.web.problems import TOLD, problem, told
 from session_buddy.server.web.routes import Asked, Given, Route, Services
 
@@ -38,6 +39,16 @@ def application(routes: Iterable[Route[Any]], services: Services) -> Starlette:
 
 def _endpoint(route: Route[Any], services: Services) -> Endpoint:
     async def endpoint(request: Request) -> Response:
+        calls = services.register.calls
+        try:
+            answer = await answered(request)
+        except Exception:
+            calls[str(route), "failed"] += 1
+            raise
+        calls[str(route), _outcome_of(answer.status_code)] += 1
+        return answer
+
+    async def answered(request: Request) -> Response:
         caller = services.caller_of(request)
         if route.needs is not None and caller is None:
             return route.refusal(HTTPStatus.UNAUTHORIZED, "a token is needed", {})
@@ -51,6 +62,12 @@ def _endpoint(route: Route[Any], services: Services) -> Endpoint:
         return found if isinstance(found, Response) else _document(request, found, route.done)
 
     return endpoint
+
+
+def _outcome_of(status: int) -> Outcome:
+    if status < HTTPStatus.BAD_REQUEST:
+        return "answered"
+    return "refused" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "failed"
 
 
 async def _given(route: Route[Any], request: Request) -> Given:

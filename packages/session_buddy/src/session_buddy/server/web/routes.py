@@ -13,6 +13,7 @@ from starlette.responses import Response
 from session_buddy.access.callers import Caller, Scope
 from session_buddy.keep.backups import Backup
 from session_buddy.keep.deletion import Deletion
+from session_buddy.server.metrics.gathering import Metrics
 from session_buddy.server.register import Register
 from session_buddy.server.web.problems import problem
 
@@ -41,6 +42,7 @@ class Services:
         back_up: makes a backup of the database, in the place of all others if so asked; takes its time.
         deletion: deletes sessions.
         caller_of: who asks, ``None`` if that is not known.
+        metrics: what is counted and measured.
         upkeep: lets backups and deletions be made one at a time; who waits for another holds no thread.
     """
 
@@ -48,6 +50,7 @@ class Services:
     back_up: Callable[[bool], Backup]
     deletion: Deletion
     caller_of: Callable[[Request], Caller | None]
+    metrics: Metrics
     upkeep: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))
 
 

@@ -21,6 +21,7 @@ from session_buddy.store.duckdb.copies import copy_whole
 from session_buddy.store.duckdb.deletion import delete, tombstones
 from session_buddy.store.duckdb.newest import Newest
 from session_buddy.store.duckdb.opening import open_file
+from session_buddy.store.duckdb.wal import log_of
 from session_buddy.store.export import of_export
 from session_buddy.store.protocol import Gap
 from session_buddy.store.reading import Reading
@@ -179,6 +180,15 @@ class DuckDBStore(Reading):
         return self._commit_id
 
     horizon = last_commit
+
+    def size(self) -> int:
+        """How many bytes the file and its log take."""
+        path = self._connection.path
+        try:
+            # After a checkpoint there is no log.
+            return path.stat().st_size + sum(log.stat().st_size for log in [log_of(path)] if log.exists())
+        except OSError as error:
+            raise StoreUnavailable(f"database {path} cannot be read: {error.strerror}") from None
 
     def tell(self, changed: Callable[[], None]) -> None:
         """Have somebody told whenever events were stored, on the thread that did."""

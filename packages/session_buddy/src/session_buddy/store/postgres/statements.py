@@ -64,6 +64,7 @@ _TOUCH: Final = f"""
 _PROBE: Final = """
     INSERT INTO meta VALUES ('probe', ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value
 """
+SIZE: Final = "SELECT pg_database_size(current_database())"
 # Below the oldest that is still open all transactions are over; but for those of other databases, which write
 # nothing here, and may be open for hours.
 HORIZON: Final = """

@@ -179,6 +179,11 @@ class PostgresStore(Reading):
         ((number,),) = self.rows(sql.LAST_COMMIT, [self.horizon()] * 3)
         return int(number)
 
+    def size(self) -> int:
+        """How many bytes the database takes."""
+        ((size,),) = self.rows(sql.SIZE)
+        return int(size)
+
     def tell(self, changed: Callable[[], None]) -> None:
         """Have somebody told, on a thread of ours, soon after events were stored, by whatever server."""
         with suppress(StoreUnavailable), self._connections.writing() as writer:
