@@ -68,6 +68,7 @@ def test_a_revoked_token_is_refused_and_says_so(shelf: Shelf) -> None:
     with pytest.raises(TokenRefused, match=f"^the token {claims.id[:8]} of ann was revoked at 2") as refused:
         ring.judge(token)
     assert token not in str(refused.value)
+    assert refused.value.cause == "revoked"
     assert ring.judge(other).subject == "ann"
 
 
@@ -91,8 +92,9 @@ def test_tokens_of_an_earlier_secret_report_and_read_for_an_hour_more(shelf: She
     shelf.change(lambda texts: rotated(texts, new_secret(), at_once=True))
     ring.look()
     for one in (token, readers, admins):
-        with pytest.raises(TokenRefused, match="made by an earlier secret, whose tokens are refused"):
+        with pytest.raises(TokenRefused, match="made by an earlier secret, whose tokens are refused") as gone:
             ring.judge(one)
+        assert gone.value.cause == "replaced"
     assert {one.state([], now) for one in Registry.of(shelf.read()).tokens} == {"revoked"}
     assert ring.judge(made(shelf)).subject == "ann"
 

@@ -96,6 +96,7 @@ def test_a_closed_store_says_so(store: Store) -> None:
 def test_starts_and_ends_are_taken_few_or_many(store: Store, count: int) -> None:
     sessions = started(store, count)
     assert store.count_live() == count
+    assert store.size() > 0
     ends = [end_event(session, 100, metadata={"é": "\n"}) for session in sessions]
     taken = store.ingest([arrival(end) for end in ends])
     assert {one.verdict for one in taken} == {"stored"}
