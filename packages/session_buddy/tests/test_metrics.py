@@ -1,5 +1,6 @@
 """``/metrics``: what the page says, a server gives; what happens moves the numbers that it should."""
 
+import asyncio
 import fcntl
 import json
 import os
@@ -8,7 +9,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from pathlib import Path
@@ -25,8 +26,14 @@ from oneiric.paths import user_paths
 from oneiric.transport import CallRefused, Endpoint, call_tool
 from session_buddy.access.callers import Scope
 from session_buddy.access.tokens import issue
+from session_buddy.intake.presence import Presence
+from session_buddy.intake.writer import Writer
 from session_buddy.server.metrics.families import FAMILIES
-from tests.samples import end_event, session_id_of, start_event
+from session_buddy.server.metrics.gathering import Metrics
+from session_buddy.server.register import Register
+from session_buddy.store import open_store
+from tests.engines import PostgresDatabase
+from tests.samples import arrival, end_event, session_id_of, start_event
 from tests.serverprocess import ServerProcess, environ_in, port_of
 
 ROOT: Final = Path(__file__).parents[3]
@@ -375,3 +382,26 @@ def test_openmetrics_is_told_to_who_asks_for_it(server: Server) -> None:
     asked, plain = (answer.text for answer in answers)
     read: Any = openmetrics
     assert {one.name for one in read(asked)} == {one.name for one in text_string_to_metric_families(plain)}
+
+
+def test_a_history_on_postgresql_is_measured_too(database: PostgresDatabase, tmp_path: Path) -> None:
+    presence = Presence()
+    with closing(open_store(database.url)) as store, Writer(store, presence) as writer:
+        metrics = Metrics(
+            register=Register(store, writer, presence),
+            tally=writer.tally,
+            presence=presence,
+            tokens_refused={},
+            backups=None,
+            outbox=tmp_path,
+            engine="postgresql",
+        )
+        writer.ingest([arrival(start_event())])
+        text, _ = asyncio.run(metrics.scrape(""))
+    found = Scrape(text.decode())
+    assert found("session_buddy_build_info", engine="postgresql") == found("active_sessions") == 1
+    assert (found("session_buddy_database_size_bytes") or 0) > 0
+    assert table().keys() - found.families.keys() == {
+        "session_buddy_backups",
+        "session_buddy_last_backup_timestamp_seconds",
+    }

@@ -42,7 +42,12 @@ def path_for(folder: Path, session_id: str, destination: str = "") -> Path:
 
 def parts_of(path: Path) -> tuple[str, str]:
     """Whose journal it is, the session's id; for whom (:attr:`oneiric.transport.Endpoint.destination`)."""
-    session_id, _, destination = path.name.removesuffix(SUFFIX).partition(_TO)
+    return parts_of_name(path.name)
+
+
+def parts_of_name(name: str) -> tuple[str, str]:
+    """The same of its name alone; thousands are looked at so in a tenth of the time."""
+    session_id, _, destination = name.removesuffix(SUFFIX).partition(_TO)
     return session_id, destination
 
 

@@ -5,6 +5,7 @@ open and has not been heard yet is as much a part of "who is where".
 """
 
 import logging
+import os
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -37,17 +38,21 @@ class Backlog(NamedTuple):
 def backlog(folder: Path, live: Collection[str]) -> Backlog:
     """What lies in an outbox, where the history knows the sessions of these ids to be open."""
     journals = dict.fromkeys(("live", "waiting", "elsewhere"), 0)
-    written = list[float]()
-    for path in outbox.journals(folder):
-        session_id, destination = outbox.parts_of(path)
-        state = "elsewhere" if destination else "live" if session_id in live else "waiting"
-        with suppress(FileNotFoundError):  # delivered meanwhile
-            changed_at = path.stat().st_mtime
+    oldest: float | None = None
+    with suppress(FileNotFoundError), os.scandir(folder) as found:
+        for file in found:
+            if not file.name.endswith(outbox.SUFFIX):
+                continue
+            session_id, destination = outbox.parts_of_name(file.name)
+            state = "elsewhere" if destination else "live" if session_id in live else "waiting"
+            if state == "waiting":
+                with suppress(FileNotFoundError):  # delivered meanwhile
+                    written = file.stat(follow_symlinks=False).st_mtime
+                    oldest = written if oldest is None else min(oldest, written)
             journals[state] += 1
-            written += [changed_at] if state == "waiting" else []
     for kind in ("rejected", "corrupt"):
         journals[kind] = len(outbox.journals(folder / kind))
-    return Backlog(journals, min(written, default=None))
+    return Backlog(journals, oldest)
 
 
 def hand_over(folder: Path, deliver: Deliver, now: datetime) -> None:

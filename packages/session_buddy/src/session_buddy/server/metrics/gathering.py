@@ -30,7 +30,7 @@ _ENDS: Final = {
 class Metrics:
     """Answers scrapes, one at a time; none blocks the event loop.
 
-    What is not known just now is left out: of a database that does not answer, who is active and its size.
+    What is not known just now is left out, as of a database that does not answer who is active.
 
     Args:
         register: knows the calls, and whether the database can be read and written.
@@ -70,7 +70,8 @@ class Metrics:
         """Everything, as text, and its media type; in the format that is accepted."""
         values = {**await self._database(), **self._calls()}
         return await to_thread.run_sync(
-            lambda: exposed({**values, **self._counted(), **self._outside()}, accept), limiter=self._scrapes
+            lambda: exposed({**values, **self._counted(), **self._waiting(), **self._backed_up()}, accept),
+            limiter=self._scrapes,
         )
 
     async def _database(self) -> dict[str, Value]:
@@ -118,19 +119,19 @@ class Metrics:
             "session_buddy_write_failures_total": tally.failures,
             "session_buddy_events_refused_total": refused,
             "session_buddy_sessions_unreachable": len(self._presence.silent(time.monotonic())),
+            "session_buddy_build_info": {(__version__, platform.python_version(), self._engine): 1},
         }
 
-    def _outside(self) -> dict[str, Value]:
-        """What lies in files."""
-        found = backlog(self._outbox, {live.session_id for live in self._presence.everyone()})
-        build = (__version__, platform.python_version(), self._engine)
+    def _waiting(self) -> dict[str, Value]:
+        try:
+            found = backlog(self._outbox, {live.session_id for live in self._presence.everyone()})
+        except OSError:
+            return {}
         return {
             "session_buddy_outbox_journals": _by(found.journals),
             "session_buddy_outbox_oldest_seconds": max(0.0, time.time() - found.oldest)
             if found.oldest
             else 0,
-            "session_buddy_build_info": {build: 1},
-            **self._backed_up(),
         }
 
     def _backed_up(self) -> dict[str, Value]:
