@@ -226,6 +226,9 @@ class AmbiguousToken(SessionBuddyError):  # noqa: N818 - reads as the fact it st
         super().__init__(f"{ref!r} fits several tokens: {', '.join(candidates)}; give more of the id")
 
 
+TokenCause = Literal["unknown", "expired", "revoked", "replaced"]
+
+
 class TokenRefused(SessionBuddyError):  # noqa: N818 - reads as the fact it states
     """A token is not taken; why, without a word of it.
 
@@ -233,8 +236,6 @@ class TokenRefused(SessionBuddyError):  # noqa: N818 - reads as the fact it stat
         cause: the same in one word.
     """
 
-    def __init__(
-        self, reason: str, cause: Literal["unknown", "expired", "revoked", "replaced"] = "unknown"
-    ) -> None:
+    def __init__(self, reason: str, cause: TokenCause = "unknown") -> None:
         super().__init__(reason)
         self.cause: Final = cause

@@ -43,13 +43,13 @@ class Authenticator(TokenVerifier):
     make it.
 
     Attributes:
-        refused: how many requests were refused, by why their token was not taken.
+        refused: how many requests were refused, by why their token was not; ``missing`` if they had none.
     """
 
     def __init__(self, keyring: Keyring) -> None:
         super().__init__()
         self._keyring = keyring
-        self.refused: Counter[str] = Counter()
+        self.refused: Final[Counter[str]] = Counter()
         self.local_token: Final = secrets.token_urlsafe(32)
 
     @property

@@ -217,12 +217,10 @@ class Register:
 
     def why_not_written(self) -> str | None:
         """What is wrong with the latest write, or with one that is under way; ``None``: nothing."""
-        if self._writer.waits() > HEALTH_SECONDS:
-            return (
-                self._writer.trouble
-                or f"database {self._store.url} has taken no write for {HEALTH_SECONDS:g} s"
-            )
-        return self._writer.trouble
+        trouble = self._writer.trouble
+        if trouble is None and self._writer.waits() > HEALTH_SECONDS:
+            return f"database {self._store.url} has taken no write for {HEALTH_SECONDS:g} s"
+        return trouble
 
     def _heard_of(self, ref: str) -> SessionRow:
         """The session of a name, with its latest heartbeat."""

@@ -10,7 +10,7 @@ from typing import Any, Final, get_args
 from anyio import CapacityLimiter, to_thread
 
 from session_buddy import __version__
-from session_buddy.errors import StoreError
+from session_buddy.errors import StoreError, TokenCause
 from session_buddy.intake.outbox import backlog
 from session_buddy.intake.presence import Presence
 from session_buddy.intake.tally import Cause, Tally
@@ -18,7 +18,7 @@ from session_buddy.keep.backups import Backups
 from session_buddy.server.metrics.families import One, Value, exposed
 from session_buddy.server.register import Register
 
-TOKEN_CAUSES: Final = ("missing", "unknown", "expired", "revoked", "replaced")
+_TOKEN_CAUSES: Final = ("missing", *get_args(TokenCause))
 # A rate needs a 0 to begin from. These are what shells and this server tell of; others come as they do.
 _ENDS: Final = {
     "ended": ("exit", "eof", "sigterm", "sighup", "exec", "operator"),
@@ -95,14 +95,14 @@ class Metrics:
         """What the event loop counts; read there."""
         return {
             "session_buddy_calls_total": dict(self._register.calls),
-            "session_buddy_tokens_refused_total": _by(dict.fromkeys(TOKEN_CAUSES, 0), self._tokens_refused),
+            "session_buddy_tokens_refused_total": _by(dict.fromkeys(_TOKEN_CAUSES, 0), self._tokens_refused),
             "session_buddy_http_connections": _by(self.connections()),
         }
 
     def _counted(self) -> dict[str, Value]:
         tally = self._tally
-        ended: dict[Any, One] = {(status, why): 0 for status, reasons in _ENDS.items() for why in reasons}
-        ended |= tally.ended.copy()
+        ended: dict[Any, int] = {(status, why): 0 for status, reasons in _ENDS.items() for why in reasons}
+        ended |= dict(tally.ended)
         durations = tally.durations.spread()
         refused = _by(dict.fromkeys(get_args(Cause), 0), tally.refused)
         delays = {(event,): delays.spread() for event, delays in tally.delays.items()}
@@ -110,7 +110,7 @@ class Metrics:
             "session_buddy_sessions_started_total": tally.started,
             "session_start_total": tally.started,
             "session_buddy_sessions_ended_total": ended,
-            "session_end_total": sum(tally.ended.copy().values()),
+            "session_end_total": sum(ended.values()),
             "session_buddy_session_duration_seconds": durations,
             "session_duration_seconds": durations,
             "session_buddy_event_delay_seconds": delays,
@@ -127,11 +127,10 @@ class Metrics:
             found = backlog(self._outbox, {live.session_id for live in self._presence.everyone()})
         except OSError:
             return {}
+        now = time.time()
         return {
             "session_buddy_outbox_journals": _by(found.journals),
-            "session_buddy_outbox_oldest_seconds": max(0.0, time.time() - found.oldest)
-            if found.oldest
-            else 0,
+            "session_buddy_outbox_oldest_seconds": max(0.0, now - (found.oldest or now)),
         }
 
     def _backed_up(self) -> dict[str, Value]:
@@ -140,7 +139,7 @@ class Metrics:
         try:
             number, last = len(self._backups.listed()), self._backups.last(datetime.now(UTC))
         except StoreError:
-            # None of which anybody could make use.
+            # The folder cannot be read: there is none that anybody could make use of.
             number, last = 0, None
         return {
             "session_buddy_backups": number,
