@@ -208,6 +208,11 @@ def test_the_page_s_scrape_configuration_names_the_job_of_rules_and_dashboard() 
     assert {name for one in asked for name in re.findall(r'job="([^"]*)"', one)} == {job["job_name"]}
 
 
+def test_each_metric_is_looked_at_below() -> None:
+    below = Path(__file__).read_text().partition("# --- a server\n")[2]
+    assert [one.name for one in FAMILIES if one.name not in below] == []
+
+
 # --- a server
 
 
@@ -312,8 +317,8 @@ def test_a_database_that_is_away_is_neither_readable_nor_writable(server: Server
         server.start()
     down = server.scrape()
     away.rename(server.database)
-    for name in ("readable", "writable"):
-        assert (before(f"session_buddy_database_{name}"), down(f"session_buddy_database_{name}")) == (1, 0)
+    for name in ("session_buddy_database_readable", "session_buddy_database_writable"):
+        assert (before(name), down(name)) == (1, 0)
     assert risen(before, down, "session_buddy_write_failures_total") >= 1
     failed = {"call": "track_session_start", "outcome": "failed"}
     assert risen(before, down, "session_buddy_calls_total", **failed) == 1
