@@ -199,6 +199,13 @@ class Forbidden(SessionBuddyError):  # noqa: N818 - reads as the fact it states
     """The caller's token does not give this right."""
 
 
+class TooManyStreams(SessionBuddyError):  # noqa: N818 - reads as the fact it states
+    """As many clients as a server lets do so are told what happens."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"{most} streams are open, as many as may be; close one, or ask GET /api/v1/changes")
+
+
 class NotConfirmed(SessionBuddyError):  # noqa: N818 - reads as the fact it states
     """A person has to agree before something is done, and has not, or cannot be asked."""
 

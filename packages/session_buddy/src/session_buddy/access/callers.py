@@ -48,7 +48,7 @@ class Caller:
 
     def may(self, tool: str) -> bool:
         """Whether the rights allow a tool."""
-        return self._has(RIGHTS.get(tool, _NAMED_NOWHERE))
+        return self.has(RIGHTS.get(tool, _NAMED_NOWHERE))
 
     def require(self, what: str, needed: tuple[Scope, ...] | None = None) -> None:
         """Refuse what the rights do not allow.
@@ -61,14 +61,15 @@ class Caller:
             Forbidden: names the scope that is missing.
         """
         needed = RIGHTS.get(what, _NAMED_NOWHERE) if needed is None else needed
-        if not self._has(needed):
+        if not self.has(needed):
             why = f": {self.limited}, and may only report" if self.limited else ""
             raise Forbidden(
                 f"{what} needs a token with scope {' and '.join(needed)}; this one ({self.subject}) has"
                 f" {' '.join(sorted(self.scopes)) or 'none'}{why}"
             )
 
-    def _has(self, needed: tuple[Scope, ...]) -> bool:
+    def has(self, needed: tuple[Scope, ...]) -> bool:
+        """Whether the rights are all of these, or more."""
         return self.is_admin or self.scopes.issuperset(needed)
 
 

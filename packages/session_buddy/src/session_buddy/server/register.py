@@ -28,6 +28,7 @@ from session_buddy.intake.by_hand import EndedByHand, end_by_hand, require_stuck
 from session_buddy.intake.presence import Presence
 from session_buddy.intake.writer import Writer
 from session_buddy.server.answers import HEALTH_SECONDS, Answers
+from session_buddy.server.hub import Hub
 from session_buddy.store import Store
 
 LOOK_UPS_AT_ONCE: Final = 8
@@ -83,6 +84,7 @@ class Register:
     Attributes:
         answers: what reads the database.
         calls: how many were made, by tool or route and by what became of them; counted on the event loop.
+        hub: what tells streams.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class Register:
         self._began = clock()
         self.answers = Answers(store, writer, presence, clock=clock, now=now)
         self.calls: Final[Counter[tuple[str, Outcome]]] = Counter()
+        self.hub = Hub(self.answers)
         self._look_ups = CapacityLimiter(LOOK_UPS_AT_ONCE)
         self._by_hand = CapacityLimiter(1)
 
@@ -113,6 +116,11 @@ class Register:
     def note_invalid(self) -> None:
         """Count an event that never came here, since what a call brought is none."""
         self._writer.tally.refuse("invalid")
+
+    def let_go(self) -> None:
+        """Answer who waits for something to happen, and let nobody wait from now on; on the event loop."""
+        self.answers.feed.close()
+        self.hub.close()
 
     async def track(self, batch: Sequence[object], caller: Caller) -> EventsAnswer:
         """Take a batch of raw events; each is answered by itself.

@@ -90,6 +90,8 @@ class Connection(H11Protocol):
         tcp, unix = self._all
         self._places = unix if is_local(self.server) else tcp
         self._places.enter(self)
+        # For an answer that has to end though its client does not read.
+        self.app_state = {**self.app_state, "abort": transport.abort}
         self._wait(SILENT_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -14,6 +14,7 @@ from session_buddy.server.web.openapi import openapi_route
 from session_buddy.server.web.routes import Route
 from session_buddy.server.web.sessions import END, EVENTS, SESSION, SESSIONS
 from session_buddy.server.web.statistics import STATISTICS, TIMELINE
+from session_buddy.server.web.stream import STREAM
 
 _ANSWERED: Final[tuple[Route[Any], ...]] = (
     HEALTH,
@@ -24,6 +25,7 @@ _ANSWERED: Final[tuple[Route[Any], ...]] = (
     STATISTICS,
     TIMELINE,
     CHANGES,
+    STREAM,
     EXPORT,
     END,
     ENDS,

@@ -177,7 +177,7 @@ def _run(
     # Whoever wants the database waits until it is closed.
     stack.callback(lambda: our_turn.enter_context(turn(paths, 0)))
     stack.callback(signals.ignore)
-    server = Server(app, tcp, ready, publication.renew, register.answers.feed.close)
+    server = Server(app, tcp, ready, publication.renew, register.let_go)
     metrics.connections = server.connections
     anyio.run(server.serve, [unix])
 

@@ -20,6 +20,7 @@ _STATUS: Final[dict[type[Exception], HTTPStatus]] = {
     errors.DeletedSession: HTTPStatus.GONE,
     errors.UnknownSession: HTTPStatus.NOT_FOUND,
     errors.StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.TooManyStreams: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.BackupsElsewhere: HTTPStatus.SERVICE_UNAVAILABLE,
     # What cannot be done with things as they are.
     errors.SessionBuddyError: HTTPStatus.CONFLICT,
