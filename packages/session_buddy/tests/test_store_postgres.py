@@ -138,6 +138,14 @@ def test_who_only_looks_changes_nothing(database: PostgresDatabase) -> None:
         assert len(store.select(Query())) == 1
 
 
+def test_servers_that_begin_at_once_make_the_tables_once(database: PostgresDatabase) -> None:
+    with ThreadPoolExecutor(4) as several:
+        stores = list(several.map(lambda _: open_store(database.url), range(4)))
+    assert len({store.instance for store in stores}) == 1
+    for store in stores:
+        store.close()
+
+
 def test_a_step_is_taken_once_by_whoever_comes_first(
     database: PostgresDatabase, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -56,7 +56,11 @@ def bring_up_to_date(connection: Connection, url: DatabaseUrl, *, may_change: bo
 
 def _schema_of(connection: Connection, url: DatabaseUrl) -> int:
     """The last migration that the database has seen, 0 if it is new."""
-    tables = "SELECT to_regclass(name) IS NOT NULL FROM unnest(%s::text[]) AS name"
+    # Not to_regclass: that remembers that there was none, though another server has made it meanwhile.
+    tables = """
+        SELECT EXISTS (SELECT FROM pg_class WHERE relname = name AND pg_table_is_visible(oid))
+        FROM unnest(%s::text[]) AS name
+    """
     names = ["tombstones", "meta", "sessions", "events"]
     # The first is of later versions.
     later, *ours = (there for (there,) in connection.execute(tables, [names]))
