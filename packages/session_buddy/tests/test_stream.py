@@ -92,8 +92,8 @@ def test_where_nobody_listens_nobody_reads(answers: Answers, store: Store) -> No
         assert repr(hub) == "<Hub(streams=1, runs=True)>"
         hub.leave(second)
         assert repr(hub) == "<Hub(streams=0, runs=False)>"
-        await asyncio.sleep(0)
-        assert repr(answers.feed) == "<Feed(waiting=0)>"
+        while repr(answers.feed) != "<Feed(waiting=0)>":  # noqa: ASYNC110 - a feed tells nobody who left
+            await asyncio.sleep(0)
         await stored(store)
         # What happened meanwhile is read by who comes, from the history.
         third = await opened(hub)
@@ -113,6 +113,35 @@ def test_a_stream_outlives_a_database_that_cannot_be_read(answers: Answers, stor
             await opened(hub)
 
     asyncio.run(follow())
+
+
+def test_streams_end_where_the_hub_fails_and_the_next_begins_anew(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = True
+
+    def now() -> datetime:
+        if broken:
+            raise OverflowError("no such time")
+        return datetime.now(UTC)
+
+    async def follow(answers: Answers) -> None:
+        nonlocal broken
+        hub = Hub(answers)
+        stream = await opened(hub)
+        told = [message async for message in stream]
+        assert len(told) == 1
+        hub.leave(stream)
+        broken = False
+        again = await opened(hub)
+        await anext(again)
+        session_id = await stored(store)
+        assert session_id.encode() in await anext(again)
+
+    presence = Presence()
+    with Writer(store, presence) as writer:
+        asyncio.run(follow(Answers(store, writer, presence, clock=time.monotonic, now=now)))
+    assert "all streams end; their clients connect again" in caplog.text
 
 
 def test_messages_hold_so_many_changes_and_so_many_bytes() -> None:
