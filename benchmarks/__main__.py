@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import emitter, evidence, kills, memory, million, postgres, soak, starts, store
+from benchmarks import emitter, evidence, kills, memory, million, postgres, soak, starts, store, stream
 from benchmarks.measure import FULL, QUICK, Effort, Row, table
 from tests.world import World
 
@@ -18,6 +18,7 @@ PARTS: dict[str, Callable[[World, Effort], Iterator[Row]]] = {
     "million": million.rows,
     "postgres": postgres.rows,
     "memory": memory.rows,
+    "stream": stream.rows,
     "soak": soak.rows,
     "kills": kills.rows,
 }
