@@ -12,6 +12,7 @@ from anyio import CapacityLimiter, to_thread
 
 from session_buddy.errors import ExportFailed, StoreUnavailable
 from session_buddy.history.around import SessionAnswer, answer
+from session_buddy.history.bars import Bar, Cut, Sliced
 from session_buddy.history.changes import ChangesAnswer, Place, told
 from session_buddy.history.counted import StatisticsAnswer, counted
 from session_buddy.history.export import EXPORT_SECONDS, Form
@@ -34,6 +35,9 @@ READS_AT_ONCE: Final = 2
 # Less than a command waits for an answer, and more than a query may take.
 READ_SECONDS: Final = 25.0
 HEALTH_SECONDS: Final = 4.0
+
+# More bars than this are no picture.
+MOST_BARS: Final = 2000
 
 T = TypeVar("T")
 
@@ -106,6 +110,16 @@ class Answers:
         """What happened in a window of time to the sessions that fit; at most the query's ``limit`` of it."""
         query = await self._present_with_heartbeats(query)
         ask = partial(timeline, query, window, self._store.select, self._records, self._store.count)
+        return await self._read(ask, self.lists)
+
+    async def drawn(self, query: Query, cut: Cut) -> list[Bar] | Sliced:
+        """What a timeline draws of a window: a bar a session; of more than :data:`MOST_BARS` what changed."""
+        among = cut.window.of(await self._present_with_heartbeats(query))
+
+        def ask() -> list[Bar] | Sliced:
+            bars = self._store.bars(replace(among, limit=MOST_BARS + 1))
+            return bars if len(bars) <= MOST_BARS else self._store.sliced(among, cut)
+
         return await self._read(ask, self.lists)
 
     async def session(self, ref: str, *, details: bool = False) -> SessionAnswer:

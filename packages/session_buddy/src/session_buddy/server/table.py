@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from session_buddy.server.page import patterns, timeline
 from session_buddy.server.page.assets import ASSETS
 from session_buddy.server.web.backup import BACKUPS
 from session_buddy.server.web.changes import CHANGES
@@ -16,7 +17,7 @@ from session_buddy.server.web.sessions import END, EVENTS, SESSION, SESSIONS
 from session_buddy.server.web.statistics import STATISTICS, TIMELINE
 from session_buddy.server.web.stream import STREAM
 
-_ANSWERED: Final[tuple[Route[Any], ...]] = (
+_FOR_PROGRAMS: Final[tuple[Route[Any], ...]] = (
     HEALTH,
     METRICS,
     SESSIONS,
@@ -31,6 +32,10 @@ _ANSWERED: Final[tuple[Route[Any], ...]] = (
     ENDS,
     BACKUPS,
     DELETIONS,
+)
+_FOR_PEOPLE: Final[tuple[Route[Any], ...]] = (
+    timeline.TIMELINE,
+    patterns.PATTERNS,
     ASSETS,
 )
-ROUTES: Final = (*_ANSWERED, openapi_route(_ANSWERED))
+ROUTES: Final = (*_FOR_PROGRAMS, openapi_route(_FOR_PROGRAMS), *_FOR_PEOPLE)

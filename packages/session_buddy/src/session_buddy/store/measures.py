@@ -17,7 +17,8 @@ _PERSON: Final = f"""CASE
     WHEN person IS NOT NULL AND person_evidence IN ({_PROOFS}) THEN person
     WHEN coalesce(person, sudo_user) = {_ACCOUNT} THEN {_ACCOUNT}
     ELSE concat({_ACCOUNT}, ', says ', coalesce(person, sudo_user)) END"""
-_NAMES: Final[Mapping[By, str]] = {
+# What names a session's group, by what groups are made of.
+NAMES: Final[Mapping[By, str]] = {
     "person": _PERSON,
     "component": f"coalesce(component, '{contract.UNKNOWN}')",
     "host": f"coalesce(hostname, '{contract.UNKNOWN}')",
@@ -81,7 +82,7 @@ def _group(asked: Statistics) -> list[Condition]:
     """By what: a time, a name, or all together."""
     if asked.by in TIMES:
         return [_time(asked, "listed_at", "named")]
-    return [(f"{_NAMES[asked.by]} AS named", [])] if asked.by else []
+    return [(f"{NAMES[asked.by]} AS named", [])] if asked.by else []
 
 
 def _counted(asked: Statistics) -> list[Condition]:
@@ -98,7 +99,7 @@ def _counted(asked: Statistics) -> list[Condition]:
 
 def _at_once(asked: Statistics, json: Json) -> Condition:
     conditions, parameters = of_terms(asked.query, json)
-    by_time, name = asked.by in TIMES, _NAMES[asked.by] if asked.by and asked.by not in TIMES else "NULL"
+    by_time, name = asked.by in TIMES, NAMES[asked.by] if asked.by and asked.by not in TIMES else "NULL"
     columns = f"listed_at, listed_until, {name} AS name"
     found = f"SELECT {columns} FROM sessions WHERE {conditions}"  # noqa: S608 - ours
     begun, since = ("greatest(listed_at, ?)", [asked.span.after]) if asked.span.after else ("listed_at", [])

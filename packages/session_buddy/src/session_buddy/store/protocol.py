@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from oneiric.contract import Status
 from session_buddy.history.around import Around
+from session_buddy.history.bars import Bar, Cut, Sliced
 from session_buddy.history.changes import ALL, Changes
 from session_buddy.history.export import Form
 from session_buddy.history.model import Arrival, Beat, SessionRow, Taken
@@ -161,6 +162,12 @@ class Store(Protocol):
 
     def around(self, row: SessionRow) -> Around:
         """What stands around a session."""
+
+    def bars(self, query: Query) -> list[Bar]:
+        """What a timeline draws of the sessions that fit, ``query.limit`` at most, the first first."""
+
+    def sliced(self, query: Query, cut: Cut) -> Sliced:
+        """What changed in each slice of a window, by lane and place; the query has who was in within it."""
 
     def live(self) -> list[SessionRow]:
         """All sessions whose status is ``active``."""

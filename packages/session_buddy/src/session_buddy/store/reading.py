@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from oneiric.contract import Status
 from session_buddy.errors import AmbiguousSession, DeletedSession, StoreUnavailable, UnknownSession
 from session_buddy.history.around import Around, KeptEvent
+from session_buddy.history.bars import Bar, Cut, Slice, Sliced
 from session_buddy.history.changes import ALL, Changes
 from session_buddy.history.cursor import Cursor
 from session_buddy.history.model import SessionRow
@@ -17,6 +18,7 @@ from session_buddy.history.statistics import Statistics
 from session_buddy.history.tombstones import NO_DELETIONS, Deletions, Named, Tombstone
 from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.store import sql
+from session_buddy.store.bars import of_bars, of_slices
 from session_buddy.store.conditions import Json
 from session_buddy.store.measures import of_statistics
 from session_buddy.store.protocol import Counted, Extent
@@ -49,6 +51,19 @@ class Reading(ABC):
     def measured(self, asked: Statistics) -> list[tuple[Any, ...]]:
         """What is counted, a row a group; see :func:`session_buddy.history.counted.counted`."""
         return self.rows(*of_statistics(asked, self.json))
+
+    def bars(self, query: Query) -> list[Bar]:
+        """What is drawn of the sessions that fit, the first first."""
+        return [
+            Bar(name, begin.replace(tzinfo=UTC), end and end.replace(tzinfo=UTC), *rest)
+            for name, begin, end, *rest in self.rows(*of_bars(query, self.json))
+        ]
+
+    def sliced(self, query: Query, cut: Cut) -> Sliced:
+        """What changed in each lane and slice of a window."""
+        found = self.rows(*of_slices(query, cut, self.json))
+        changes = [Slice(lane, *map(int, numbers)) for lane, *numbers, _ in found]
+        return Sliced(changes, int(found[0][-1]) if found else 0)
 
     def live(self) -> list[SessionRow]:
         """All active sessions."""

@@ -10,7 +10,12 @@ from starlette.responses import Response
 from session_buddy.server.web.problems import problem
 from session_buddy.server.web.routes import Asked, Nothing, Route
 
-_TYPES: Final = {"page.css": "text/css", "page.js": "text/javascript"}
+_TYPES: Final = {
+    "page.css": "text/css",
+    "page.js": "text/javascript",
+    "charts.css": "text/css",
+    "charts.js": "text/javascript",
+}
 _KEPT: Final = "public, max-age=31536000, immutable"
 
 
@@ -41,5 +46,5 @@ ASSETS: Final = Route(
     "the style and the script of the page",
     _answer,
     Nothing,
-    tuple(_TYPES.values()),
+    tuple(dict.fromkeys(_TYPES.values())),
 )

@@ -1,0 +1,333 @@
+"""``/timeline``: who was in, when; and at a moment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, ClassVar, Final, cast
+
+from pydantic import Field
+from starlette.responses import Response
+
+from oneiric.visible import visible
+from session_buddy.history.bars import LANES_BY, Bar, Cut, LaneBy, Sliced
+from session_buddy.history.keys import one_of
+from session_buddy.history.page import SessionsAnswer
+from session_buddy.history.query import Clock, Query
+from session_buddy.history.timeline import Window
+from session_buddy.history.times import TICK, parse_duration
+from session_buddy.history.zones import local
+from session_buddy.server.answers import Answers
+from session_buddy.server.page import html
+from session_buddy.server.page.address import address, narrowed, of_session, terms_of, written
+from session_buddy.server.page.draw.density import SLICES, strips
+from session_buddy.server.page.draw.lanes import laid_out
+from session_buddy.server.page.draw.picture import HOW, NAMES, Drawing, Picture
+from session_buddy.server.page.draw.words import from_to, length, many
+from session_buddy.server.page.view import View, Zone
+from session_buddy.server.web.routes import Asked, Given, Route
+
+MOST_LANES: Final = 60
+_ALL_LANES: Final = 1000
+# So many are listed below the picture: of a moment, and of a window.
+_MOST_AT, _LATEST = 200, 12
+_FIELDS: Final = (
+    "session_id",
+    "who",
+    "component",
+    "hostname",
+    "status",
+    "unreachable",
+    "exit_reason",
+    "start_time",
+    "end_time",
+    "duration_seconds",
+    "reason",
+)
+_PATH: Final = "/timeline"
+_GROUPS: Final[dict[LaneBy, str]] = {"person": "people", "host": "hosts", "component": "components"}
+_SPANS: Final = {"6h": "6 hours", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
+_STANDS: Final = {"active": "in now", "unreachable": "in, not heard of"}
+_MOVES: Final = (("earlier", -0.5), ("later", 0.5))
+_ZOOMS: Final = (("closer", 0.5), ("wider", 2.0))
+
+
+class Wanted(Given):
+    """What of the history.
+
+    Attributes:
+        q: which sessions.
+        tz: the reader's zone; UTC if not given.
+        by: what has a lane: ``person``, ``host`` or ``component``.
+        begin: where the window begins.
+        to: where it ends; now if not given.
+        span: its length, where only one end or none is given.
+        at: of which moment it is asked who was in.
+        lanes: at most so many.
+    """
+
+    q: str = ""
+    tz: str = ""
+    by: str = "person"
+    begin: str = Field("", alias="from")
+    to: str = ""
+    span: str = ""
+    at: str = ""
+    lanes: int = Field(MOST_LANES, ge=1, le=_ALL_LANES)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A way to another view; ``href`` is empty where there is none."""
+
+    name: str
+    href: str
+    chosen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A session in the list."""
+
+    who: str
+    component: str
+    host: str
+    when: str
+    lasted: str
+    state: str
+    kind: str
+    reason: str
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline(html.Context):
+    """The page; ``begin``, ``end`` and ``now`` are milliseconds, for the script."""
+
+    template: ClassVar[str] = "timeline.html"
+    heading: str
+    tells: str
+    asks: dict[str, str]
+    groups: list[Link]
+    spans: list[Link]
+    moves: list[Link]
+    begin: int
+    end: int
+    now: int
+    picture: Picture
+    summary: str
+    empty: bool
+    unfiltered: str
+    below: str
+    lines: list[Line]
+    more: Link | None
+    rest: Link | None
+    hidden: str
+    most: int
+    moment: str
+    asked_at: str
+    quiet: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """One request, read."""
+
+    wanted: Wanted
+    by: LaneBy
+    zone: Zone
+    view: View
+    query: Query
+
+    @classmethod
+    def of(cls, wanted: Wanted, now: datetime) -> "_Page":
+        zone = Zone.parse(wanted.tz)
+        clock = Clock(now, zone.zone)
+        view = View.parse(clock, begin=wanted.begin, end=wanted.to, span=wanted.span, at=wanted.at)
+        by = cast("LaneBy", one_of("by", wanted.by, LANES_BY))
+        return cls(wanted, by, zone, view, Query.parse(wanted.q, clock=clock))
+
+    def parameters(self) -> dict[str, str]:
+        """Those of this view that say more than nothing."""
+        wanted = self.wanted
+        lanes = "" if wanted.lanes == MOST_LANES else str(wanted.lanes)
+        by = "" if self.by == "person" else self.by
+        window = {"begin": wanted.begin, "to": wanted.to, "span": wanted.span, "at": wanted.at}
+        return {"q": wanted.q, "by": by, **window, "lanes": lanes, "tz": wanted.tz}
+
+    def link(self, **changes: str) -> str:
+        """This view, with another value here or there."""
+        return address(_PATH, **{**self.parameters(), **changes})
+
+    def of_window(self, window: Window) -> str:
+        if window.end >= self.view.now:
+            seconds = round((window.end - window.begin).total_seconds())
+            return self.link(begin="", to="", span=f"{seconds}s")
+        return self.link(begin=written(window.begin), to=written(window.end), span="")
+
+    def of_lane(self, name: str) -> str:
+        return self.link(q=narrowed(self.wanted.q, *terms_of(self.by, name)))
+
+    def listed(self) -> Query:
+        """What the list below the picture has: those in at the moment, the longest first, else the latest."""
+        at, window = self.view.at, self.view.window
+        if at is None:
+            return replace(window.of(self.query), reverse=False, limit=_LATEST)
+        return replace(Window(at, at + TICK).of(self.query), limit=_MOST_AT)
+
+    def to_list(self) -> str:
+        """The list of what is shown."""
+        begin, end = (written(one) for one in self.view.window)
+        at = self.view.at.isoformat().replace("+00:00", "Z") if self.view.at else f"{begin}..{end}"
+        return address("/sessions", q=narrowed(self.wanted.q, f"at:{at}"), tz=self.wanted.tz)
+
+
+async def _answer(asked: Asked[Wanted]) -> Response:
+    page = _Page.of(asked.given, datetime.now(UTC))
+    answers, view = asked.services.register.answers, page.view
+    drawn = await answers.drawn(page.query, Cut(view.window, page.by, asked.given.lanes, SLICES))
+    session = partial(of_session, tz=asked.given.tz)
+    drawing = Drawing(view.window, page.zone.offsets(view.window), view.at, page.of_lane, session)
+    if isinstance(drawn, Sliced):
+        picture, lanes = drawing.of_strips(strips(drawn.slices)), drawn.lanes
+    else:
+        found, lanes = laid_out(drawn, page.by, view.window, asked.given.lanes)
+        picture = drawing.of_bars(found, page.by)
+    listed = await answers.sessions(page.listed(), _FIELDS, count=True)
+    # Of a window the list below counts all; of a moment it counts those that were in at it.
+    total = listed["total"] or 0 if view.at is None else await _total(answers, page, drawn)
+    return html.page(_Told(page, drawing, picture, lanes, total, listed).context())
+
+
+async def _total(answers: Answers, page: _Page, drawn: list[Bar] | Sliced) -> int:
+    if not isinstance(drawn, Sliced):
+        return len(drawn)
+    one = replace(page.view.window.of(page.query), limit=1)
+    return (await answers.sessions(one, _FIELDS, count=True))["total"] or 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a page says of what was found."""
+
+    page: _Page
+    drawing: Drawing
+    picture: Picture
+    lanes: int
+    total: int
+    listed: SessionsAnswer
+
+    def context(self) -> Timeline:
+        page, view, listed = self.page, self.page.view, self.listed
+        begin, end, now = (round(one.timestamp() * 1000) for one in (*view.window, view.now))
+        shown, counted = len(self.picture.heads), listed["total"] or 0
+        behind = counted - len(listed["sessions"])
+        hidden = self.lanes - shown
+        all_lanes = Link(
+            f"show {'all ' * (self.lanes <= _ALL_LANES)}{min(self.lanes, _ALL_LANES):,}",
+            page.link(lanes=str(min(self.lanes, _ALL_LANES))),
+        )
+        heading = self._heading()
+        return Timeline(
+            title=heading,
+            heading=heading,
+            tells=self._tells(),
+            asks={name: value for name, value in page.parameters().items() if value and name != "at"},
+            groups=[
+                Link(name, page.link(by="" if by == "person" else by), by == page.by)
+                for by, name in _GROUPS.items()
+            ],
+            spans=[
+                Link(name, page.link(span=name, begin="", to="", at=""), name == view.span) for name in _SPANS
+            ],
+            moves=self._moves(),
+            begin=begin,
+            end=end,
+            now=now,
+            picture=self.picture,
+            summary=f"{heading}. {self._tells()}. A lane a {page.by}; the list below has the sessions.",
+            empty=not self.picture.heads,
+            unfiltered=page.link(q="") if page.wanted.q else "",
+            below=self._below(),
+            lines=[self._line(record) for record in listed["sessions"]],
+            more=Link(f"and {behind:,} more" if behind else "all of them", page.to_list())
+            if counted
+            else None,
+            rest=all_lanes if hidden else None,
+            hidden=f"{many(hidden, page.by, _GROUPS[page.by])} with fewer sessions" if hidden else "",
+            most=max((one.most for one in self.picture.strips), default=0),
+            moment=view.at.isoformat() if view.at else "",
+            asked_at=page.wanted.at,
+            quiet=page.link(at="") if view.at else "",
+        )
+
+    def _heading(self) -> str:
+        view = self.page.view
+        if view.at:
+            return f"Who was in at {self._moment(view.at)}"
+        if view.span:
+            return f"The last {_SPANS.get(view.span) or length(parse_duration('span', view.span))}"
+        return from_to(*map(self.drawing.time, view.window))
+
+    def _moment(self, moment: datetime) -> str:
+        here, today = (local(one, self.drawing.offsets) for one in (moment, self.page.view.now))
+        day = "" if here.date() == today.date() else f" on {here:%a} {here.day} {here:%b}"
+        return f"{here:%H:%M:%S}{day}"
+
+    def _tells(self) -> str:
+        page, found = self.page, self.listed["sessions"]
+        of_all = f"{many(self.total, 'session')} of {many(self.lanes, page.by, _GROUPS[page.by])}"
+        if page.view.at is None:
+            return of_all if self.total else "No sessions"
+        people, hosts = ({one[name] for one in found} for name in ("who", "hostname"))
+        counted = self.listed["total"] or 0
+        if not counted:
+            return "Nobody was in at that moment"
+        if counted > len(found):
+            return f"{counted:,} sessions were in at that moment"
+        inside = f"{many(len(people), 'person', 'people')} in {many(counted, 'session')}"
+        return f"{inside} on {many(len(hosts), 'host')}"
+
+    def _moves(self) -> list[Link]:
+        page, view = self.page, self.page.view
+        moved = [(name, view.moved(share)) for name, share in _MOVES]
+        zoomed = [(name, view.zoomed(factor)) for name, factor in _ZOOMS]
+        return [
+            Link(name, page.of_window(window) if window and window != view.window else "")
+            for name, window in moved + zoomed
+        ]
+
+    def _below(self) -> str:
+        if self.page.view.at:
+            return "In at that moment"
+        return "The latest of them"
+
+    def _line(self, record: Mapping[str, Any]) -> Line:
+        begin, end = (
+            record[name] and datetime.fromisoformat(record[name]) for name in ("start_time", "end_time")
+        )
+        status = "unreachable" if record["unreachable"] else record["status"]
+        how = HOW.get(record["exit_reason"] or "", NAMES[record["status"]]) if end else _STANDS[status]
+        return Line(
+            who=visible(record["who"]),
+            component=visible(record["component"]),
+            host=visible(record["hostname"]),
+            when=from_to(self._moment(begin), self._moment(end) if end else "now"),
+            lasted=length(record["duration_seconds"]),
+            state=how if record["status"] in ("active", "ended") else f"{NAMES[record['status']]}: {how}",
+            kind=record["status"],
+            reason=visible(record["reason"] or ""),
+            href=of_session(record["session_id"], self.page.wanted.tz),
+        )
+
+
+TIMELINE: Final = Route(
+    "GET",
+    _PATH,
+    ("read",),
+    "who was in, when, and at a moment: a page",
+    _answer,
+    Wanted,
+    ("text/html; charset=utf-8",),
+    refusal=html.refusal,
+)
