@@ -13,6 +13,9 @@ DEFAULT_SPAN: Final = "24h"
 _SHORTEST: Final = timedelta(seconds=10)
 _LONGEST: Final = timedelta(days=3660)
 
+# So many places of a window can be told apart.
+_TOLD_APART: Final = 500
+
 
 class Zone(NamedTuple):
     """Where the reader is.
@@ -93,7 +96,7 @@ class View(NamedTuple):
     def moved(self, share: float) -> Window | None:
         """The same length, so much of it later; ``None``: that is not yet."""
         length = self.window.end - self.window.begin
-        end = min(self.window.end + share * length, self.now)
+        end = self._end(self.window.end + share * length, length)
         return Window(end - length, end) if end != self.window.end else None
 
     def zoomed(self, factor: float) -> Window:
@@ -102,5 +105,9 @@ class View(NamedTuple):
         length = min(max((end - begin) * factor, _SHORTEST), _LONGEST)
         centre = self.at if self.at and begin <= self.at <= end else begin + (end - begin) / 2
         share = (centre - begin) / (end - begin)
-        last = min(centre - share * length + length, self.now)
+        last = self._end(centre - share * length + length, length)
         return Window(last - length, last)
+
+    def _end(self, end: datetime, length: timedelta) -> datetime:
+        """Where a window ends that would end so: now, if that is nearer than can be seen."""
+        return end if end < self.now - length / _TOLD_APART else self.now
