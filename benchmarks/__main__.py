@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import emitter, evidence, kills, memory, million, postgres, soak, starts, store, stream
+from benchmarks import emitter, evidence, kills, memory, million, page, postgres, soak, starts, store, stream
 from benchmarks.measure import FULL, QUICK, Effort, Row, table
 from tests.world import World
 
@@ -16,6 +16,7 @@ PARTS: dict[str, Callable[[World, Effort], Iterator[Row]]] = {
     "evidence": evidence.rows,
     "store": store.rows,
     "million": million.rows,
+    "page": page.rows,
     "postgres": postgres.rows,
     "memory": memory.rows,
     "stream": stream.rows,

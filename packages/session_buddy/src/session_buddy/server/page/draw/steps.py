@@ -37,7 +37,7 @@ def axis(most: int) -> list[int]:
     """Round numbers from 0 to what is not below ``most``.
 
     >>> axis(7), axis(1), axis(0), axis(130)
-    ([0, 5, 10], [0, 1], [0, 1], [0, 100, 200])
+    ([0, 5, 10], [0, 1], [0, 1], [0, 50, 100, 150])
     """
     if most <= 1:
         return [0, 1]
