@@ -1,8 +1,10 @@
 """Pictures as numbers: whatever the sessions, nothing stands where it does not belong."""
 
+import doctest
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from types import ModuleType
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,6 +15,8 @@ from hypothesis import strategies as st
 from session_buddy.history.bars import Bar, Slice
 from session_buddy.history.timeline import Window
 from session_buddy.history.zones import local, offsets_of
+from session_buddy.server.page import address
+from session_buddy.server.page.draw import scale, shares, steps, week, words
 from session_buddy.server.page.draw.density import HEIGHT, SLICES, counts, strips
 from session_buddy.server.page.draw.lanes import LEAST_HEIGHT, Lane, Placed, laid_out
 from session_buddy.server.page.draw.scale import LEAST, place
@@ -202,6 +206,11 @@ def test_a_line_in_steps_has_a_unit_for_each_number() -> None:
     line, area = stairs([0, 5, 10], 10, HEIGHT)
     assert line == "M0 100h1L1 50h1L2 0h1"
     assert area == "M0 100L0 100h1L1 50h1L2 0h1V100z"
+
+
+@pytest.mark.parametrize("module", [address, scale, shares, steps, week, words], ids=lambda one: one.__name__)
+def test_examples_run(module: ModuleType) -> None:
+    assert doctest.testmod(module).failed == 0
 
 
 def test_a_place_outside_is_at_the_edge() -> None:

@@ -14,7 +14,7 @@ from session_buddy.history.timeline import Window
 from session_buddy.history.times import parse_duration
 from session_buddy.history.zones import local
 from session_buddy.server.page import html
-from session_buddy.server.page.address import address, narrowed, terms_of
+from session_buddy.server.page.address import address, narrowed, terms_of, written
 from session_buddy.server.page.draw.crowd import Crowd, crowd
 from session_buddy.server.page.draw.picture import HOW, NAMES
 from session_buddy.server.page.draw.shares import Share, shares
@@ -29,6 +29,7 @@ _PATH: Final = "/patterns"
 DEFAULT_PERIOD: Final = "30d"
 _PERIODS: Final = {"7d": "7 days", "30d": "30 days", "90d": "90 days"}
 _SHORTEST, _LONGEST = timedelta(hours=1), timedelta(days=3660)
+_BEFORE, _NONE = ", beside those of the period before", "; in the period before there were none"
 # Of a longer period the hours of a week are too many dates for a query.
 _LISTED: Final = timedelta(days=31)
 
@@ -71,6 +72,7 @@ class Patterns(html.Context):
     figures: list[Figure]
     week: Week
     crowd: Crowd | None
+    at_peak: str
     endings: list[Share]
     lengths: list[Share]
     people: list[Share]
@@ -105,6 +107,11 @@ class _Page:
         query = narrowed(self.wanted.q, f"started:>{self.period.text.replace(' ', '')}", *terms)
         return address("/sessions", q=query, tz=self.wanted.tz)
 
+    def to_timeline(self, window: Window) -> str:
+        """Who was in, within a window."""
+        begin, end = map(written, window)
+        return address("/timeline", q=self.wanted.q, begin=begin, to=end, tz=self.wanted.tz)
+
     def to_hour(self, weekday: int, hour: int) -> str:
         """The sessions that began in an hour of a weekday; empty where those are too many dates."""
         if self.period.length > _LISTED:
@@ -122,19 +129,21 @@ async def _answer(asked: Asked[Wanted]) -> Response:
 def _context(page: _Page, found: Figures) -> Patterns:
     words = _PERIODS.get(page.period.text) or length(page.period.length.total_seconds())
     hours = {(row["weekday"], row["hour"]): row["sessions"] for row in found.hours["rows"]}
-    heading, at_once = f"The last {words}", found.at_once["rows"]
+    heading, rows = f"The last {words}", found.at_once["rows"]
+    at_once = crowd(rows, page.period.step, page.zone.offsets(page.window)) if rows else None
     begun = found.now.sessions
     return Patterns(
         title=heading,
         heading=heading,
-        tells="of sessions that started in that time",
+        tells=f"of sessions that started in that time{_BEFORE if found.before.sessions else _NONE}",
         periods=[Link(name, page.link(period=name), name == page.period.text) for name in _PERIODS],
         empty=not begun,
         unfiltered=page.link(q="") if page.wanted.q else "",
         longer="" if page.period.length >= timedelta(days=90) else page.link(period="90d"),
         figures=_figures(found.now, found.before),
         week=week(hours, page.to_hour),
-        crowd=crowd(at_once, page.period.step, page.zone.offsets(page.window)) if at_once else None,
+        crowd=at_once,
+        at_peak=page.to_timeline(at_once.peak) if at_once else "",
         endings=shares(_endings(page, found)),
         lengths=shares(
             (name, number, "", page.to_list(terms))
@@ -149,7 +158,7 @@ def _figures(now: Sums, before: Sums) -> list[Figure]:
     there = before.sessions > 0
 
     def figure(name: str, value: Callable[[Sums], str], *, worse: bool = False) -> Figure:
-        return Figure(value(now), name, f"{value(before)} before" if there else "none before", worse)
+        return Figure(value(now), name, f"{value(before)} before" if there else "", worse)
 
     return [
         figure("session" if now.sessions == 1 else "sessions", lambda sums: f"{sums.sessions:,}"),

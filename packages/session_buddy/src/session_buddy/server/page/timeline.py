@@ -14,6 +14,7 @@ from session_buddy.history.bars import LANES_BY, Bar, Cut, LaneBy, Sliced
 from session_buddy.history.keys import one_of
 from session_buddy.history.page import SessionsAnswer
 from session_buddy.history.query import Clock, Query
+from session_buddy.history.record import person
 from session_buddy.history.timeline import Window
 from session_buddy.history.times import TICK, parse_duration
 from session_buddy.history.zones import local
@@ -43,6 +44,12 @@ _FIELDS: Final = (
     "end_time",
     "duration_seconds",
     "reason",
+    # Who it was, whatever acted for them.
+    "username",
+    "person",
+    "person_evidence",
+    "uid",
+    "origin",
 )
 _PATH: Final = "/timeline"
 _GROUPS: Final[dict[LaneBy, str]] = {"person": "people", "host": "hosts", "component": "components"}
@@ -114,6 +121,7 @@ class Timeline(html.Context):
     begin: int
     end: int
     now: int
+    tz: str
     picture: Picture
     summary: str
     empty: bool
@@ -244,6 +252,7 @@ class _Told:
             begin=begin,
             end=end,
             now=now,
+            tz=page.zone.name,
             picture=self.picture,
             summary=f"{heading}. {self._tells()}. A lane a {page.by}; the list below has the sessions.",
             empty=not self.picture.heads,
@@ -279,7 +288,7 @@ class _Told:
         of_all = f"{many(self.total, 'session')} of {many(self.lanes, page.by, _GROUPS[page.by])}"
         if page.view.at is None:
             return of_all if self.total else "No sessions"
-        people, hosts = ({one[name] for one in found} for name in ("who", "hostname"))
+        people, hosts = {person(one) for one in found}, {one["hostname"] for one in found}
         counted = self.listed["total"] or 0
         if not counted:
             return "Nobody was in at that moment"

@@ -58,6 +58,7 @@
 
   // What the server will draw, until it has: the picture moved, or drawn out.
   const preview = (moved, factor = 1) => {
+    if (!plot()) return;
     plot().classList.add("moving");
     for (const part of plot().querySelectorAll(".sheet, .cursor, .pill")) {
       part.style.transform = `translateX(${moved}px) scaleX(${factor})`;
@@ -97,6 +98,29 @@
     }
   }, { passive: false });
 
+  // Which moment the pointer is at.
+  const hover = (event) => {
+    let hint = document.getElementById("hint");
+    if (!plot()?.contains(event.target) || event.pointerType !== "mouse") return hint?.remove();
+    if (!hint) {
+      hint = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+      hint.id = "hint";
+      hint.setAttribute("aria-hidden", "true");
+      hint.innerHTML = '<line y1="22" y2="100%" /><rect x="-34" y="4" width="68" height="18" rx="4" /><text y="17" />';
+      plot().append(hint);
+    }
+    hint.setAttribute("x", `${share(event) * 100}%`);
+    hint.querySelector("text").textContent = clock(moment(event));
+  };
+  const clock = (ms) => {
+    const form = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" };
+    try {
+      return new Intl.DateTimeFormat("en-GB", { ...form, timeZone: here().dataset.tz }).format(ms);
+    } catch {
+      return `${text(ms).slice(11, 16)} UTC`;
+    }
+  };
+
   addEventListener("pointerdown", (event) => {
     if (!plot()?.contains(event.target) || event.button) return;
     if (drag) {
@@ -109,7 +133,7 @@
   });
 
   addEventListener("pointermove", (event) => {
-    if (!drag) return;
+    if (!drag) return hover(event);
     if (pinch) {
       if (event.pointerId === drag.id) drag.last = event.clientX;
       else pinch.last = event.clientX;
@@ -127,7 +151,7 @@
   });
 
   const released = () => {
-    if (!drag) return;
+    if (!drag || !plot()) return (drag = pinch = null);
     const { begin, end } = view(), moved = drag.last - drag.x, wide = plot().getBoundingClientRect().width;
     if (pinch?.factor) {
       const middle = (begin + end) / 2, half = ((end - begin) * pinch.factor) / 2;
