@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Final, cast
 from pydantic import Field
 from starlette.responses import Response
 
-from oneiric.visible import visible
 from session_buddy.history.bars import LANES_BY, Bar, Cut, LaneBy, Sliced
 from session_buddy.history.keys import one_of
 from session_buddy.history.page import SessionsAnswer
@@ -24,7 +23,7 @@ from session_buddy.server.page.address import address, narrowed, of_session, ter
 from session_buddy.server.page.draw.density import SLICES, strips
 from session_buddy.server.page.draw.lanes import laid_out
 from session_buddy.server.page.draw.picture import HOW, NAMES, Drawing, Picture
-from session_buddy.server.page.draw.words import from_to, length, many
+from session_buddy.server.page.draw.words import from_to, length, many, short
 from session_buddy.server.page.view import View, Zone
 from session_buddy.server.web.routes import Asked, Given, Route
 
@@ -32,6 +31,8 @@ MOST_LANES: Final = 60
 _ALL_LANES: Final = 1000
 # So many are listed below the picture: of a moment, and of a window.
 _MOST_AT, _LATEST = 200, 12
+# Letters; the page of a session has the rest.
+_LONGEST_NAME, _LONGEST_REASON = 100, 160
 _FIELDS: Final = (
     "session_id",
     "who",
@@ -318,14 +319,14 @@ class _Told:
         status = "unreachable" if record["unreachable"] else record["status"]
         how = HOW.get(record["exit_reason"] or "", NAMES[record["status"]]) if end else _STANDS[status]
         return Line(
-            who=visible(record["who"]),
-            component=visible(record["component"]),
-            host=visible(record["hostname"]),
+            who=short(record["who"], _LONGEST_NAME),
+            component=short(record["component"], _LONGEST_NAME),
+            host=short(record["hostname"], _LONGEST_NAME),
             when=from_to(self._moment(begin), self._moment(end) if end else "now"),
             lasted=length(record["duration_seconds"]),
             state=how if record["status"] in ("active", "ended") else f"{NAMES[record['status']]}: {how}",
             kind=record["status"],
-            reason=visible(record["reason"] or ""),
+            reason=short(record["reason"] or "", _LONGEST_REASON),
             href=of_session(record["session_id"], self.page.wanted.tz),
         )
 
