@@ -233,6 +233,15 @@ class AmbiguousToken(SessionBuddyError):  # noqa: N818 - reads as the fact it st
         super().__init__(f"{ref!r} fits several tokens: {', '.join(candidates)}; give more of the id")
 
 
+class TooManySignIns(SessionBuddyError):  # noqa: N818 - reads as the fact it states
+    """So many browsers were signed in for one subject of late that it looks like a mistake."""
+
+    def __init__(self, subject: str, number: int) -> None:
+        super().__init__(
+            f"{number} browsers were signed in as {subject} within 12 hours, which is all; wait for the first"
+        )
+
+
 TokenCause = Literal["unknown", "expired", "revoked", "replaced"]
 
 

@@ -34,12 +34,16 @@ class Caller:
     Attributes:
         subject: whom.
         scopes: what.
-        limited: why it allows no more; empty where nothing was taken from it.
+        limited: why it allows no more, as a clause; empty where nothing was taken from it.
+        until: when it expires, in seconds since 1970; ``None``: never.
+        browser: the id of the token, where a browser has it as a cookie.
     """
 
     subject: str
     scopes: frozenset[Scope]
     limited: str = ""
+    until: int | None = None
+    browser: str | None = None
 
     @property
     def is_admin(self) -> bool:
@@ -62,7 +66,7 @@ class Caller:
         """
         needed = RIGHTS.get(what, _NAMED_NOWHERE) if needed is None else needed
         if not self.has(needed):
-            why = f": {self.limited}, and may only report" if self.limited else ""
+            why = f": {self.limited}" if self.limited else ""
             raise Forbidden(
                 f"{what} needs a token with scope {' and '.join(needed)}; this one ({self.subject}) has"
                 f" {' '.join(sorted(self.scopes)) or 'none'}{why}"

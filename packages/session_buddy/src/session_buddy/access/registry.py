@@ -39,6 +39,7 @@ class Token:
         expires_at: until when it is good, likewise.
         revoked_at: since when it is refused; ``None``: it is not.
         kid: which secret signed it.
+        audience: as of :class:`session_buddy.access.tokens.Claims`.
     """
 
     id: str
@@ -49,14 +50,14 @@ class Token:
     expires_at: int
     revoked_at: int | None
     kid: str
+    audience: str | None = None
 
     @classmethod
     def of(cls, claims: Claims, secret: str, name: str | None = None) -> "Token":
         """What is kept of a token that was signed with a secret."""
         scopes = [scope for scope in SCOPES if scope in claims.scopes]
-        return cls(
-            claims.id, claims.subject, scopes, name, claims.made_at, claims.expires_at, None, kid_of(secret)
-        )
+        made_at, expires_at, kid = claims.made_at, claims.expires_at, kid_of(secret)
+        return cls(claims.id, claims.subject, scopes, name, made_at, expires_at, None, kid, claims.audience)
 
     def state(self, kids: Iterable[str], now: float) -> State:
         """How it stands, where the secrets of ``kids`` are in use."""
@@ -138,8 +139,8 @@ def _parsed(texts: Mapping[str, str], prefix: str, kind: type[T]) -> list[T]:
         if key.startswith(prefix):
             try:
                 said = json.loads(text)
-                # What a later version says more, it says for itself.
-                found.append(kind(**{name: said[name] for name in kind.__annotations__}))
+                # What a later version says more, it says for itself; what an earlier one lacks has a default.
+                found.append(kind(**{name: said[name] for name in kind.__annotations__ if name in said}))
             except (ValueError, TypeError, KeyError):
                 raise ConfigurationError(
                     f"what is kept of tokens is damaged at {key!r}: take it away; if it was one that is"

@@ -78,7 +78,7 @@ class OwnShelf:
         with self._trouble(), self._locked():
             texts = self.read()
             changes = work(texts)
-            kept = {key: text for key, text in (texts | changes).items() if key != SECRET}
+            kept = {key: text for key, text in (texts | changes).items() if text and key != SECRET}
             # First what the present secret is needed for: whoever is killed in between has both.
             if changes.keys() - {SECRET}:
                 written = {key: json.loads(text) for key, text in kept.items()}

@@ -30,6 +30,7 @@ class Claims(NamedTuple):
         scopes: what it allows.
         made_at: when, in seconds since 1970.
         expires_at: until when it is good, likewise.
+        audience: who alone may show it, and where; ``None``: whoever has it, as a bearer.
     """
 
     id: str
@@ -37,15 +38,16 @@ class Claims(NamedTuple):
     scopes: frozenset[Scope]
     made_at: int
     expires_at: int
+    audience: str | None = None
 
     @property
     def caller(self) -> Caller:
         """Whom it names, with all that it allows."""
-        return Caller(self.subject, self.scopes)
+        return Caller(self.subject, self.scopes, until=self.expires_at)
 
 
 def issue(secret: str, subject: str, scopes: Collection[Scope], ttl_seconds: float) -> str:
-    """A signed token.
+    """A signed token for whoever has it.
 
     Raises:
         ConfigurationError: no or an over-long subject, no scope, or a life of zero or less.
@@ -63,13 +65,19 @@ def issue(secret: str, subject: str, scopes: Collection[Scope], ttl_seconds: flo
     if ttl_seconds <= 0:
         raise ConfigurationError(f"ttl: {ttl_seconds:g} seconds is not valid: more than 0 is allowed")
     now = int(time.time())
+    return sign(secret, Claims("", subject, frozenset(scopes), now, now + int(ttl_seconds)))
+
+
+def sign(secret: str, said: Claims) -> str:
+    """A signed token that says so, with an id of its own; nothing of it is looked at."""
     claims = {
         "iss": _ISSUER,
-        "sub": subject,
-        "scope": " ".join(scope for scope in SCOPES if scope in scopes),
-        "iat": now,
-        "exp": now + int(ttl_seconds),
+        "sub": said.subject,
+        "scope": " ".join(scope for scope in SCOPES if scope in said.scopes),
+        "iat": said.made_at,
+        "exp": said.expires_at,
         "jti": secrets.token_hex(8),
+        **({"aud": said.audience} if said.audience else {}),
     }
     return jwt.encode({"alg": _ALGORITHM, "kid": kid_of(secret)}, claims, _key(secret))
 
@@ -87,6 +95,7 @@ def read(secret: str, token: str) -> Claims | None:
             frozenset(scope for scope in SCOPES if scope in granted),
             int(claims["iat"]),
             int(claims["exp"]),
+            str(claims["aud"]) if "aud" in claims else None,
         )
     except Exception:  # noqa: BLE001 - strangers write tokens: what the library cannot read is none of ours
         return None

@@ -61,6 +61,7 @@ class Ledger:
     def record(self, token: Token) -> dict[str, Any]:
         """``{id, subject, scopes, name, made_at, expires_at, state, revoked_at}``, times as ISO 8601."""
         record = asdict(token) | {"scopes": " ".join(token.scopes), "state": self.state(token)}
+        del record["audience"]
         for name in ("made_at", "expires_at", "revoked_at"):
             if record[name] is not None:
                 record[name] = datetime.fromtimestamp(record[name], UTC).isoformat(timespec="seconds")

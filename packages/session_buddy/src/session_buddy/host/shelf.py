@@ -24,7 +24,7 @@ class Shelf(Protocol):
         """
 
     def change(self, work: Callable[[Texts], Texts]) -> None:
-        """Write what ``work`` makes of all of it, all or nothing; one at a time.
+        """Write what ``work`` makes of all of it, all or nothing; one at a time. What is empty is taken away.
 
         Raises:
             SessionBuddyError: it cannot be written; nothing was.

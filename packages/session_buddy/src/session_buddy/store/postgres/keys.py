@@ -14,6 +14,7 @@ _ROWS: Final = """
 # Another one with each change, so that servers need to look at one row alone.
 _STAMP: Final = "keys_changed"
 _PUT: Final = "INSERT INTO meta VALUES (%s, %s) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+_TAKE: Final = "DELETE FROM meta WHERE key = %s"
 
 
 class MetaKeys:
@@ -41,4 +42,4 @@ class MetaKeys:
             writer.execute("SELECT value FROM meta WHERE key = 'secret' FOR UPDATE")
             changes = work(dict(writer.execute(_ROWS).fetchall()))
             for key, value in (*changes.items(), (_STAMP, secrets.token_hex(8))):
-                writer.execute(_PUT, [key, value])
+                writer.execute(*((_PUT, [key, value]) if value else (_TAKE, [key])))
