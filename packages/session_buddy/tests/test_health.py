@@ -27,7 +27,7 @@ SECRET = "s" * 32
 def served(register: Register, back_up: Callable[[bool], Backup] | None = None) -> httpx.AsyncClient:
     """A client of the routes, without a server; nothing is deleted."""
     keeper, nothing = Authenticator(Keyring([SECRET])), cast("Any", None)
-    services = Services(register, back_up or nothing, nothing, keeper.caller_of, nothing)
+    services = Services(register, back_up or nothing, nothing, keeper.caller_of, nothing, nothing, nothing)
     transport = httpx.ASGITransport(application(ROUTES, services))
     return httpx.AsyncClient(transport=transport, base_url="http://localhost")
 

@@ -13,12 +13,13 @@ from session_buddy.access.callers import SCOPES
 from session_buddy.access.tokens import issue
 from session_buddy.host.server_file import ServerInfo
 from session_buddy.server.front import is_same
+from session_buddy.server.page import html
 from session_buddy.server.table import ROUTES
 from session_buddy.server.web.routes import Route
 from tests.serverprocess import ServerProcess, environ_in
 
 SECRET = "tests-only-" + uuid.uuid4().hex
-CALLERS = ("nobody", *SCOPES)
+CALLERS = ("nobody", *SCOPES, "cookie")
 REFUSED = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.MISDIRECTED_REQUEST}
 
 
@@ -35,8 +36,20 @@ def client(info: ServerInfo) -> Iterator[httpx.Client]:
         yield client
 
 
-def bearer(caller: str) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def cookie(info: ServerInfo) -> dict[str, str]:
+    """That of a browser which was signed in just now."""
+    with httpx.Client(base_url=info.url.removesuffix("/mcp"), timeout=60) as client:
+        headers = {"Authorization": f"Bearer {issue(SECRET, 'ann', ['track', 'read'], 600)}"}
+        client.get(client.post("/api/v1/links", headers=headers).json()["url"])
+        ((name, value),) = client.cookies.items()
+    return {"Cookie": f"{name}={value}"}
+
+
+def bearer(caller: str, cookie: dict[str, str] | None = None) -> dict[str, str]:
     scopes: list[Any] = [caller]
+    if caller == "cookie":
+        return cookie or {}
     return {} if caller == "nobody" else {"Authorization": f"Bearer {issue(SECRET, 'ann', scopes, 600)}"}
 
 
@@ -49,33 +62,45 @@ def ask(client: httpx.Client, route: Route[Any], headers: dict[str, str]) -> htt
 
 
 def may(route: Route[Any], caller: str) -> bool:
-    return route.needs is None or caller == "admin" or set(route.needs) <= {caller}
+    scopes = {"track", "read"} if caller == "cookie" else {caller}
+    return route.needs is None or caller == "admin" or set(route.needs) <= scopes
+
+
+def kind(route: Route[Any]) -> str:
+    """As what a route says what went wrong."""
+    return "text/html; charset=utf-8" if route.refusal is html.refusal else "application/problem+json"
 
 
 @pytest.mark.parametrize("caller", CALLERS)
 @pytest.mark.parametrize("route", ROUTES, ids=str)
-def test_who_may_is_answered_and_nobody_else(client: httpx.Client, route: Route[Any], caller: str) -> None:
-    answer = ask(client, route, bearer(caller))
+def test_who_may_is_answered_and_nobody_else(
+    client: httpx.Client, route: Route[Any], caller: str, cookie: dict[str, str]
+) -> None:
+    own = {"Origin": str(client.base_url).rstrip("/")} if caller == "cookie" else {}
+    answer = ask(client, route, bearer(caller, cookie) | own)
     if may(route, caller):
         assert answer.status_code not in REFUSED
     else:
         assert answer.status_code == (401 if caller == "nobody" else 403)
-        as_its_kind = route.refusal(answer.status_code, "", {}).headers["content-type"]
-        assert answer.headers["content-type"] in {"application/problem+json", as_its_kind}
+        assert answer.headers["content-type"] == kind(route)
 
 
 @pytest.mark.parametrize("caller", CALLERS)
 @pytest.mark.parametrize("route", ROUTES, ids=str)
 def test_pages_of_others_are_refused_whoever_asks(
-    client: httpx.Client, route: Route[Any], caller: str
+    client: httpx.Client, route: Route[Any], caller: str, cookie: dict[str, str]
 ) -> None:
-    own = str(client.base_url).rstrip("/")
-    right = ask(client, route, {**bearer(caller), "Origin": own})
-    assert right.status_code == ask(client, route, bearer(caller)).status_code
+    own, shown = str(client.base_url).rstrip("/"), bearer(caller, cookie)
+    right, without = ask(client, route, {**shown, "Origin": own}), ask(client, route, shown)
+    if caller == "cookie" and route.method == "POST" and route.needs is not None:
+        # Nothing tells that a page of ours asks.
+        assert (without.status_code, right.status_code in REFUSED) == (403, not may(route, caller))
+    else:
+        assert right.status_code == without.status_code
     for wrong in ("http://127.0.0.1:9999", "https://evil.example", "null", own.replace("http", "file"), ""):
-        answer = ask(client, route, {**bearer(caller), "Origin": wrong})
+        answer = ask(client, route, {**shown, "Origin": wrong})
         assert (answer.status_code, "may not ask" in answer.json()["detail"]) == (403, True), wrong
-    rebound = ask(client, route, {**bearer(caller), "Host": "evil.example"})
+    rebound = ask(client, route, {**shown, "Host": "evil.example"})
     assert (rebound.status_code, "allowed_hosts" in rebound.json()["detail"]) == (421, True)
 
 

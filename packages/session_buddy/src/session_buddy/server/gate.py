@@ -11,9 +11,11 @@ from fastmcp.server.auth import AccessToken, TokenVerifier
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from session_buddy.access.browsers import Browsers
 from session_buddy.access.callers import Caller, local_caller
 from session_buddy.access.keyring import Keyring
-from session_buddy.errors import TokenRefused
+from session_buddy.errors import Forbidden, TokenRefused
+from session_buddy.server.front import is_same
 from session_buddy.server.listeners import is_local
 from session_buddy.server.web.problems import MEDIA_TYPE, document
 
@@ -30,6 +32,9 @@ NOT_A_REQUEST: Final = {
 }
 # How the MCP library begins its answer to such a body: a page of what each field could have been.
 _VALIDATION: Final = b'"message":"Validation error: '
+# Of Sec-Fetch-Site: a page of this address, or the person, who typed it or has it as a bookmark.
+_OWN_PAGES: Final = ("same-origin", "none")
+_READING: Final = ("GET", "HEAD")
 UNAUTHORIZED: Final = (
     "a valid token is needed in the header `Authorization: Bearer TOKEN`;"
     " print one where the server runs, with: session-buddy token show"
@@ -42,14 +47,20 @@ class Authenticator(TokenVerifier):
     That one is a random text, no signed token: it needs no secret, never expires, and nobody outside can
     make it.
 
+    Args:
+        keyring: judges tokens.
+        instance: the history that cookies are made for.
+
     Attributes:
+        browsers: those that are signed in; judges cookies.
         refused: how many requests were refused, by why their token was not; ``missing`` if they had none.
     """
 
-    def __init__(self, keyring: Keyring) -> None:
+    def __init__(self, keyring: Keyring, instance: str = "") -> None:
         super().__init__()
         self._keyring = keyring
         self.refused: Final[Counter[str]] = Counter()
+        self.browsers: Final = Browsers(keyring, instance)
         self.local_token: Final = secrets.token_urlsafe(32)
 
     @property
@@ -79,9 +90,19 @@ class Authenticator(TokenVerifier):
         return ""
 
     def caller_of(self, request: Request) -> Caller | None:
-        """Whom the bearer token of a request names, ``None`` if there is none, or it is not valid."""
+        """Whom the bearer token of a request names, else its cookie; ``None`` if that is not valid.
+
+        Raises:
+            Forbidden: the cookie is good, but no page of this server asks.
+        """
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        return self.caller(token) if scheme.lower() == "bearer" else None
+        if scheme.lower() == "bearer":
+            return self.caller(token)
+        cookie = request.cookies.get(self.browsers.cookie)
+        caller = self.browsers.caller(cookie) if cookie else None
+        if caller is not None:
+            _require_own_page(request)
+        return caller
 
     async def verify_token(self, token: str) -> AccessToken | None:
         """The same, as the MCP library asks it."""
@@ -89,6 +110,18 @@ class Authenticator(TokenVerifier):
         if caller is None:
             return None
         return AccessToken(token=token, client_id=caller.subject, scopes=sorted(caller.scopes))
+
+
+def _require_own_page(request: Request) -> None:
+    """Refuse what another page has a browser send with the cookie that it has of us.
+
+    ``SameSite`` keeps the cookie from other sites, but another port of this host is the same site.
+    """
+    if request.headers.get("sec-fetch-site", _OWN_PAGES[0]) not in _OWN_PAGES:
+        raise Forbidden("a page of another address led here: go to this address from a page of this server")
+    origin, host = (request.headers.get(name, "") for name in ("origin", "host"))
+    if request.method not in _READING and not is_same(origin, host):
+        raise Forbidden("with a cookie, only a page of this very address may change something (Origin)")
 
 
 class Gate:
@@ -142,8 +175,8 @@ class _Answer:
     """What goes back to a caller: what the application says, until it is refused, which ends it.
 
     Whoever is refused for want of a token is told how to get one, or, as ``reason``, what became of theirs;
-    libraries would speak of registration. Whoever sends what is no request is told so in one line, also one
-    whose id can be no id: the library takes it for a notification, and answers nothing.
+    libraries would speak of registration. A page says it itself. Whoever sends what is no request is told so
+    in one line, also one whose id can be no id: the library takes it for a notification, and answers nothing.
     """
 
     def __init__(self, send: Send, came: Sequence[bytes], why_not: Callable[[], str]) -> None:
@@ -157,7 +190,7 @@ class _Answer:
     async def __call__(self, message: Message) -> None:
         """Pass a part of the application's answer on."""
         status = message.get("status")
-        if status == HTTPStatus.UNAUTHORIZED:
+        if status == HTTPStatus.UNAUTHORIZED and not _is_page(message):
             reason = self._why_not()
             more = {"reason": reason} if reason else {}
             await self._refuse(
@@ -199,6 +232,10 @@ class _Answer:
             headers.append((b"www-authenticate", b"Bearer"))
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
+
+
+def _is_page(message: Message) -> bool:
+    return any(name == b"content-type" and kind.startswith(b"text/html") for name, kind in message["headers"])
 
 
 def _authorization(scope: Scope) -> str:

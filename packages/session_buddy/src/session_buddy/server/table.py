@@ -4,12 +4,15 @@ from typing import Any, Final
 
 from session_buddy.server.page import patterns, timeline
 from session_buddy.server.page.assets import ASSETS
+from session_buddy.server.page.browsers import BROWSER_SIGN_OUTS, BROWSERS
+from session_buddy.server.page.sign_in import SIGN_IN, SIGN_OUTS
 from session_buddy.server.web.backup import BACKUPS
 from session_buddy.server.web.changes import CHANGES
 from session_buddy.server.web.delete import DELETIONS
 from session_buddy.server.web.end import ENDS
 from session_buddy.server.web.export import EXPORT
 from session_buddy.server.web.health import HEALTH
+from session_buddy.server.web.links import LINKS
 from session_buddy.server.web.metrics import METRICS
 from session_buddy.server.web.openapi import openapi_route
 from session_buddy.server.web.routes import Route
@@ -32,10 +35,15 @@ _FOR_PROGRAMS: Final[tuple[Route[Any], ...]] = (
     ENDS,
     BACKUPS,
     DELETIONS,
+    LINKS,
 )
 _FOR_PEOPLE: Final[tuple[Route[Any], ...]] = (
     timeline.TIMELINE,
     patterns.PATTERNS,
+    SIGN_IN,
+    SIGN_OUTS,
+    BROWSERS,
+    BROWSER_SIGN_OUTS,
     ASSETS,
 )
 ROUTES: Final = (*_FOR_PROGRAMS, openapi_route(_FOR_PROGRAMS), *_FOR_PEOPLE)

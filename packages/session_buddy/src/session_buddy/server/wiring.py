@@ -135,7 +135,8 @@ def _run(
     our_turn.enter_context(turn(paths, _TURN_SECONDS))
     with also_on(sys.stderr, "session_buddy.store"):
         store = stack.enter_context(closing(open_known(url, paths, query_seconds=settings.query_seconds)))
-    authenticator = Authenticator(stack.enter_context(closing(keyring_of(settings, paths, store.keys))))
+    keyring = stack.enter_context(closing(keyring_of(settings, paths, store.keys)))
+    authenticator = Authenticator(keyring, store.instance)
     presence = Presence(settings.heartbeat_seconds, settings.lease_seconds)
     presence.learn(store.live(), monotonic())
     writer = stack.enter_context(Writer(store, presence))
@@ -147,11 +148,13 @@ def _run(
     stack.enter_context(closing(upkeep))
     register = Register(store, writer, presence, accounts=accounts)
     metrics = _metrics(register, writer, presence, authenticator, upkeep, paths=paths, url=url)
-    app, tools = _application(register, authenticator, upkeep, deletion, metrics=metrics, settings=settings)
+    port = tcp.getsockname()[1]
+    app, tools = _application(
+        register, authenticator, upkeep, deletion, metrics=metrics, settings=settings, port=port
+    )
     # Left by a killed server: with our socket open, clients would read its address and database as ours.
     remove(paths.server_file)
     unix = open_unix(paths.socket)
-    port = tcp.getsockname()[1]
     info = ServerInfo(
         socket=paths.socket,
         url=settings.url(port),
@@ -190,8 +193,10 @@ def _application(
     *,
     metrics: "Metrics",
     settings: Settings,
+    port: int,
 ) -> tuple["ASGIApp", list[str]]:
     """Everything that answers, and the names of the tools."""
+    from session_buddy.access.links import Links
     from session_buddy.server.app import MCP_PATH, mcp_app
     from session_buddy.server.front import Front
     from session_buddy.server.gate import Gate
@@ -200,7 +205,10 @@ def _application(
     from session_buddy.server.web.routes import Services
 
     mcp, tools = mcp_app(register, authenticator)
-    services = Services(register, upkeep.back_up, deletion, authenticator.caller_of, metrics)
+    links = Links(settings.url(port).removesuffix("/mcp"))
+    services = Services(
+        register, upkeep.back_up, deletion, authenticator.caller_of, metrics, authenticator.browsers, links
+    )
     front = Front(mcp, MCP_PATH, application(ROUTES, services), settings.host_names)
     return Gate(front, authenticator.local_token, authenticator.why_not), tools
 

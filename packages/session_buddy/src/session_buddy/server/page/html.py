@@ -17,7 +17,8 @@ _TEMPLATES: Final = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-# What is ours alone, no inline script or style; nobody may frame it, and no other site is told of it.
+# What is ours alone, no inline script or style; nobody may frame it, and no other site is told of it. With
+# `no-referrer`, forms of a page would be sent with `Origin: null`.
 HEADERS: Final[Mapping[str, str]] = {
     "cache-control": "no-store",
     "content-security-policy": (
@@ -26,7 +27,7 @@ HEADERS: Final[Mapping[str, str]] = {
     ),
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
@@ -67,6 +68,8 @@ class Message(Context):
     command: str | None = None
 
 
+SIGN_IN_COMMAND: Final = "session-buddy dashboard"
+SIGN_IN: Final = "A browser is signed in by a link that is good once, and stays so for 12 hours."
 _HEADINGS: Final = {
     HTTPStatus.UNAUTHORIZED: "You are not signed in",
     HTTPStatus.FORBIDDEN: "That is not yours to do",
@@ -79,5 +82,7 @@ _HEADINGS: Final = {
 def refusal(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     """What went wrong, as people are told it; :func:`session_buddy.server.web.problems.problem` as a page."""
     heading = _HEADINGS.get(HTTPStatus(status), HTTPStatus(status).phrase)
-    command = "session-buddy dashboard" if status == HTTPStatus.UNAUTHORIZED else None
+    command = None
+    if status == HTTPStatus.UNAUTHORIZED:
+        detail, command = SIGN_IN, SIGN_IN_COMMAND
     return page(Message(heading, heading, detail, command), status, headers)

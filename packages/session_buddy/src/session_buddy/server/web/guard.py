@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from hashlib import sha256
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -12,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
-from session_buddy.access.callers import NOBODY
-from session_buddy.errors import InvalidQuery
+from session_buddy.access.callers import NOBODY, Caller
+from session_buddy.errors import Forbidden, InvalidQuery
 from session_buddy.server.register import Outcome
 from session_buddy.server.web.problems import TOLD, problem, told
 from session_buddy.server.web.routes import Asked, Given, Route, Services
@@ -22,6 +23,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 # A browser may keep an answer, and asks each time whether it still holds.
 _KEPT: Final = "private, no-cache"
+_ELSEWHERE: Final = ("cross-site", "same-site")
 
 
 def application(routes: Iterable[Route[Any]], services: Services) -> Starlette:
@@ -49,10 +51,10 @@ def _endpoint(route: Route[Any], services: Services) -> Endpoint:
         return answer
 
     async def answered(request: Request) -> Response:
-        caller = services.caller_of(request)
-        if route.needs is not None and caller is None:
-            return route.refusal(HTTPStatus.UNAUTHORIZED, "a token is needed", {})
         try:
+            caller = _caller(route, request, services)
+            if route.needs is not None and caller is None:
+                return route.refusal(HTTPStatus.UNAUTHORIZED, "a token is needed", _once_more(route, request))
             caller = caller or NOBODY
             caller.require(str(route), route.needs or ())
             given = await _given(route, request)
@@ -70,15 +72,42 @@ def _outcome_of(status: int) -> Outcome:
     return "refused" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "failed"
 
 
+def _caller(route: Route[Any], request: Request, services: Services) -> Caller | None:
+    try:
+        return services.caller_of(request)
+    except Forbidden:
+        if route.needs is None or _once_more(route, request):
+            return None
+        raise
+
+
+def _once_more(route: Route[Any], request: Request) -> dict[str, str]:
+    """Headers with which a browser asks for a page once more, now from here; empty where it came from here.
+
+    A link of another site, such as one in a chat, leads to a page without the cookie, which is Strict.
+    """
+    said = [request.headers.get(f"sec-fetch-{name}") for name in ("site", "mode", "dest")]
+    if route.refusal is problem or said[0] not in _ELSEWHERE or said[1:] != ["navigate", "document"]:
+        return {}
+    query = request.scope["query_string"].decode("latin-1")
+    return {"refresh": f"0; url={request.scope['raw_path'].decode('latin-1')}{query and '?'}{query}"}
+
+
 async def _given(route: Route[Any], request: Request) -> Given:
-    if route.method == "POST":
+    if route.method == "POST" and not route.form:
         given: Given = route.takes.model_validate_json(await request.body() or b"{}", strict=True)
         return given
-    asked = request.query_params
-    for name in asked:
-        if len(asked.getlist(name)) > 1:
-            raise InvalidQuery(name, asked.getlist(name), "one value")
-    known: Given = route.takes.model_validate(dict(asked))
+    if route.form:
+        pairs = parse_qsl((await request.body()).decode(errors="replace"), keep_blank_values=True)
+    else:
+        pairs = request.query_params.multi_items()
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        values.setdefault(name, []).append(value)
+    for name, several in values.items():
+        if len(several) > 1:
+            raise InvalidQuery(name, several, "one value")
+    known: Given = route.takes.model_validate(dict(pairs))
     return known
 
 

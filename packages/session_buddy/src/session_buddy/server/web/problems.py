@@ -19,8 +19,11 @@ _STATUS: Final[dict[type[Exception], HTTPStatus]] = {
     errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.DeletedSession: HTTPStatus.GONE,
     errors.UnknownSession: HTTPStatus.NOT_FOUND,
+    errors.UnknownToken: HTTPStatus.NOT_FOUND,
+    errors.TooManySignIns: HTTPStatus.TOO_MANY_REQUESTS,
     errors.StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.TooManyStreams: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.ConfigurationError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.BackupsElsewhere: HTTPStatus.SERVICE_UNAVAILABLE,
     # What cannot be done with things as they are.
     errors.SessionBuddyError: HTTPStatus.CONFLICT,

@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
+from session_buddy.access.browsers import Browsers
 from session_buddy.access.callers import Caller, Scope
+from session_buddy.access.links import Links
 from session_buddy.keep.backups import Backup
 from session_buddy.keep.deletion import Deletion
 from session_buddy.server.metrics.gathering import Metrics
@@ -21,7 +23,7 @@ Method = Literal["GET", "POST"]
 
 
 class Given(BaseModel):
-    """What a route takes: of a GET the parameters behind ``?``, else the JSON object of the body."""
+    """What a route takes: of a GET the parameters behind ``?``, else the body's JSON object, or its form."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,8 +43,10 @@ class Services:
         register: sessions.
         back_up: makes a backup of the database, in the place of all others if so asked; takes its time.
         deletion: deletes sessions.
-        caller_of: who asks, ``None`` if that is not known.
+        caller_of: who asks, ``None`` if that is not known; or :class:`~session_buddy.errors.Forbidden`.
         metrics: what is counted and measured.
+        browsers: that are signed in.
+        links: by which one is.
         upkeep: lets backups and deletions be made one at a time; who waits for another holds no thread.
     """
 
@@ -51,6 +55,8 @@ class Services:
     deletion: Deletion
     caller_of: Callable[[Request], Caller | None]
     metrics: Metrics
+    browsers: Browsers
+    links: Links
     upkeep: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))
 
 
@@ -85,6 +91,7 @@ class Route(Generic[G]):
         gives: the type of that document; a tuple has the media types of what is no document.
         done: the status where that succeeds.
         refusal: how it is told what went wrong.
+        form: whether it takes a page's form, and no JSON.
     """
 
     method: Method
@@ -96,6 +103,7 @@ class Route(Generic[G]):
     gives: Any
     done: HTTPStatus = HTTPStatus.OK
     refusal: Callable[[int, str, Mapping[str, str]], Response] = problem
+    form: bool = False
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"

@@ -1,0 +1,102 @@
+"""``/browsers``: those that are signed in as whoever asks, each with a button that signs it out."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Annotated, ClassVar, Final, NamedTuple
+
+from anyio import to_thread
+from pydantic import StringConstraints
+from starlette.responses import RedirectResponse, Response
+
+from session_buddy.server.page import html
+from session_buddy.server.page.html import Context, page
+from session_buddy.server.web.routes import Asked, Given, Nothing, Route
+
+
+class Row(NamedTuple):
+    """A browser.
+
+    Attributes:
+        id: of its token.
+        name: e.g. ``Firefox on Linux``.
+        since: when it was signed in; times are as people read them, in UTC.
+        until: when that ends.
+        seen: when it last asked this server; empty: not since that was started.
+        is_this: whether it is the one that asks.
+    """
+
+    id: str
+    name: str
+    since: str
+    until: str
+    seen: str
+    is_this: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Browsers(Context):
+    """Those of somebody, the latest first.
+
+    Attributes:
+        subject: whose.
+        rows: they.
+    """
+
+    template: ClassVar[str] = "browsers.html"
+    subject: str
+    rows: Sequence[Row]
+
+
+class Wanted(Given):
+    """Which.
+
+    Attributes:
+        browser: the id of its token.
+    """
+
+    browser: Annotated[str, StringConstraints(max_length=100)]
+
+
+async def _list(asked: Asked[Nothing]) -> Response:
+    caller = asked.caller
+    rows = [
+        Row(one.id, one.name, _told(one.since), _told(one.until), _told(one.seen), one.id == caller.browser)
+        for one in asked.services.browsers.of(caller.subject, time.time())
+    ]
+    return page(Browsers("Signed-in browsers", caller.subject, rows))
+
+
+async def _sign_out(asked: Asked[Wanted]) -> Response:
+    browsers, subject = asked.services.browsers, asked.caller.subject
+    await to_thread.run_sync(browsers.sign_out, asked.given.browser, subject, time.time())
+    return RedirectResponse(BROWSERS.path, HTTPStatus.SEE_OTHER, {"cache-control": "no-store"})
+
+
+def _told(seconds: float | None) -> str:
+    return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+BROWSERS: Final = Route(
+    "GET",
+    "/browsers",
+    ("read",),
+    "the browsers that are signed in as you, and where to sign them out",
+    _list,
+    Nothing,
+    ("text/html",),
+    refusal=html.refusal,
+)
+BROWSER_SIGN_OUTS: Final = Route(
+    "POST",
+    "/browsers/sign-out",
+    ("read",),
+    "signs another `browser` out",
+    _sign_out,
+    Wanted,
+    ("text/html",),
+    refusal=html.refusal,
+    form=True,
+)
