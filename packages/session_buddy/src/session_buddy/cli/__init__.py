@@ -11,6 +11,7 @@ from session_buddy.cli import (
     backup,
     clients,
     config,
+    dashboard,
     delete,
     doctor,
     edge,
@@ -53,6 +54,7 @@ app.command("list-sessions", help=sessions.LIST_HELP, epilog=sessions.LIST_EXAMP
 app.command("who", help=sessions.WHO_HELP, epilog=sessions.WHO_EXAMPLES)(sessions.who)
 app.command("follow", help=follow.HELP, epilog=follow.EXAMPLES)(follow.follow)
 app.command("analytics", help=analytics.HELP, epilog=analytics.EXAMPLES)(analytics.analytics)
+app.command("dashboard", epilog=dashboard.EXAMPLES)(dashboard.dashboard)
 app.command("show-session", epilog=sessions.SHOW_EXAMPLES)(sessions.show_session)
 app.command("export", help=export.HELP, epilog=export.EXAMPLES)(export.export)
 app.command("end-session", epilog=end.EXAMPLES)(end.end_session)
