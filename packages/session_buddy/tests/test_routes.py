@@ -30,19 +30,19 @@ def info(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerInfo]:
         yield server.until_up()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client(info: ServerInfo) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=info.url.removesuffix("/mcp"), timeout=60) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def cookie(info: ServerInfo) -> dict[str, str]:
+def cookie(client: httpx.Client) -> dict[str, str]:
     """That of a browser which was signed in just now."""
-    with httpx.Client(base_url=info.url.removesuffix("/mcp"), timeout=60) as client:
-        headers = {"Authorization": f"Bearer {issue(SECRET, 'ann', ['track', 'read'], 600)}"}
-        client.get(client.post("/api/v1/links", headers=headers).json()["url"])
-        ((name, value),) = client.cookies.items()
+    headers = {"Authorization": f"Bearer {issue(SECRET, 'ann', ['track', 'read'], 600)}"}
+    client.get(client.post("/api/v1/links", headers=headers).json()["url"])
+    ((name, value),) = client.cookies.items()
+    client.cookies.clear()
     return {"Cookie": f"{name}={value}"}
 
 

@@ -3,18 +3,18 @@
 import os
 import re
 import stat
+import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
 import pytest
 
-from oneiric.paths import Paths
+from oneiric.paths import user_paths
 from session_buddy.access.callers import Scope
 from session_buddy.access.tokens import issue
-from session_buddy.host.server_file import ServerInfo
 from session_buddy.server.page.html import HEADERS
 from tests import forkserver
 from tests.serverprocess import ServerProcess, environ_in
@@ -32,18 +32,24 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         yield server
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def own(served: ServerProcess) -> str:
     """The address of the server."""
     (address,) = [line for line in served.lines if line.startswith("Address: ")]
     return address.removeprefix("Address: ").removesuffix("/mcp")
 
 
-@pytest.fixture
-def client(own: str) -> Iterator[httpx.Client]:
-    """A browser."""
+@pytest.fixture(scope="module")
+def firefox(own: str) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=own, timeout=60, headers={"User-Agent": FIREFOX}) as client:
         yield client
+
+
+@pytest.fixture
+def client(firefox: httpx.Client) -> httpx.Client:
+    """A browser without a cookie."""
+    firefox.cookies.clear()
+    return firefox
 
 
 def link(
@@ -225,53 +231,51 @@ def test_token_revoke_signs_a_browser_out_and_voids_its_links(
 
 
 @pytest.fixture
-def browser(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What this user calls a browser: keeps the command lines of all processes, and what it was given."""
-    script = home / "browser"
+def dashboard(served: ServerProcess, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run it as the server's user; a browser keeps all processes' command lines, and what it was given."""
+    script = tmp_path / "browser"
     kept = "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' > everybody"
-    script.write_text(f'#!/bin/sh\ncd "{home}"\n{kept}\nprintf "%s" "$*" > given\n')
+    script.write_text(f'#!/bin/sh\ncd "{tmp_path}"\n{kept}\nprintf "%s" "$*" > given\n')
     script.chmod(0o755)
-    monkeypatch.setenv("BROWSER", str(script))
-    return script
+
+    def run(*arguments: str, browser: str = str(script)) -> subprocess.CompletedProcess[str]:
+        environ = served.environ | {"BROWSER": browser, "DISPLAY": "", "WAYLAND_DISPLAY": ""}
+        return forkserver.run([*forkserver.COMMAND, "dashboard", *arguments], env=environ)
+
+    return run
 
 
-@pytest.mark.usefixtures("server")
 def test_dashboard_leads_the_browser_by_a_file_and_shows_nobody_the_link(
-    cli: Any, browser: Path, paths: Paths, server: ServerInfo
+    dashboard: Any, served: ServerProcess, own: str, tmp_path: Path
 ) -> None:
-    own = server.url.removesuffix("/mcp")
-    done = cli("dashboard")
+    done = dashboard()
     assert (done.returncode, done.stdout) == (0, f"Opened {own} in your browser, signed in\n")
-    file = Path((browser.parent / "given").read_text().removeprefix("file://"))
-    assert (file.parent, stat.S_IMODE(file.stat().st_mode)) == (paths.socket.parent, 0o600)
-    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    file = Path((tmp_path / "given").read_text().removeprefix("file://"))
+    folder = user_paths(served.environ).socket.parent
+    assert (file.parent, stat.S_IMODE(file.stat().st_mode)) == (folder, 0o600)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     (url,) = set(re.findall(r"http://[^\s\"]+", file.read_text()))
-    everybody = (browser.parent / "everybody").read_text()
-    assert (file.name in everybody, url.rpartition("/")[2] in everybody + done.stdout) == (True, False)
+    seen = (tmp_path / "everybody").read_text() + done.stdout + done.stderr
+    assert (file.name in seen, url.rpartition("/")[2] in seen) == (True, False)
     answer = httpx.get(url)
     assert (answer.status_code, f"local:{os.geteuid()}@" in answer.text) == (200, True)
     # The next removes it; one of this minute may not have been read yet.
-    assert cli("dashboard").returncode == 0
+    assert dashboard().returncode == 0
     assert file.exists()
     os.utime(file, (0, 0))
-    assert cli("dashboard").returncode == 0
+    assert dashboard().returncode == 0
     assert not file.exists()
 
 
-@pytest.mark.usefixtures("server")
-def test_dashboard_prints_the_address_alone_where_no_browser_is_seen(
-    cli: Any, browser: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    printed = cli("dashboard", "--print-url")
-    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/sign-in/[\w-]{43}\n", printed.stdout)
-    assert (printed.returncode, printed.stderr, (browser.parent / "given").exists()) == (0, "", False)
-    browser.write_text("#!/bin/sh\nexit 1\n")
-    for name in ("BROWSER", "none"):
-        done = cli("dashboard")
-        assert re.fullmatch(r"http://\S+/sign-in/\S+\n", done.stdout)
-        assert done.stderr.startswith("No browser can be opened from here")
-        for variable in (name, "DISPLAY", "WAYLAND_DISPLAY"):
-            monkeypatch.delenv(variable, raising=False)
+def test_dashboard_prints_the_address_alone_where_no_browser_is_seen(dashboard: Any, tmp_path: Path) -> None:
+    address = r"http://127\.0\.0\.1:\d+/sign-in/[\w-]{43}\n"
+    printed = dashboard("--print-url")
+    assert re.fullmatch(address, printed.stdout)
+    assert (printed.returncode, printed.stderr, (tmp_path / "given").exists()) == (0, "", False)
+    for browser in ("", "false"):
+        done = dashboard(browser=browser)
+        assert re.fullmatch(address, done.stdout)
+        assert (done.returncode, "No browser can be opened from here" in done.stderr) == (0, True)
 
 
 def test_dashboard_asks_the_server_that_is_named_and_says_where_there_is_none(
@@ -281,7 +285,7 @@ def test_dashboard_asks_the_server_that_is_named_and_says_where_there_is_none(
     assert (missing.returncode, missing.stdout, missing.stderr) == (
         1,
         "",
-        "Error: no server runs that could show the page: session-buddy mcp start --background\n",
+        "Error: no server of this history runs, which shows the page: session-buddy mcp start --background\n",
     )
     monkeypatch.setenv("SESSION_BUDDY_MCP_ENDPOINT", f"{own}/mcp")
     refused = cli("dashboard", "--print-url")

@@ -40,6 +40,6 @@ def dashboard(
         edge.tell("No browser can be opened from here; open this address, it is good once, within a minute:")
     with edge.output() as stream:
         stream.write(f"{url}\n")
-    if parts.hostname in _LOOPBACK and not browser.has_display(os.environ) and edge.on_terminal():
+    if parts.hostname in _LOOPBACK and not browser.has_display() and edge.on_terminal():
         port, host = parts.port, os.uname().nodename
         edge.tell(f"From another machine, first: ssh -L {port}:127.0.0.1:{port} {host}")

@@ -22,6 +22,8 @@ def link() -> str:
         return str(asked(named, _PATH, {"address": address})["url"])
     server = local_server()
     if server is None:
-        raise ServerFailed("no server runs that could show the page: session-buddy mcp start --background")
+        raise ServerFailed(
+            "no server of this history runs, which shows the page: session-buddy mcp start --background"
+        )
     require_answer(server)
     return str(asked(server.endpoint, _PATH, {})["url"])

@@ -3,7 +3,6 @@
 import os
 import sys
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from html import escape
 from pathlib import Path
@@ -28,9 +27,9 @@ _TEXT: Final = """\
 """
 
 
-def has_display(environ: Mapping[str, str] = os.environ) -> bool:
+def has_display() -> bool:
     """Whether a browser would be seen: there is a screen, or ``BROWSER`` says what to run."""
-    return sys.platform == "darwin" or any(map(environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))
+    return sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))
 
 
 def lead(url: str, folder: Path) -> bool:
