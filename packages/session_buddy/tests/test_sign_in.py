@@ -182,7 +182,13 @@ def test_browsers_are_listed_and_signed_out(client: httpx.Client, own: str) -> N
         assert "Firefox on Linux <em>this one</em>" in listed
         assert (subject in listed, f"&lt;b&gt;{subject[3:]}" in listed) == (False, True)
         (browser,) = re.findall(r'name="browser" value="(\w+)"', listed)
-        for wrong, status in (({"browser": "nobody"}, 404), ({}, 400), ({"browser": browser, "x": "y"}, 400)):
+        for wrong, status in (
+            ({"browser": "nobody"}, 404),
+            ({}, 400),
+            ({"browser": browser, "x": "y"}, 400),
+            ({"browser": [browser, browser]}, 400),
+            ({"browser": [browser] * 101}, 400),
+        ):
             answer = client.post("/browsers/sign-out", data=wrong, headers=origin)
             assert (answer.status_code, answer.headers["content-type"]) == (
                 status,
@@ -238,8 +244,9 @@ def dashboard(served: ServerProcess, tmp_path: Path) -> Callable[..., subprocess
     script.write_text(f'#!/bin/sh\ncd "{tmp_path}"\n{kept}\nprintf "%s" "$*" > given\n')
     script.chmod(0o755)
 
-    def run(*arguments: str, browser: str = str(script)) -> subprocess.CompletedProcess[str]:
-        environ = served.environ | {"BROWSER": browser, "DISPLAY": "", "WAYLAND_DISPLAY": ""}
+    def run(*arguments: str, browser: str = str(script), **more: str) -> subprocess.CompletedProcess[str]:
+        here = {name: value for name, value in served.environ.items() if not name.startswith("SSH_")}
+        environ = here | {"BROWSER": browser, "DISPLAY": "", "WAYLAND_DISPLAY": ""} | more
         return forkserver.run([*forkserver.COMMAND, "dashboard", *arguments], env=environ)
 
     return run
@@ -275,7 +282,10 @@ def test_dashboard_prints_the_address_alone_where_no_browser_is_seen(dashboard: 
     for browser in ("", "false"):
         done = dashboard(browser=browser)
         assert re.fullmatch(address, done.stdout)
-        assert (done.returncode, "No browser can be opened from here" in done.stderr) == (0, True)
+        assert (done.returncode, "No browser can be opened here" in done.stderr) == (0, True)
+    port = printed.stdout.split(":")[2].partition("/")[0]
+    over_ssh = dashboard("--print-url", SSH_CONNECTION="192.0.2.1 50000 192.0.2.2 22")
+    assert over_ssh.stderr.startswith(f"From another machine, first: ssh -L {port}:127.0.0.1:{port} ")
 
 
 def test_dashboard_asks_the_server_that_is_named_and_says_where_there_is_none(

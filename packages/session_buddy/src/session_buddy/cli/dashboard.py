@@ -37,9 +37,10 @@ def dashboard(
         edge.tell("Where it does not come up: session-buddy dashboard --print-url")
         return
     if not print_url:
-        edge.tell("No browser can be opened from here; open this address, it is good once, within a minute:")
+        edge.tell("No browser can be opened here; this address is good once, within a minute:")
     with edge.output() as stream:
         stream.write(f"{url}\n")
-    if parts.hostname in _LOOPBACK and not browser.has_display() and edge.on_terminal():
+    elsewhere = "SSH_CONNECTION" in os.environ or (edge.on_terminal() and not browser.has_display())
+    if elsewhere and parts.hostname in _LOOPBACK:
         port, host = parts.port, os.uname().nodename
         edge.tell(f"From another machine, first: ssh -L {port}:127.0.0.1:{port} {host}")

@@ -4,7 +4,6 @@ import os
 import sys
 import time
 from contextlib import suppress
-from html import escape
 from pathlib import Path
 from typing import Final
 
@@ -43,6 +42,7 @@ def lead(url: str, folder: Path) -> bool:
         ConfigurationError: it cannot be written.
     """
     import webbrowser
+    from html import escape
 
     file = folder / _NAME.format(os.urandom(4).hex())
     try:

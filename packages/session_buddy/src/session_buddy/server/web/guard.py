@@ -23,6 +23,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 # A browser may keep an answer, and asks each time whether it still holds.
 _KEPT: Final = "private, no-cache"
+_MOST_FIELDS: Final = 100
 _ELSEWHERE: Final = ("cross-site", "same-site")
 
 
@@ -98,7 +99,7 @@ async def _given(route: Route[Any], request: Request) -> Given:
         given: Given = route.takes.model_validate_json(await request.body() or b"{}", strict=True)
         return given
     if route.form:
-        pairs = parse_qsl((await request.body()).decode(errors="replace"), keep_blank_values=True)
+        pairs = _fields((await request.body()).decode(errors="replace"))
     else:
         pairs = request.query_params.multi_items()
     values: dict[str, list[str]] = {}
@@ -109,6 +110,13 @@ async def _given(route: Route[Any], request: Request) -> Given:
             raise InvalidQuery(name, several, "one value")
     known: Given = route.takes.model_validate(dict(pairs))
     return known
+
+
+def _fields(form: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(form, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+    except ValueError:
+        raise InvalidQuery("form", f"{len(form)} characters", f"at most {_MOST_FIELDS} fields") from None
 
 
 def _document(request: Request, found: object, status: HTTPStatus) -> Response:
