@@ -157,6 +157,8 @@ def test_a_link_of_another_site_leads_to_a_page_all_the_same(client: httpx.Clien
     assert (
         "refresh" not in client.get("/api/v1/changes", headers=navigates | {"Sec-Fetch-Site": site}).headers
     )
+    sent = client.post("/sign-out", headers=navigates | {"Sec-Fetch-Site": site})
+    assert (sent.status_code, "refresh" in sent.headers) == (403, False)
     client.cookies.clear()
     # It comes from here, and is not signed in: it ends there.
     here = client.get("/browsers", headers=navigates | {"Sec-Fetch-Site": "same-origin"})

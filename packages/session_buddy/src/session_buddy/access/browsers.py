@@ -69,9 +69,9 @@ class Browsers:
             TooManySignIns: there were so many.
             SessionBuddyError: it cannot be listed.
         """
-        until = (
-            int(now) + LIFE_SECONDS if caller.until is None else min(caller.until, int(now) + LIFE_SECONDS)
-        )
+        until = int(now) + LIFE_SECONDS
+        if caller.until is not None:
+            until = min(until, caller.until)
         scopes = _MOST_SCOPES if caller.is_admin else _MOST_SCOPES & caller.scopes
         secret = self._keyring.secrets[0]
         token = sign(secret, Claims("", caller.subject, scopes, int(now), until, self._audience))

@@ -88,7 +88,8 @@ def _once_more(route: Route[Any], request: Request) -> dict[str, str]:
     A link of another site, such as one in a chat, leads to a page without the cookie, which is Strict.
     """
     said = [request.headers.get(f"sec-fetch-{name}") for name in ("site", "mode", "dest")]
-    if route.refusal is problem or said[0] not in _ELSEWHERE or said[1:] != ["navigate", "document"]:
+    is_shown = route.refusal is not problem and request.method == "GET"
+    if not is_shown or said[0] not in _ELSEWHERE or said[1:] != ["navigate", "document"]:
         return {}
     query = request.scope["query_string"].decode("latin-1")
     return {"refresh": f"0; url={request.scope['raw_path'].decode('latin-1')}{query and '?'}{query}"}
