@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -20,7 +20,7 @@ from oneiric.compose import heartbeat, session_id_of
 from oneiric.paths import user_paths
 from oneiric.transport import Endpoint, call_tool
 from session_buddy.host.histories import own
-from session_buddy.host.server_file import read_server_file
+from session_buddy.host.server_file import ServerInfo
 from session_buddy.store import open_store
 from tests.demo_history import DAYS, Company, Event, Visit, end_of, history, start_of, take_in
 from tests.serverprocess import ServerProcess, environ_in
@@ -99,16 +99,34 @@ class Life:
         assert not refused, refused
 
 
+class Demo(NamedTuple):
+    """A demo that is up.
+
+    Attributes:
+        environ: of a command that asks its server.
+        info: what that says of itself.
+        life: who is in.
+    """
+
+    environ: Mapping[str, str]
+    info: ServerInfo
+    life: Life
+
+
 @contextmanager
 def demo(
-    folder: Path, end: datetime, chance: random.Random, **how: int
-) -> Iterator[tuple[ServerProcess, Life]]:
-    """A server in ``folder`` on a history up to ``end``; ``how``: its ``port``, and how many ``days``."""
-    environ = environ_in(folder, SESSION_BUDDY_PORT=str(how.pop("port", 0)))
-    made = history(end, chance, **how)
+    folder: Path, end: datetime, chance: random.Random, days: int = DAYS, **settings: str
+) -> Iterator[Demo]:
+    """A server that is at home in ``folder``, on a history of so many days up to ``end``.
+
+    ``settings`` are further variables of its environment.
+    """
+    environ = environ_in(folder, **settings)
+    made = history(end, chance, days)
     fill(environ, made.events)
     with ServerProcess(environ) as server:
-        yield server, Life(made.company, made.live, server.until_up().endpoint, chance)
+        info = server.until_up()
+        yield Demo(server.environ, info, Life(made.company, made.live, info.endpoint, chance))
 
 
 def fill(environ: Mapping[str, str], events: Sequence[Event]) -> None:
@@ -137,37 +155,39 @@ def main(words: Sequence[str]) -> None:
     ):
         print(f"Making {asked.days} days of history …", flush=True)
         try:
-            with demo(Path(folder), datetime.now(UTC), chance, port=asked.port, days=asked.days) as begun:
-                run(*begun, chance, forever=not asked.check)
+            port = str(asked.port)
+            with demo(Path(folder), datetime.now(UTC), chance, asked.days, SESSION_BUDDY_PORT=port) as begun:
+                run(begun, chance, forever=not asked.check)
         except RuntimeError as refused:
             sys.exit(f"The server did not start: {str(refused).strip()}")
 
 
-def run(server: ServerProcess, life: Life, chance: random.Random, *, forever: bool) -> None:
+def run(begun: Demo, chance: random.Random, *, forever: bool) -> None:
     """People come and leave: one of each, or until Ctrl-C."""
+    life = begun.life
     life.beat(datetime.now(UTC))
     if forever:
-        show(server.environ)
-        with guest(server.environ):
+        show(begun)
+        with guest(begun.environ):
             go_on(life, chance)
     life.come(datetime.now(UTC))
     life.leave(datetime.now(UTC))
     print("Checked: a start and an end have come in")
 
 
-def show(environ: Mapping[str, str]) -> None:
+def show(begun: Demo) -> None:
     """Open the page, or say how to get there, and what else can be asked."""
-    file = Path(environ["HOME"], "environ")
+    environ = begun.environ
     names = [name for name in environ if name == "HOME" or name.startswith(("XDG_", "SESSION_BUDDY_"))]
-    path = f'export PATH={shlex.quote(str(PROGRAMS))}:"$PATH"\n'
-    file.write_text(path + "".join(f"export {name}={shlex.quote(environ[name])}\n" for name in names))
+    lines = [f"export {name}={shlex.quote(environ[name])}" for name in names]
+    file = Path(environ["HOME"], "environ")
+    file.write_text("\n".join([f'export PATH={shlex.quote(str(PROGRAMS))}:"$PATH"', *lines, ""]))
     opened = subprocess.run(
         [PROGRAMS / "session-buddy", "dashboard"], env=environ, check=False, stderr=subprocess.PIPE, text=True
     )
-    info = read_server_file(user_paths(environ))
-    assert info is not None
     if opened.returncode:
-        print(f"Pages: {info.url.removesuffix('mcp')}, with the token that `session-buddy token show` prints")
+        address = begun.info.url.removesuffix("mcp")
+        print(f"Pages: {address}, with the token that `session-buddy token show` prints")
     print(f"Ask it, in another terminal: (. {file}; session-buddy who)")
     print("People come and leave until Ctrl-C", flush=True)
 

@@ -1,0 +1,121 @@
+"""The pages in a real browser: whoever adds one adds a line to :data:`PAGES`."""
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Final, NamedTuple
+
+import httpx2 as httpx
+import pytest
+from playwright.sync_api import Browser, Error, Page
+
+from oneiric.compose import session_id_of
+from oneiric.transport import call_tool
+from session_buddy.access.tokens import issue
+from session_buddy.server.page import html
+from tests.browser import NARROWEST, chromium, findings, in_both_themes, overhang, visit
+from tests.demo import demo
+from tests.hostile import MARK, hostile
+from tests.samples import seeded
+
+SECRET: Final = "tests-only-" + uuid.uuid4().hex
+# Each is looked at on a sample history with hostile sessions in it, of which {session} is one.
+PAGES: Final = ("/", "/timeline", "/patterns", "/sessions", "/sessions/{session}")
+
+
+class Site(NamedTuple):
+    """A server on the sample history, and who looks at it.
+
+    Attributes:
+        url: of the server.
+        token: lets one read.
+        browser: for all tests here.
+        session: a hostile one.
+    """
+
+    url: str
+    token: str
+    browser: Browser
+    session: str
+
+    def pages(self) -> list[str]:
+        """Those of the table that this server has."""
+        paths = [page.format(session=self.session) for page in PAGES]
+        with httpx.Client(base_url=self.url, timeout=60) as client:
+            return [path for path in paths if client.get(path).status_code != HTTPStatus.NOT_FOUND]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    home, now = tmp_path_factory.mktemp("home"), datetime.now(UTC)
+    with demo(home, now, seeded(1), 2, SESSION_BUDDY_SECRET=SECRET) as begun, chromium(home) as browser:
+        events = hostile(now)
+        call_tool(begun.info.endpoint, "track_events", {"events": events}, 60)
+        token = issue(SECRET, "ann", ["read"], 600)
+        yield Site(begun.info.url.removesuffix("/mcp"), token, browser, session_id_of(events[0]))
+
+
+@contextmanager
+def refused(site: Site) -> Iterator[Page]:
+    """The page of a 401 as the server sends it, at an address of the server."""
+    said = html.refusal(HTTPStatus.UNAUTHORIZED, "the token was revoked")
+    with visit(site.browser, site.url) as page:
+        page.route(
+            "**/refused",
+            lambda route: route.fulfill(body=said.body, status=said.status_code, headers=dict(said.headers)),
+        )
+        page.goto("/refused")
+        yield page
+
+
+def test_who_is_not_signed_in_is_told_so(site: Site) -> None:
+    with refused(site) as page:
+        assert page.title() == "You are not signed in · Session-Buddy"
+        assert page.get_by_text("session-buddy dashboard").is_visible()
+        assert looked_at(page) == []
+
+
+def test_a_script_that_is_not_ours_does_not_run(site: Site) -> None:
+    with pytest.raises(AssertionError, match="Content Security Policy"):
+        attack(site)
+
+
+def attack(site: Site) -> None:
+    with refused(site) as page:
+        page.evaluate(
+            "document.body.append(Object.assign(document.createElement('script'), {text: 'x = 1'}))"
+        )
+        page.evaluate("document.body.setAttribute('onclick', 'x = 1'); document.body.click()")
+        assert page.evaluate("typeof x") == "undefined"
+
+
+def test_other_servers_are_not_reached(site: Site) -> None:
+    with (
+        pytest.raises(AssertionError, match="another server was asked"),
+        visit(site.browser, site.url) as page,
+        pytest.raises(Error, match="ERR_PROXY_CONNECTION_FAILED"),
+    ):
+        page.goto("http://192.0.2.1/")
+
+
+def test_every_page_is_for_everybody_and_no_session_acts_in_it(site: Site, subtests: pytest.Subtests) -> None:
+    for path in site.pages():
+        with subtests.test(path), visit(site.browser, site.url, site.token) as page:
+            answer = page.goto(path)
+            assert answer is not None
+            assert answer.status == HTTPStatus.OK
+            assert page.get_by_role("heading", level=1).count() == 1
+            assert page.evaluate(f"typeof {MARK}") == "undefined"
+            assert looked_at(page) == []
+        with subtests.test(f"{path}, not signed in"), visit(site.browser, site.url) as page:
+            page.goto(path)
+            assert page.get_by_role("heading", name="You are not signed in").is_visible()
+
+
+def looked_at(page: Page) -> list[str]:
+    """What is wrong with how a page looks: in both themes, and in the narrowest window."""
+    found = [f"{theme}: {one}" for theme in in_both_themes(page) for one in findings(page)]
+    wider = overhang(page)
+    return found + [f"it is {wider} pixels wider than a window of {NARROWEST}"] * bool(wider)
