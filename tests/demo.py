@@ -16,13 +16,13 @@ from typing import Final, NamedTuple, NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from oneiric.compose import heartbeat, session_id_of
 from oneiric.paths import user_paths
 from oneiric.transport import Endpoint, call_tool
 from session_buddy.host.histories import own
 from session_buddy.host.server_file import ServerInfo
 from session_buddy.store import open_store
-from tests.demo_history import DAYS, Company, Event, Visit, end_of, history, start_of, take_in
+from tests.demo_history import DAYS, Company, history, take_in
+from tests.demo_visits import Event, Visit, beat_of, end_of, start_of
 from tests.serverprocess import ServerProcess, environ_in
 from tests.world import PROGRAMS
 
@@ -62,17 +62,7 @@ class Life:
 
     def beat(self, now: datetime) -> None:
         """Send a heartbeat of everybody who is in."""
-        self._send(
-            [
-                heartbeat(
-                    session_id_of(visit.start),
-                    now.isoformat(),
-                    (now - visit.begin).total_seconds(),
-                    {"commands": int((now - visit.begin).total_seconds() / 40), "errors": 0},
-                )
-                for visit in self._live
-            ]
-        )
+        self._send([beat_of(visit, now) for visit in self._live])
 
     def step(self, now: datetime) -> None:
         """Somebody comes or leaves: more come while few are in."""
@@ -83,7 +73,7 @@ class Life:
 
     def come(self, now: datetime) -> None:
         """Somebody comes in."""
-        visit = self._company.newcomer(now, 0)
+        visit = self._company.newcomer(now)
         self._send([start_of(visit, self._chance)])
         self._live.append(visit)
 
