@@ -178,7 +178,7 @@ def show(begun: Demo) -> None:
     if opened.returncode:
         address = begun.info.url.removesuffix("mcp")
         print(f"Pages: {address}, with the token that `session-buddy token show` prints")
-    print(f"Ask it, in another terminal: (. {file}; session-buddy who)")
+    print(f"In another terminal: (. {file}; session-buddy who), or follow, list-sessions, dashboard")
     print("People come and leave until Ctrl-C", flush=True)
 
 

@@ -80,6 +80,7 @@ def start(text: str, began: datetime, chance: random.Random) -> Event:
         "hostname": text[: contract.MAX_HOSTNAME],
         "environment": {"python_version": short, "platform": short, "cwd": path},
         "origin": dict.fromkeys(places, short) | {"sudo_user": name, "login_name": name},
+        "process": {"boot_id": short, "pid_namespace": short, "started_at": 1},
         "reason": text[: contract.MAX_REASON],
         "actor": "agent",
         "agent": name,
