@@ -23,6 +23,10 @@ from tests.samples import seeded
 SECRET: Final = "tests-only-" + uuid.uuid4().hex
 # Each is looked at on a sample history with hostile sessions in it, of which {session} is one.
 PAGES: Final = ("/", "/timeline", "/patterns", "/sessions", "/sessions/{session}")
+# What the hostile texts would be if one were taken for a part of the page.
+HANDLERS: Final = (
+    "[src=x], [onerror], [onload], [onmouseover], [onfocus], [autofocus], a[href^='javascript:']"
+)
 
 
 class Site(NamedTuple):
@@ -109,6 +113,7 @@ def test_every_page_is_for_everybody_and_no_session_acts_in_it(site: Site, subte
             assert answer.status == HTTPStatus.OK
             assert page.get_by_role("heading", level=1).count() == 1
             assert page.evaluate(f"typeof {MARK}") == "undefined"
+            assert page.locator(HANDLERS).count() == 0
             assert looked_at(page) == []
             page.context.set_extra_http_headers({})
             page.reload()
