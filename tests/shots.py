@@ -61,7 +61,7 @@ def site(home: Path) -> Iterator[tuple[str, str, str]]:
         sys.exit("libfaketime is missing, so each picture would show another time: apt-get install faketime")
     settings = {
         "LD_PRELOAD": str(clock),
-        "FAKETIME": f"@{END:%Y-%m-%d %H:%M:%S}",
+        "FAKETIME": f"{END:%Y-%m-%d %H:%M:%S}",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "TZ": "UTC",
     }
