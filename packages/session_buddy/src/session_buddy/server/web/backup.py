@@ -19,17 +19,17 @@ class BackupWanted(Given):
     replace: bool = False
 
 
-class Made(TypedDict):
+class BackupMade(TypedDict):
     """A backup, and where it is."""
 
     name: str
     path: str
 
 
-async def _answer(asked: Asked[BackupWanted]) -> Made:
+async def _answer(asked: Asked[BackupWanted]) -> BackupMade:
     services = asked.services
     made = await to_thread.run_sync(services.back_up, asked.given.replace, limiter=services.upkeep)
-    return Made(name=made.name, path=str(made.path))
+    return BackupMade(name=made.name, path=str(made.path))
 
 
 BACKUPS: Final = Route(
@@ -39,6 +39,6 @@ BACKUPS: Final = Route(
     "make a backup, with `replace` in the place of all others",
     _answer,
     BackupWanted,
-    Made,
+    BackupMade,
     HTTPStatus.CREATED,
 )

@@ -17,7 +17,7 @@ from session_buddy.server.web.routes import Asked, Given, Route
 _ADDRESS: Final = re.compile(r"https?://[^\s/?#@]{1,300}")
 
 
-class Wanted(Given):
+class LinkWanted(Given):
     """How it is opened.
 
     Attributes:
@@ -27,14 +27,14 @@ class Wanted(Given):
     address: str | None = None
 
 
-class Made(TypedDict):
+class LinkMade(TypedDict):
     """A link, and until when it is good."""
 
     url: str
     expires_at: str
 
 
-async def _answer(asked: Asked[Wanted]) -> Made:
+async def _answer(asked: Asked[LinkWanted]) -> LinkMade:
     caller, services, request = asked.caller, asked.services, asked.request
     if caller.browser:
         # Else whoever has a cookie would have the next one, and ten minutes more, for good.
@@ -50,7 +50,7 @@ async def _answer(asked: Asked[Wanted]) -> Made:
     # only whoever comes through it knows.
     given = links.give(caller.subject, judge, now, over_tls=address.startswith("https:"))
     until = datetime.fromtimestamp(now + LIFE_SECONDS, UTC)
-    return Made(url=f"{address}/sign-in/{given}", expires_at=until.isoformat(timespec="seconds"))
+    return LinkMade(url=f"{address}/sign-in/{given}", expires_at=until.isoformat(timespec="seconds"))
 
 
 LINKS: Final = Route(
@@ -59,7 +59,7 @@ LINKS: Final = Route(
     ("read",),
     "a link that signs one browser in, once, within a minute",
     _answer,
-    Wanted,
-    Made,
+    LinkWanted,
+    LinkMade,
     HTTPStatus.CREATED,
 )
