@@ -102,6 +102,14 @@ def test_answers_are_those_of_the_tools(client: httpx.Client, tool: Tool) -> Non
     assert told["events"]
 
 
+def test_a_query_as_long_as_one_may_be_fits_an_address(client: httpx.Client) -> None:
+    # As long as this client writes an address; with its headers the library would not read it by itself.
+    longest = client.get("/api/v1/sessions", params={"query": "💥" * 5450})
+    assert (longest.status_code, longest.json()["sessions"]) == (200, [])
+    too_long = client.get("/api/v1/sessions", params={"query": "x" * 8001})
+    assert (too_long.status_code, too_long.json()["detail"][:7]) == (400, "query: ")
+
+
 def test_one_session_is_named_as_everywhere(client: httpx.Client) -> None:
     unknown = client.get("/api/v1/sessions/00000000")
     assert (unknown.status_code, "00000000" in unknown.json()["detail"]) == (404, True)

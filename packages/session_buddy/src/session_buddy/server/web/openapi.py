@@ -101,6 +101,9 @@ def _responses(route: Route[Any], known: Mapping[str, Any]) -> dict[str, Any]:
     found = {str(int(route.done)): {"description": "as it was asked for", "content": content}}
     if route.method == "GET" and not isinstance(route.gives, tuple):
         found["304"] = {"description": "it is still what `If-None-Match` names"}
+    if route.needs is None:
+        # Whether it is up is told to all alike.
+        found["503"] = {"description": "it is down", "content": content}
     return {**found, "default": {"description": "what went wrong", "content": refused}}
 
 
