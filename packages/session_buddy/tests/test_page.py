@@ -48,7 +48,7 @@ def asked(store: Store, cursor: str | None = None, **filters: Any) -> SessionsAn
 @pytest.mark.parametrize("seconds", [0.0, 0.0001, 0.0000005, 1.0])
 @pytest.mark.parametrize("limit", [1, 7, 24, 25, 26, 10_000])
 def test_what_stood_there_appears_once_whatever_comes(store: Store, seconds: float, limit: int) -> None:
-    there = started(store, range(210 if limit == 1 else 450), seconds)
+    there = started(store, range(80 if limit == 1 else 450), seconds)
     answer = asked(store, limit=limit)
     seen = [record["session_id"] for record in answer["sessions"]]
     later = 1000

@@ -315,7 +315,7 @@ def test_any_query_finds_the_same_on_each_engine_and_by_hand(
         sessions.sort(key=lambda one: (one.begin, one.record["session_id"]), reverse=True)
         made = asks(chance, sessions)
         found_some = set()
-        for _ in range(size(250, 1000)):
+        for _ in range(size(150, 1000)):
             terms = [
                 (key, *made[key](), chance.random() < 0.3)
                 for key in chance.choices(list(made), k=chance.choice([1, 1, 2, 3]))
