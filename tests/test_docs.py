@@ -12,8 +12,8 @@ from oneiric import contract, identity
 from oneiric.events import Origin
 from oneiric.shell.commands import discover
 from oneiric.visible import INVISIBLE
-from session_buddy.cli.detail import EVIDENCE_TEXTS
 from session_buddy.history.query import Clock, Query
+from session_buddy.history.words import EVIDENCE_TEXTS
 from tests import query_page, screens, transcript
 from tests.world import ROOT
 

@@ -7,10 +7,10 @@ from typer.main import get_command
 from oneiric.contract import ExitReason
 from session_buddy.access.callers import RIGHTS
 from session_buddy.cli import app
-from session_buddy.cli.columns import REASONS
 from session_buddy.cli.render import ROW_FIELDS
 from session_buddy.history.keys import STATUS_FILTERS
 from session_buddy.history.statistics import GROUPS, MEASURES
+from session_buddy.history.words import REASONS
 from session_buddy.host.layers import FOLDER_KEYS
 from session_buddy.host.settings import BackupSettings, Settings
 from session_buddy.server.table import ROUTES

@@ -7,8 +7,9 @@ import pytest
 
 from session_buddy.cli import render
 from session_buddy.cli.render import Format
-from session_buddy.cli.text import hanging, human_duration, local_time
+from session_buddy.cli.text import hanging, local_time
 from session_buddy.history.record import SessionRecord
+from session_buddy.history.words import human_duration
 
 
 def _record(**changes: Any) -> dict[str, Any]:

@@ -106,7 +106,16 @@ def test_pages_of_others_are_refused_whoever_asks(
 
 def test_every_path_that_is_served_stands_in_the_table(client: httpx.Client) -> None:
     admin = bearer("admin")
-    for path in ("/", "/api", "/api/v1", "/api/v1/nothing", "/docs", "/mcp/x", "/sse", "/.well-known/x"):
+    for path in (
+        "/nothing",
+        "/api",
+        "/api/v1",
+        "/api/v1/nothing",
+        "/docs",
+        "/mcp/x",
+        "/sse",
+        "/.well-known/x",
+    ):
         answer = client.get(path, headers=admin)
         assert (answer.status_code, answer.json()["title"]) == (404, "Not Found"), path
     for route in ROUTES:

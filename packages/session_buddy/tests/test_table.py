@@ -9,8 +9,9 @@ import pytest
 from rich.cells import cell_len
 
 from session_buddy.cli import detail, summary, table
-from session_buddy.cli.columns import LIST, NOW, Layout, ending, idle, of_fields, since, sorted_by
+from session_buddy.cli.columns import LIST, NOW, Layout, of_fields, since, sorted_by
 from session_buddy.history.query import Clock, Query
+from session_buddy.history.words import ending, idle
 
 NOON = Clock(datetime(2026, 1, 2, 12, tzinfo=UTC), UTC)
 LONG_ID = "c" * 64 + "-20260102-030405-1b9d6bcd"

@@ -187,10 +187,14 @@ class InvalidQuery(SessionBuddyError):  # noqa: N818 - reads as the fact it stat
     """A filter has a value that is not allowed.
 
     Attributes:
+        field: which filter, or where in the query: ``query at 6``.
+        value: that it has.
         allowed: what is allowed.
     """
 
     def __init__(self, field: str, value: object, allowed: str) -> None:
+        self.field = field
+        self.value = value
         self.allowed = allowed
         super().__init__(f"{field}: {value!r} is not valid: {allowed}")
 

@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from session_buddy.cli.table import console_on
-from session_buddy.cli.text import Record, human_duration, shown
 from session_buddy.history.counted import WEEKDAYS
 from session_buddy.history.statistics import MEASURES, Statistics
+from session_buddy.history.words import Record, human_duration, shown
 
 _TITLES: Final = {
     "p50_seconds": "median",

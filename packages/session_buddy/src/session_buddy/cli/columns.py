@@ -3,23 +3,25 @@
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from session_buddy.cli.text import MISSING, Record, human_duration, in_zone, shown
+from session_buddy.cli.text import in_zone
 from session_buddy.history.query import Clock
-from session_buddy.history.record import WHO, state_of, who
+from session_buddy.history.record import WHO, who
+from session_buddy.history.words import (
+    MISSING,
+    Record,
+    came_from,
+    ending,
+    human_duration,
+    idle,
+    shown,
+    status_of,
+)
 
-# The contract's words that tell little by themselves; the package's README explains both.
-REASONS: Final = {
-    "outbox_recovered": "found later",
-    "process_gone": "process gone",
-    "lease_expired": "not heard from",
-}
 TIMES: Final = ("start_time", "end_time", "last_seen", "last_activity")
 _LENGTHS: Final = ("duration_seconds", "idle_seconds")
 # Of fields that somebody chose, these are never cut, nor is any number, which has less than so many digits.
 _WHOLE: Final = ("session_id", "parent_session_id", "status", *TIMES, *_LENGTHS)
 _LEAST_CHOSEN: Final = 16
-# Activity comes with heartbeats, 15 s apart at the least: what is below says nothing.
-_IDLE_SECONDS: Final = 30
 
 
 class Column(NamedTuple):
@@ -53,23 +55,6 @@ class Layout(NamedTuple):
     leaving: Sequence[str]
 
 
-def status_of(record: Record) -> str:
-    """How a session stands, in a word."""
-    return shown(state_of(record))
-
-
-def ending(record: Record) -> str:
-    """How a session stands, and how it ended.
-
-    >>> ending({"status": "crashed", "exit_reason": "exception", "exit_code": 1})
-    'crashed (exception, code 1)'
-    """
-    reason, code = record.get("exit_reason"), record.get("exit_code")
-    parts = [shown(REASONS.get(reason, reason))] if reason else []
-    parts += [f"code {code}"] if code else []
-    return f"{status_of(record)} ({', '.join(parts)})" if parts else status_of(record)
-
-
 def since(iso: str, moment: Clock) -> str:
     """A time as short as today allows: no date today, no year this year."""
     time, today = in_zone(iso, moment.zone), moment.now.astimezone(moment.zone)
@@ -78,29 +63,8 @@ def since(iso: str, moment: Clock) -> str:
     return f"{time:%m-%d %H:%M}" if time.year == today.year else f"{time:%Y-%m-%d %H:%M}"
 
 
-def idle(record: Record) -> str:
-    """How long nothing was done in a session that is active."""
-    if record["status"] != "active":
-        return MISSING
-    if record.get("unreachable"):
-        return "unreachable"
-    if record.get("busy"):
-        return "busy"
-    seconds = record.get("idle_seconds")
-    if seconds is None:
-        return "unknown"
-    return human_duration(seconds) if seconds >= _IDLE_SECONDS else f"<{_IDLE_SECONDS}s"
-
-
 def _field(name: str) -> Callable[[Record, Clock], str]:
     return lambda record, _: shown(record.get(name))
-
-
-def came_from(record: Record, _: Clock) -> str:
-    """The address and the terminal that a session was opened from."""
-    origin = record.get("origin") or {}
-    parts = [origin.get("ssh_client"), (origin.get("tty") or "").removeprefix("/dev/")]
-    return " ".join(shown(one) for one in parts if one) or MISSING
 
 
 _WHO: Final = Column("who", lambda record, _: shown(who(record)), least=12)
@@ -112,7 +76,7 @@ _SINCE: Final = Column("since", lambda record, moment: since(record["start_time"
 _STATUS: Final = Column("status", lambda record, _: ending(record), lambda record, _: status_of(record))
 _LASTED: Final = Column("lasted", lambda record, _: human_duration(record.get("duration_seconds") or 0.0))
 _IDLE: Final = Column("idle", lambda record, _: idle(record))
-_FROM: Final = Column("from", came_from, least=8)
+_FROM: Final = Column("from", lambda record, _: came_from(record), least=8)
 _ID: Final = Column("session", _field("session_id"), lambda record, _: shown(record["session_id"][-8:]))
 
 LIST: Final = Layout(

@@ -8,10 +8,11 @@ from typing import Annotated, Any, Final
 import typer
 
 from session_buddy.cli import completion, edge, export, progress
-from session_buddy.cli.text import count, local_time
+from session_buddy.cli.text import local_time
 from session_buddy.client import ask, deleting
 from session_buddy.errors import InvalidQuery
 from session_buddy.history.tombstones import YOUNGEST, Wanted, wanted_of
+from session_buddy.history.words import count
 from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.keep.backups import Backups
 

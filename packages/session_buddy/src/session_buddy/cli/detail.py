@@ -7,40 +7,25 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from session_buddy.cli.columns import TIMES, came_from, ending, idle, since
+from session_buddy.cli.columns import TIMES, since
 from session_buddy.cli.table import console_on, style_of
-from session_buddy.cli.text import MISSING, Record, count, flatten, hanging, human_duration, local_time, shown
+from session_buddy.cli.text import hanging, local_time
 from session_buddy.history.query import Clock
-from session_buddy.history.record import ENDED_BECAUSE, ENDED_BY, who
+from session_buddy.history.record import who
+from session_buddy.history.words import (
+    MISSING,
+    Record,
+    came_from,
+    count,
+    ending,
+    evidence,
+    flatten,
+    found,
+    human_duration,
+    idle,
+    shown,
+)
 
-EVIDENCE_TEXTS: Final = {
-    "login": "login: the kernel's login uid",
-    "sudo": "sudo: the process that ran it",
-    "account": "account: one person's own",
-    "ssh_key": "ssh_key: the certificate, as sshd wrote it",
-    "asked": "asked: by that person's word",
-    "claimed": "claimed: a variable says so",
-}
-_SOURCES: Final = {
-    "username": "the account of the process's uid",
-    "actor": "as the shell was told",
-    "origin.tty": "its standard input",
-    "origin.ssh_client": "SSH_CONNECTION",
-    "origin.sudo_user": "SUDO_USER",
-    "origin.real_uid": "the kernel",
-    "origin.login_uid": "the kernel",
-    "origin.login_name": "the account file",
-    "origin.ssh_key": "SSH_USER_AUTH",
-    "origin.ssh_certificate": "SSH_USER_AUTH",
-}
-# How an end was found, by who says it.
-_FOUND: Final = {
-    "emitter": "the shell said so itself",
-    "outbox": "its journal was left without an end, and no process held it",
-    "liveness": "a server saw its process end",
-    "lease": "no heartbeat came for a whole lease",
-    "operator": "somebody ended it in the history",
-}
 _GAP: Final = 2
 _BRANCHES: Final = "│├└─ "
 # So many of the sessions around it fit on a first screen.
@@ -70,7 +55,7 @@ def write_session(answer: Mapping[str, Any], stream: TextIO, moment: Clock) -> N
 def write_fields(record: Record, stream: TextIO, moment: Clock) -> None:
     """Write a field a line; long values go on below, but no word of theirs, no id, is cut."""
     lines = [
-        (shown(key), _text(key, value, moment) + _evidence(key, value, record), key == "status")
+        (shown(key), _text(key, value, moment) + _known(key, value, record), key == "status")
         for key, value in flatten(record)
     ]
     _write(console_on(stream), [(key, text, style_of(text) if styled else "") for key, text, styled in lines])
@@ -87,14 +72,6 @@ def _write(console: Console, lines: Sequence[Line]) -> None:
         console.print(Text.assemble((padded, "bold"), (text, style)), soft_wrap=True)
 
 
-def _found(record: Record) -> str:
-    """How the end was found."""
-    by, because = (record["metadata"].get(name) for name in (ENDED_BY, ENDED_BECAUSE))
-    if record["detected_by"] == "operator" and by:
-        return f"{shown(by)} ended it in the history" + (f": {shown(because)}" if because else "")
-    return _FOUND.get(record["detected_by"], shown(record["detected_by"]))
-
-
 def _first(record: Record, moment: Clock) -> Iterator[Line]:
     """What is asked first; nothing of what is not known."""
     yield "who", shown(who(record)), ""
@@ -108,11 +85,11 @@ def _first(record: Record, moment: Clock) -> Iterator[Line]:
     else:
         yield "since", local_time(record["start_time"], moment.zone), ""
         yield "until", f"{local_time(record['end_time'], moment.zone)}, after {lasted}", ""
-        yield "found", _found(record), ""
+        yield "found", found(record), ""
     if record["commands"] is not None:
         yield "did", f"{count(record['commands'], 'command')}, {count(record['errors'] or 0, 'error')}", ""
     for name, text in (
-        ("from", came_from(record, moment)),
+        ("from", came_from(record)),
         ("reason", shown(record["reason"])),
         ("folder", shown(record["cwd"])),
     ):
@@ -174,19 +151,10 @@ def _event(event: Mapping[str, Any], moment: Clock) -> Line:
     return shown(event["event_type"]), ", ".join(parts), ""
 
 
-def _evidence(key: str, value: object, record: Record) -> str:
+def _known(key: str, value: object, record: Record) -> str:
     """Behind a fact that says who it was: how it is known."""
-    origin = record.get("origin") or {}
-    known = _SOURCES.get(key)
-    match key:
-        case "person":
-            word = record.get("person_evidence") or ""
-            known = EVIDENCE_TEXTS.get(word, word)
-        case "username" if record.get("uid") is None:
-            known = "as its environment said"
-        case "actor" | "agent" if hint := origin.get("actor_hint"):
-            known = f"a hint: {hint} is set"
-    return f" ({shown(known)})" if known and value is not None else ""
+    known = evidence(key, value, record)
+    return f" ({known})" if known else ""
 
 
 def _text(key: str, value: object, moment: Clock) -> str:

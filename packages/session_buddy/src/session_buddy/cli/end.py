@@ -8,10 +8,10 @@ import typer
 
 from session_buddy.cli import completion, edge, filters
 from session_buddy.cli.columns import NOW
-from session_buddy.cli.text import count
 from session_buddy.client import ask, ending
 from session_buddy.errors import InvalidQuery
 from session_buddy.history.fields import ALL
+from session_buddy.history.words import count
 
 EXAMPLES: Final = """\b
 A shell that runs is left alone: this is about its record. One that is alive

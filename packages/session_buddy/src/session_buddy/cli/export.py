@@ -12,10 +12,10 @@ import typer
 
 from oneiric.visible import visible
 from session_buddy.cli import edge, filters, progress
-from session_buddy.cli.text import count
 from session_buddy.client import exporting
 from session_buddy.errors import ExportFailed, InvalidQuery
 from session_buddy.history.export import FORMS, Form
+from session_buddy.history.words import count
 
 HELP: Final = f"Write whole histories to a file: CSV, JSON, Parquet.\n\n{filters.QUERY}"
 EXAMPLES: Final = """\b

@@ -8,9 +8,10 @@ from typing import Any, Final
 from oneiric.config import named_url
 from oneiric.transport import CallRefused
 from session_buddy.cli import edge
-from session_buddy.cli.text import hanging, human_duration, local_time, shown
+from session_buddy.cli.text import hanging, local_time
 from session_buddy.client import ask
 from session_buddy.errors import ServerFailed, SessionBuddyError
+from session_buddy.history.words import human_duration, shown
 from session_buddy.host.database_url import DatabaseUrl
 from session_buddy.host.server_file import ServerInfo
 from session_buddy.keep.backups import Backups

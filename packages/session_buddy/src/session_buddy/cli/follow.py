@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import typer
 
 from session_buddy.cli import edge, filters, render
-from session_buddy.cli.columns import ending
-from session_buddy.cli.text import Record, human_duration, in_zone, shown
+from session_buddy.cli.text import in_zone
 from session_buddy.client import following
 from session_buddy.history.query import Clock
 from session_buddy.history.record import who
+from session_buddy.history.words import Record, ending, human_duration, shown
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,8 +7,8 @@ from textwrap import indent
 from typing import Final, Literal, TextIO
 
 from oneiric.visible import visible
-from session_buddy.cli.text import Record, as_json, flatten, shown
 from session_buddy.history.record import SessionRecord
+from session_buddy.history.words import Record, as_json, flatten, shown
 
 Format = Literal["table", "json", "csv", "ndjson"]
 

@@ -10,12 +10,12 @@ import typer
 from session_buddy.cli import completion, edge, filters, render, summary
 from session_buddy.cli.columns import NOW, Layout, of_fields, sorted_by
 from session_buddy.cli.render import Format
-from session_buddy.cli.text import count
 from session_buddy.client import ask
 from session_buddy.errors import DeletedSession, UnknownSession
 from session_buddy.history.fields import ALL, FIELDS, field_named
 from session_buddy.history.keys import one_of
 from session_buddy.history.query import DEFAULT_LIMIT, SORTS, Clock
+from session_buddy.history.words import count
 
 LIST_HELP: Final = f"List sessions, newest first.\n\n{filters.QUERY}"
 WHO_HELP: Final = f"Show who is in now, idle for how long, and why.\n\n{filters.QUERY}"

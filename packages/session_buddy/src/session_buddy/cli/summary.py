@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from session_buddy.cli.text import Record, count, hanging, in_zone, shown
+from session_buddy.cli.text import hanging, in_zone
 from session_buddy.history.query import MOST_COUNTED, Clock, Query
 from session_buddy.history.record import person
 from session_buddy.history.statistics import MAX_ROWS, MEASURES, Statistics
+from session_buddy.history.words import Record, count, shown
 
 # So many people are named who share a component.
 _NAMED: Final = 4

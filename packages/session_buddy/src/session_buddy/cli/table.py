@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.text import Text
 
 from session_buddy.cli.columns import Column, Layout, that_say_something
-from session_buddy.cli.text import Record, hanging
+from session_buddy.cli.text import hanging
 from session_buddy.history.query import Clock
+from session_buddy.history.words import Record
 
 _GAP: Final = 2
 _ANY: Final = 10_000

@@ -1,53 +1,10 @@
-"""Values as text: what a terminal may be shown, lengths of time, local times, lines that fit.
+"""Text on a terminal: local times, lines that fit."""
 
-Values come from other people's machines, so no control character of theirs reaches a terminal.
-"""
-
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from datetime import datetime, tzinfo
-from typing import Any, Final
+from typing import Final
 
-from oneiric.visible import INVISIBLE, visible
-
-Record = Mapping[str, Any]
-
-MISSING: Final = "-"
 _MIN_WRAP: Final = 20
-
-
-def shown(value: object) -> str:
-    """``value`` as people are shown it, on one line.
-
-    >>> [shown(value) for value in (None, "", 7, ["a", "b"])]
-    ['-', '-', '7', 'a, b']
-    """
-    return visible(MISSING if value is None or value == "" else _plain(value))
-
-
-def human_duration(seconds: float) -> str:
-    """A length of time in its two largest units.
-
-    >>> [human_duration(length) for length in (0.4, 12, 312, 3720, 273600)]
-    ['0s', '12s', '5m 12s', '1h 02m', '3d 04h']
-    """
-    minutes, rest = divmod(int(max(seconds, 0)), 60)
-    hours, minutes_left = divmod(minutes, 60)
-    days, hours_left = divmod(hours, 24)
-    if days:
-        return f"{days}d {hours_left:02}h"
-    if hours:
-        return f"{hours}h {minutes_left:02}m"
-    return f"{minutes}m {rest:02}s" if minutes else f"{rest}s"
-
-
-def count(number: int, one: str, many: str = "") -> str:
-    """So many of something.
-
-    >>> count(1, "session"), count(1234, "session"), count(0, "person", "people")
-    ('1 session', '1,234 sessions', '0 people')
-    """
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def local_time(iso: str, zone: tzinfo | None = None) -> str:
@@ -93,31 +50,3 @@ def _measure(text: str) -> Callable[[str], int]:
     from rich.cells import cell_len  # Rich costs time that few texts need
 
     return cell_len
-
-
-def flatten(record: Record, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """The fields of a record, those of nested objects under dotted names.
-
-    >>> list(flatten({"pid": 7, "metadata": {"adapters": ["a", "b"], "deep": {}, "x.y": 1}}))
-    [('pid', 7), ('metadata.adapters', ['a', 'b']), ('metadata.deep', None), ('metadata."x.y"', 1)]
-    """
-    for key, value in record.items():
-        # A name with a dot in it is quoted: it would pass for a path.
-        path = prefix + (json.dumps(key, ensure_ascii=False) if not key or {".", '"'} & set(key) else key)
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{path}.")
-        else:
-            yield path, None if isinstance(value, Mapping) else value
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
-        return ", ".join(str(item) for item in value) or MISSING
-    return value if isinstance(value, str) else as_json(value)
-
-
-def as_json(value: object, indent: int | None = None) -> str:
-    """``value`` as JSON in which nothing acts on a terminal."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
-    # Line feeds that are left stand between values; inside a string JSON has escaped them already.
-    return INVISIBLE.sub(lambda match: match[0] if match[0] == "\n" else json.dumps(match[0])[1:-1], text)

@@ -13,10 +13,11 @@ import typer
 from session_buddy.cli import edge, render
 from session_buddy.cli.clients import entry, own_url
 from session_buddy.cli.sessions import FormatOption
-from session_buddy.cli.text import Record, count, in_zone
+from session_buddy.cli.text import in_zone
 from session_buddy.cli.wording import App
 from session_buddy.errors import InvalidQuery
 from session_buddy.history.times import parse_duration
+from session_buddy.history.words import Record, count
 from session_buddy.host.clients import document
 
 app = App(name="token", help="Tokens for MCP clients, other users and other hosts.", no_args_is_help=True)

@@ -5,7 +5,7 @@ The command line, which counts its milliseconds, imports this: no pydantic here.
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from typing_extensions import TypedDict
 
@@ -149,14 +149,43 @@ def who(record: Mapping[str, Any]) -> str:
     """
     if WHO in record:  # it was chosen beside other fields: what it follows from may be missing
         return str(record[WHO])
+    known = identity(record)
+    parts = [f"{known.name} (as {known.account})" if known.account else known.name]
+    parts += [f"says {known.claimed}"] if known.claimed else []
+    return ", ".join([*parts, known.acting] if known.acting else parts)
+
+
+class Identity(NamedTuple):
+    """Who it was, in parts.
+
+    Attributes:
+        name: the person as far as that is proven, else the account.
+        account: the one that the process runs as; empty where it is that person's own.
+        claimed: whom somebody says that it is; empty where nobody does.
+        acting: what acts for them, ``?`` behind it where that is a guess; empty for a person.
+    """
+
+    name: str
+    account: str
+    claimed: str
+    acting: str
+
+
+def identity(record: Mapping[str, Any]) -> Identity:
+    """The parts of :func:`who`; the record has its own fields, not that one alone.
+
+    >>> identity({"username": "root", "person": "ada", "person_evidence": "sudo"})
+    Identity(name='ada', account='root', claimed='', acting='')
+    """
     account, (proven, *said) = record.get("username") or contract.UNKNOWN, _named(record)
-    parts = [proven if proven == account else f"{proven} (as {account})", *said]
+    acting = ""
     if (actor := record.get("actor")) not in (None, "human"):
         name = record.get("agent")
-        parts.append(
-            (f"{actor} {name}" if name else actor) + "?" * ("actor_hint" in (record.get("origin") or {}))
-        )
-    return ", ".join(parts)
+        acting = f"{actor} {name}" if name else str(actor)
+        acting += "?" * ("actor_hint" in (record.get("origin") or {}))
+    return Identity(
+        proven, "" if proven == account else account, said[0].removeprefix("says ") if said else "", acting
+    )
 
 
 def state_of(record: Mapping[str, Any]) -> str:

@@ -2,10 +2,8 @@
 
 from typing import Any, Final
 
-from session_buddy.server.page import patterns, timeline
+from session_buddy.server.page import browsers, now, patterns, session, sessions, sign_in, timeline
 from session_buddy.server.page.assets import ASSETS
-from session_buddy.server.page.browsers import BROWSER_SIGN_OUTS, BROWSERS
-from session_buddy.server.page.sign_in import SIGN_IN, SIGN_OUTS
 from session_buddy.server.web.backup import BACKUPS
 from session_buddy.server.web.changes import CHANGES
 from session_buddy.server.web.delete import DELETIONS
@@ -38,12 +36,16 @@ _FOR_PROGRAMS: Final[tuple[Route[Any], ...]] = (
     LINKS,
 )
 _FOR_PEOPLE: Final[tuple[Route[Any], ...]] = (
+    now.NOW,
     timeline.TIMELINE,
     patterns.PATTERNS,
-    SIGN_IN,
-    SIGN_OUTS,
-    BROWSERS,
-    BROWSER_SIGN_OUTS,
+    sessions.SESSIONS,
+    session.SESSION,
+    session.SESSION_ENDS,
+    sign_in.SIGN_IN,
+    sign_in.SIGN_OUTS,
+    browsers.BROWSERS,
+    browsers.BROWSER_SIGN_OUTS,
     ASSETS,
 )
 ROUTES: Final = (*_FOR_PROGRAMS, openapi_route(_FOR_PROGRAMS), *_FOR_PEOPLE)

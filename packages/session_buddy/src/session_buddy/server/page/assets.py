@@ -15,6 +15,7 @@ _TYPES: Final = {
     "page.js": "text/javascript",
     "charts.css": "text/css",
     "charts.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
 }
 _KEPT: Final = "public, max-age=31536000, immutable"
 

@@ -66,7 +66,7 @@ async def _list(asked: Asked[Nothing]) -> Response:
         Row(one.id, one.name, _told(one.since), _told(one.until), _told(one.seen), one.id == caller.browser)
         for one in asked.services.browsers.of(caller.subject, time.time())
     ]
-    return page(Browsers("Signed-in browsers", caller.subject, rows))
+    return page(Browsers("Signed-in browsers", caller.subject, rows), asked=asked)
 
 
 async def _sign_out(asked: Asked[Wanted]) -> Response:

@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from http import HTTPStatus
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from starlette.responses import Response
 
+from oneiric.visible import visible
+from session_buddy.server.page.address import address
 from session_buddy.server.page.assets import addresses
+from session_buddy.server.web.routes import Asked
 
 _TEMPLATES: Final = Environment(
     loader=PackageLoader("session_buddy.server.page"),
@@ -45,10 +48,67 @@ class Context:
     title: str
 
 
-def page(context: Context, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None) -> Response:
-    """A page as it is sent."""
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """A page that the header leads to."""
+
+    name: str
+    href: str
+    is_this: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What stands above a page.
+
+    Attributes:
+        tabs: the pages.
+        asks: where the query line leads.
+        query: what stands in it.
+        tz: the zone that its times are meant in; empty: not said.
+        subject: who asks; empty where that is not known.
+    """
+
+    tabs: list[Tab]
+    asks: str
+    query: str
+    tz: str
+    subject: str
+
+    @classmethod
+    def of(cls, asked: Asked[Any] | None) -> Self:
+        """That of a page that was asked for; without, that of one which says what went wrong."""
+        if asked is None:
+            return cls(_tabs("", "", ""), _SEARCH, "", "", "")
+        path, given = asked.request.url.path, asked.request.query_params
+        query, tz = given.get("q", ""), given.get("tz", "")
+        asks = path if path in _FILTERED else _SEARCH
+        return cls(_tabs(path, query, tz), asks, query, tz, visible(asked.caller.subject))
+
+
+_SEARCH: Final = "/sessions"
+# The query goes from one of these to the other.
+_FILTERED: Final = {"/timeline": "Timeline", "/patterns": "Patterns", _SEARCH: "Sessions"}
+
+
+def _tabs(path: str, query: str, tz: str) -> list[Tab]:
+    now = Tab("Now", address("/", tz=tz), path == "/")
+    others = [Tab(name, address(to, q=query, tz=tz), path == to) for to, name in _FILTERED.items()]
+    return [now, *others]
+
+
+def page(
+    context: Context,
+    status: int = HTTPStatus.OK,
+    headers: Mapping[str, str] | None = None,
+    *,
+    asked: Asked[Any] | None = None,
+) -> Response:
+    """A page as it is sent; its header tells of what was asked."""
     shown = {field.name: getattr(context, field.name) for field in fields(context)}
-    text = _TEMPLATES.get_template(context.template).render(shown, assets=addresses())
+    is_in = status != HTTPStatus.UNAUTHORIZED
+    template = _TEMPLATES.get_template(context.template)
+    text = template.render(shown, assets=addresses(), header=Header.of(asked), is_in=is_in)
     return Response(text, status, {**HEADERS, **(headers or {})}, "text/html; charset=utf-8")
 
 
@@ -73,7 +133,7 @@ SIGN_IN: Final = "A browser is signed in by a link that is good once, and stays 
 _HEADINGS: Final = {
     HTTPStatus.UNAUTHORIZED: "You are not signed in",
     HTTPStatus.FORBIDDEN: "That is not yours to do",
-    HTTPStatus.NOT_FOUND: "There is no such page",
+    HTTPStatus.NOT_FOUND: "It is not there",
     HTTPStatus.GONE: "It was deleted",
     HTTPStatus.SERVICE_UNAVAILABLE: "The history cannot be read just now",
 }

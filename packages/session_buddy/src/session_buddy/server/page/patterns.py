@@ -123,7 +123,7 @@ class _Page:
 async def _answer(asked: Asked[Wanted]) -> Response:
     page = _Page.of(asked.given, datetime.now(UTC))
     found = await figures(asked.services.register.answers, page.period)
-    return html.page(_context(page, found))
+    return html.page(_context(page, found), asked=asked)
 
 
 def _context(page: _Page, found: Figures) -> Patterns:

@@ -13,7 +13,7 @@ from session_buddy.server.page.html import SIGN_IN_COMMAND, Context, Message, pa
 from session_buddy.server.page.user_agent import name_of
 from session_buddy.server.web.routes import Asked, Nothing, Route
 
-FIRST_PAGE: Final = "/browsers"
+FIRST_PAGE: Final = "/"
 _PAGE: Final = ("text/html",)
 
 

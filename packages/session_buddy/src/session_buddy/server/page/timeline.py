@@ -205,7 +205,7 @@ async def _answer(asked: Asked[Wanted]) -> Response:
     listed = await answers.sessions(page.listed(), _FIELDS, count=True)
     # Of a window the list below counts all; of a moment it counts those that were in at it.
     total = listed["total"] or 0 if view.at is None else await _total(answers, page, drawn)
-    return html.page(_Told(page, drawing, picture, lanes, total, listed).context())
+    return html.page(_Told(page, drawing, picture, lanes, total, listed).context(), asked=asked)
 
 
 async def _total(answers: Answers, page: _Page, drawn: list[Bar] | Sliced) -> int:

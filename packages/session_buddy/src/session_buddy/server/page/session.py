@@ -1,0 +1,357 @@
+"""``/sessions/{session_id}``: one session, how each of its facts is known, and what stands around it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Annotated, Any, ClassVar, Final, NamedTuple
+
+from pydantic import StringConstraints
+from starlette.responses import RedirectResponse, Response
+
+from oneiric.contract import MAX_REASON
+from session_buddy.access.callers import Caller
+from session_buddy.history.around import SessionAnswer
+from session_buddy.history.fold import speaks_for
+from session_buddy.history.record import who
+from session_buddy.history.words import (
+    MISSING,
+    Record,
+    as_json,
+    came_from,
+    evidence,
+    flatten,
+    found,
+    human_duration,
+    shown,
+)
+from session_buddy.server.page import html
+from session_buddy.server.page.address import address, of_session
+from session_buddy.server.page.rows import Face, Moment, State, face_of, how, moment, state_of_row
+from session_buddy.server.web.routes import Asked, Given, Route
+
+_TIMES: Final = ("start_time", "end_time", "last_seen", "last_activity")
+# So many of those within it are drawn; a list has them all.
+_MOST_NESTED: Final = 40
+
+
+class Wanted(Given):
+    """How it is shown.
+
+    Attributes:
+        tz: the reader's zone, for links.
+        q: what the header's query line has; of no use here.
+    """
+
+    tz: str = ""
+    q: str = ""
+
+
+class Fact(NamedTuple):
+    """One fact: its name, what it is, a time if it is one, and how it is known."""
+
+    name: str
+    text: str
+    known: str = ""
+    time: Moment | None = None
+
+
+class Brief(NamedTuple):
+    """Another session in short; ``depth`` is how many it is nested in, of those that are shown."""
+
+    href: str
+    face: Face
+    component: str
+    host: str
+    started: Moment
+    state: State
+    depth: int
+    is_this: bool
+
+
+class Event(NamedTuple):
+    """An event as it came in."""
+
+    name: str
+    time: Moment
+    tells: str
+    received: Moment
+    reported_by: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Session(html.Context):
+    """The page.
+
+    Attributes:
+        face: who.
+        sentence: what happened, behind the name.
+        state: how it stands.
+        groups: its facts, in groups by their headings.
+        metadata: what the component told of itself.
+        everything: all fields.
+        tree: what it is nested in and what within it; empty where it stands alone.
+        more_nested: how many within it are not drawn; ``nested_href`` has them.
+        before: the one before it in time; ``after``: behind it.
+        events: its events.
+        meanwhile: who else was in: the list, and ``timeline``, the picture.
+        end_href: where it is ended by hand; empty where that cannot be done, or not by this reader.
+        is_alive: whether its shell is heard of.
+    """
+
+    template: ClassVar[str] = "session.html"
+    id: str
+    face: Face
+    component: str
+    host: str
+    sentence: str
+    started: Moment
+    ended: Moment | None
+    state: State
+    reason: str
+    groups: list[tuple[str, list[Fact]]]
+    metadata: list[Fact]
+    everything: list[Fact]
+    tree: list[Brief]
+    more_nested: int
+    nested_href: str
+    before: Brief | None
+    after: Brief | None
+    events: list[Event]
+    meanwhile: str
+    timeline: str
+    of_person: str
+    end_href: str
+    is_alive: bool
+
+
+async def _answer(asked: Asked[Wanted]) -> Response:
+    ref = asked.request.path_params["session_id"]
+    found_one = await asked.services.register.answers.session(ref, details=True)
+    record, tz = found_one["session"], asked.given.tz
+    if record["session_id"] != ref:
+        return RedirectResponse(of_session(record["session_id"], tz), HTTPStatus.SEE_OTHER)
+    return html.page(_Told(found_one, datetime.now(UTC), tz, asked.caller).context(), asked=asked)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a page says of what was found."""
+
+    answer: SessionAnswer
+    now: datetime
+    tz: str
+    caller: Caller
+
+    def context(self) -> Session:
+        record, answer = self.answer["session"], self.answer
+        nested = answer.get("nested", [])
+        begin, end = (self._written(record[name]) for name in ("start_time", "end_time"))
+        at = f"at:{begin}..{end}"
+        return Session(
+            title=f"{shown(who(record))} in {shown(record['component'])}",
+            id=record["session_id"],
+            face=face_of(record),
+            component=shown(record["component"]),
+            host=shown(record["hostname"]),
+            sentence=human_duration(record["duration_seconds"]),
+            started=moment(record["start_time"], self.now),
+            ended=moment(record["end_time"], self.now) if record["end_time"] else None,
+            state=state_of_row(record),
+            reason=shown(record["reason"]) if record["reason"] else "",
+            groups=[(name, facts) for name, facts in self._groups(record) if facts],
+            metadata=[Fact(shown(key), shown(value)) for key, value in flatten(record["metadata"])],
+            everything=[self._field(key, value, record) for key, value in flatten(record)],
+            tree=self._tree(),
+            more_nested=max(0, len(nested) - _MOST_NESTED),
+            nested_href=address("/sessions", q=f"parent:{record['session_id']}", tz=self.tz),
+            before=self._brief(answer.get("before")),
+            after=self._brief(answer.get("after")),
+            events=[self._event(one) for one in answer.get("events", [])],
+            meanwhile=address("/sessions", q=at, tz=self.tz),
+            timeline=address("/timeline", begin=begin, to=end, at=begin, tz=self.tz),
+            of_person=address("/sessions", q=_of_person(record), tz=self.tz),
+            end_href=self._end_href(record),
+            is_alive=record["status"] == "active" and not record["unreachable"],
+        )
+
+    def _written(self, iso: str | None) -> str:
+        return "" if iso is None else datetime.fromisoformat(iso).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def _groups(self, record: Record) -> list[tuple[str, list[Fact]]]:
+        origin = record["origin"] or {}
+        fact = self._field
+        who_it_was = [
+            fact(key, record[key], record, name)
+            for key, name in (
+                ("person", "person"),
+                ("username", "account"),
+                ("uid", "uid"),
+                ("person_also", "also named"),
+            )
+            if record[key] not in (None, [])
+        ]
+        who_it_was += [
+            fact(key, record[key], record) for key in ("actor", "agent") if record[key] is not None
+        ]
+        where = [
+            Fact("from", came_from(record), "") if came_from(record) != MISSING else None,
+            *(fact(f"origin.{key}", value, record, key.replace("_", " ")) for key, value in origin.items()),
+            Fact("process", f"pid {record['pid']}"),
+            Fact("folder", shown(record["cwd"])) if record["cwd"] else None,
+            Fact("shell", f"{shown(record['shell_type'])}, {shown(record['session_type'])}"),
+            Fact("runs on", f"Python {shown(record['python_version'])}, {shown(record['platform'])}"),
+        ]
+        return [
+            ("Who it was", who_it_was),
+            ("When", self._when(record)),
+            ("What was done", self._done(record)),
+            ("Where", [one for one in where if one]),
+        ]
+
+    def _when(self, record: Record) -> list[Fact]:
+        facts = [self._field("start_time", record["start_time"], record, "started")]
+        if record["end_time"]:
+            facts.append(self._field("end_time", record["end_time"], record, "ended"))
+            facts.append(Fact("how", how(record) or shown(record["status"]), found(record)))
+        facts.append(Fact("lasted", human_duration(record["duration_seconds"])))
+        if record["last_seen"] and not record["end_time"]:
+            facts.append(self._field("last_seen", record["last_seen"], record, "last heard of"))
+        if record["clock_skew"]:
+            facts.append(
+                Fact("clock", "was wrong", "its times and its length do not agree; the length counts")
+            )
+        return facts
+
+    def _done(self, record: Record) -> list[Fact]:
+        if record["commands"] is None and record["last_activity"] is None:
+            return [Fact("commands", "not counted", "this kind of shell does not tell them")]
+        facts = [
+            Fact("commands", f"{record['commands'] or 0:,}"),
+            Fact("of them failed", f"{record['errors'] or 0:,}"),
+        ]
+        if record["last_activity"]:
+            facts.append(self._field("last_activity", record["last_activity"], record, "last one"))
+        return facts
+
+    def _field(self, key: str, value: object, record: Record, name: str = "") -> Fact:
+        known = evidence(key, value, record)
+        if key in _TIMES and isinstance(value, str):
+            return Fact(name or key, "", known, moment(value, self.now))
+        if key == "person_also" and isinstance(value, list) and value:
+            value = [f"{one['name']} ({one['evidence']})" for one in value]
+        return Fact(name or shown(key), shown(value), known)
+
+    def _brief(self, record: Record | None, depth: int = 0, *, is_this: bool = False) -> Brief | None:
+        if record is None:
+            return None
+        full = {"busy": False, "idle_seconds": None, **record}
+        return Brief(
+            of_session(record["session_id"], self.tz),
+            face_of(full),
+            shown(record["component"]),
+            shown(record["hostname"]),
+            moment(record["start_time"], self.now),
+            state_of_row(full),
+            depth,
+            is_this,
+        )
+
+    def _tree(self) -> list[Brief]:
+        record, answer = self.answer["session"], self.answer
+        above, below = answer.get("ancestors", []), answer.get("nested", [])[:_MOST_NESTED]
+        if not above and not below:
+            return []
+        depths = {one["session_id"]: depth for depth, one in enumerate([*above, record])}
+        children: dict[str, list[Mapping[str, Any]]] = {}
+        for one in below:
+            children.setdefault(one["parent_session_id"], []).append(one)
+        drawn = [self._brief(one, depth) for depth, one in enumerate(above)]
+        drawn.append(self._brief(record, len(above), is_this=True))
+
+        def go_on(parent: str) -> None:
+            for one in children.get(parent, []):
+                depths[one["session_id"]] = depths[parent] + 1
+                drawn.append(self._brief(one, depths[one["session_id"]]))
+                go_on(one["session_id"])
+
+        go_on(record["session_id"])
+        return [one for one in drawn if one]
+
+    def _event(self, event: Mapping[str, Any]) -> Event:
+        body, told = event["body"], ""
+        if event["event_type"] == "session_end":
+            told = ", ".join(filter(None, [how(body), f"by {shown(body.get('detected_by') or 'emitter')}"]))
+        name = {"session_start": "started", "session_end": shown(body.get("status") or "ended")}
+        return Event(
+            name.get(event["event_type"], shown(event["event_type"])),
+            moment(event["timestamp"], self.now),
+            told,
+            moment(event["received_at"], self.now),
+            shown(event["reported_by"]),
+            as_json(body, indent=2),
+        )
+
+    def _end_href(self, record: Record) -> str:
+        may = self.caller.may("end_session")
+        mine = speaks_for(self.caller.subject, self.caller.is_admin, record["reported_by"])
+        stuck = record["status"] in ("active", "lost")
+        return f"{of_session(record['session_id'])}/end" if may and mine and stuck else ""
+
+
+def _of_person(record: Record) -> str:
+    from session_buddy.history.query import Term
+    from session_buddy.history.syntax import Value
+
+    return Term("user", (Value(face_of(record).name),)).written()
+
+
+class End(Given):
+    """Why it is ended by hand.
+
+    Attributes:
+        reason: in words.
+        agreed: that only the history is changed.
+    """
+
+    reason: Annotated[str, StringConstraints(max_length=MAX_REASON)] = ""
+    agreed: bool = False
+
+
+async def _end(asked: Asked[End]) -> Response:
+    ref, given = asked.request.path_params["session_id"], asked.given
+    if not given.agreed:
+        return html.refusal(HTTPStatus.BAD_REQUEST, "Nothing was ended: tick the box that says what happens.")
+    ended = asked.services.register.end_by_hand(
+        [ref], given.reason.strip() or None, force=True, caller=asked.caller
+    )
+    (result,) = await ended
+    if result["error"]:
+        return html.refusal(HTTPStatus.CONFLICT, f"Nothing was ended: {result['error']}")
+    return RedirectResponse(
+        of_session(result["session_id"]), HTTPStatus.SEE_OTHER, {"cache-control": "no-store"}
+    )
+
+
+SESSION: Final = Route(
+    "GET",
+    "/sessions/{session_id}",
+    ("read",),
+    "one session, and how each fact is known: a page",
+    _answer,
+    Wanted,
+    ("text/html; charset=utf-8",),
+    refusal=html.refusal,
+)
+SESSION_ENDS: Final = Route(
+    "POST",
+    "/sessions/{session_id}/end",
+    ("track", "read"),
+    "ends it in the history, by hand: the form of its page",
+    _end,
+    End,
+    ("text/html; charset=utf-8",),
+    refusal=html.refusal,
+    form=True,
+)
