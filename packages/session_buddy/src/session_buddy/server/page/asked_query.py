@@ -1,6 +1,7 @@
 """The query of a page: its terms as chips that can be taken away, and what is wrong with one."""
 
 import re
+from difflib import get_close_matches
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -10,7 +11,8 @@ from session_buddy.history.syntax import cut
 from session_buddy.history.words import shown
 
 _PLACE: Final = re.compile(r"query at (\d+)")
-_NEAREST: Final = re.compile(r"the nearest is (\w+)")
+_NEAREST_KEY: Final = re.compile(r"the nearest is (\w+)")
+_FIRST_WORD: Final = re.compile(r"one of (\w+)")
 
 
 class Chip(NamedTuple):
@@ -35,7 +37,7 @@ class Wrong(NamedTuple):
         part: what is not.
         behind: the rest.
         told: what is allowed, in words.
-        better: the query with the nearest key; empty where none is near.
+        better: the query with the nearest key or word; empty where none is near.
     """
 
     before: str
@@ -64,15 +66,22 @@ def _without(pieces: list[str], number: int) -> str:
 
 
 def wrong(text: str, error: InvalidQuery) -> Wrong:
-    """Where a query is wrong; all of it, where the error is of no place in it."""
-    found = _PLACE.fullmatch(error.field)
-    if not found:
-        return Wrong("", shown(text) if text else "", "", f"{error.field}: {error.allowed}", "")
-    begin, value = int(found[1]) - 1, str(error.value)
-    # A value stands behind its key.
+    """Where a query is wrong, and how it would be right."""
+    found, value = _PLACE.fullmatch(error.field), str(error.value)
+    begin = int(found[1]) - 1 if found else 0
+    # A value stands behind its key; of an error that names no place in the query, it may stand nowhere in it.
     begin = max(text.find(value, begin), begin)
-    end = min(begin + len(value), len(text))
-    nearest = _NEAREST.search(error.allowed)
-    better = f"{text[:begin]}{nearest[1]}:{text[end:]}" if nearest and value.endswith(":") else ""
+    end = min(begin + len(value), len(text)) if found or value in text else begin
     before, part, behind = (shown(one) if one else "" for one in (text[:begin], text[begin:end], text[end:]))
-    return Wrong(before, part, behind, error.allowed, better)
+    told = error.allowed if found else f"{error.field}: {error.allowed}"
+    nearest = _nearest(value, error.allowed)
+    better = f"{text[:begin]}{nearest}{text[end:]}" if nearest and end > begin else ""
+    return Wrong(before, part, behind, told, better)
+
+
+def _nearest(value: str, allowed: str) -> str:
+    """What was meant: the nearest key, or the first of the words that are allowed if it is near."""
+    if key := _NEAREST_KEY.search(allowed):
+        return f"{key[1]}:" if value.endswith(":") else ""
+    word = _FIRST_WORD.match(allowed)
+    return word[1] if word and get_close_matches(value.lower(), [word[1]], cutoff=0.5) else ""
