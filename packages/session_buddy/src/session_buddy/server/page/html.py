@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from starlette.responses import Response
 
 from oneiric.visible import visible
+from session_buddy.history.keys import KEYS
 from session_buddy.server.page.address import address
 from session_buddy.server.page.assets import addresses
 from session_buddy.server.web.routes import Asked
@@ -87,6 +88,8 @@ class Header:
 
 
 _SEARCH: Final = "/sessions"
+# What a query may begin with, and what each looks at.
+_KEYS: Final = [(f"{key.name}:".replace("KEY:", ""), key.looks_at) for key in KEYS]
 # The query goes from one of these to the other.
 _FILTERED: Final = {"/timeline": "Timeline", "/patterns": "Patterns", _SEARCH: "Sessions"}
 
@@ -108,7 +111,7 @@ def page(
     shown = {field.name: getattr(context, field.name) for field in fields(context)}
     is_in = status != HTTPStatus.UNAUTHORIZED
     template = _TEMPLATES.get_template(context.template)
-    text = template.render(shown, assets=addresses(), header=Header.of(asked), is_in=is_in)
+    text = template.render(shown, assets=addresses(), header=Header.of(asked), is_in=is_in, keys=_KEYS)
     return Response(text, status, {**HEADERS, **(headers or {})}, "text/html; charset=utf-8")
 
 

@@ -51,7 +51,7 @@ class Now(html.Context):
         sentence: the answer.
         facts: what else is worth a word, the most urgent first.
         rows: who is in, those that need attention first.
-        sparks: the last day of each person; empty where that is too much to draw.
+        sparks: the last day of each person, by the id of their first row; empty where that is too much.
         rest: how many more are in; ``all_href`` has them.
         bad: what ended badly within a day; ``bad_count`` is how many there were, ``bad_href`` has them.
         query: what the page is narrowed to; ``unfiltered`` is the way out of that.
@@ -101,8 +101,8 @@ async def _answer(asked: Asked[Wanted]) -> Response:
             title="Now",
             sentence=sentence(people, total, hosts),
             facts=_facts(ordered, all_of_them=len(ordered) >= total),
-            rows=rows_of(ordered, now, wanted.tz),
-            sparks=_sparks(day, now),
+            rows=(rows := rows_of(ordered, now, wanted.tz)),
+            sparks=_sparks(rows, day, now),
             rest=max(0, total - len(ordered)),
             all_href=address("/sessions", q=narrowed(wanted.q, _OPEN), tz=wanted.tz),
             bad=rows_of(bad["sessions"], now, wanted.tz),
@@ -126,8 +126,13 @@ async def _groups(answers: Answers, query: str, now: datetime, by: By) -> int:
     return (await answers.statistics(asked))["groups"]
 
 
-def _sparks(day: SessionsAnswer | None, now: datetime) -> dict[str, Spark]:
-    return {} if day is None or day["truncated"] else dict(sparks(day["sessions"], now))
+def _sparks(rows: Sequence[Row], day: SessionsAnswer | None, now: datetime) -> dict[str, Spark]:
+    if day is None or day["truncated"]:
+        return {}
+    drawn, firsts = sparks(day["sessions"], now), dict[str, str]()
+    for row in rows:
+        firsts.setdefault(row.face.key, row.id)
+    return {row_id: drawn[key] for key, row_id in firsts.items() if key in drawn}
 
 
 def _facts(records: Sequence[Record], *, all_of_them: bool) -> list[str]:

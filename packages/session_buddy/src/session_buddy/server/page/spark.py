@@ -9,11 +9,13 @@ from session_buddy.history.words import Record, count
 
 DAY: Final = timedelta(hours=24)
 WIDTH: Final = 132
-_NARROWEST: Final = 1.5
+_NARROWEST, _CUT = 2.0, 2.0
+# What is drawn later lies above.
+_ABOVE: Final = ("ended", "active", "lost", "crashed")
 
 
 class Bar(NamedTuple):
-    """A session: where it begins and how wide it is, in units of the drawing, and its status."""
+    """A session, or the end of one that went wrong; in units of the drawing."""
 
     x: float
     width: float
@@ -32,7 +34,35 @@ def sparks(records: Iterable[Record], now: datetime) -> Mapping[str, Spark]:
     found: dict[str, list[Bar]] = {}
     for record in records:
         found.setdefault(person(record), []).append(_bar(record, now))
-    return {key: Spark(sorted(bars), _label(bars)) for key, bars in found.items()}
+    return {
+        key: Spark(_merged([*map(_body, bars), *_cuts(bars)]), _label(bars)) for key, bars in found.items()
+    }
+
+
+def _body(bar: Bar) -> Bar:
+    return bar if bar.kind == "active" else bar._replace(kind="ended")
+
+
+def _cuts(bars: list[Bar]) -> list[Bar]:
+    """Where those end that went wrong."""
+    return [
+        Bar(round(bar.x + bar.width - _CUT, 1), _CUT, bar.kind)
+        for bar in bars
+        if bar.kind in ("crashed", "lost")
+    ]
+
+
+def _merged(bars: list[Bar]) -> list[Bar]:
+    """Bars in the order in which they are drawn; those of one kind that touch are one."""
+    drawn: list[Bar] = []
+    for bar in sorted(bars, key=lambda one: (_ABOVE.index(one.kind), one.x)):
+        last = drawn[-1] if drawn else None
+        if last and last.kind == bar.kind and bar.x <= last.x + last.width:
+            end = max(last.x + last.width, bar.x + bar.width)
+            drawn[-1] = last._replace(width=round(end - last.x, 1))
+        else:
+            drawn.append(bar)
+    return drawn
 
 
 def _bar(record: Record, now: datetime) -> Bar:

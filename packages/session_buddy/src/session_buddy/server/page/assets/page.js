@@ -1,10 +1,9 @@
 "use strict";
-// Without it all pages work; with it they say times where the reader is, and follow what happens.
+// Pages work without it; with it they say times where the reader is, and follow what happens.
 (() => {
-  const LEAST = 1000, OFTEN = 30000, PATIENCE = 3000;
+  const LEAST = 1000, OFTEN = 30000, PATIENCE = 3000, MENU = "details.me[open]";
   const $ = (id) => document.getElementById(id);
 
-  // Times: UTC by the server, local here, UTC when pointed at.
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   const two = (number) => String(number).padStart(2, "0");
   const tell = (date) => {
@@ -17,44 +16,40 @@
   const localize = (within) => {
     for (const time of within.querySelectorAll("time[datetime]")) {
       const date = new Date(time.dateTime);
-      if (Number.isNaN(date.getTime())) continue;
       time.title = `${time.dateTime.replace("T", " ").replace("Z", "")} UTC`;
       time.textContent = tell(date);
     }
     for (const place of within.querySelectorAll("[data-zone]")) place.textContent = `${zone} (UTC when pointed at)`;
   };
 
-  // Queries mean the reader's own times.
   for (const given of document.querySelectorAll("form.query input[name=tz]")) {
     if (!given.value && zone) [given.value, given.disabled] = [zone, false];
   }
   document.addEventListener("keydown", (event) => {
     const field = event.target.closest("input, textarea, select, [contenteditable]");
-    if (event.key === "/" && !field && !event.ctrlKey && !event.metaKey && !event.altKey && $("q")) {
+    if (event.key === "/" && !field && !event.ctrlKey && !event.metaKey && $("q")) {
       event.preventDefault();
       $("q").select();
     }
-    if (event.key === "Escape") {
-      for (const menu of document.querySelectorAll("details.me[open]")) {
-        menu.open = false;
-        menu.querySelector("summary").focus();
-      }
-      if (event.target === $("q")) $("q").blur();
+    const menu = event.key === "Escape" && document.querySelector(MENU);
+    if (menu) {
+      menu.open = false;
+      menu.firstElementChild.focus();
     }
   });
   document.addEventListener("click", (event) => {
-    for (const menu of document.querySelectorAll("details.me[open]")) if (!menu.contains(event.target)) menu.open = false;
+    const menu = document.querySelector(MENU);
+    if (menu && !menu.contains(event.target)) menu.open = false;
   });
 
-  // What is there is exchanged as a whole; what the reader has opened, or stands on, stays.
+  // <main> is exchanged; what the reader has opened, or stands on, stays.
   const say = (row) => row.querySelector(".how, .sub")?.textContent.replace(/[\d:]+/g, "") ?? "";
   const exchange = (found) => {
     const old = document.querySelector("main"), next = document.adoptNode(found.querySelector("main"));
     localize(next);
     if (old.innerHTML === next.innerHTML) return;
-    const focused = old.contains(document.activeElement) ? document.activeElement : null;
-    const row = focused?.closest("[id]");
-    const href = focused?.getAttribute("href"), id = focused?.id;
+    const focused = old.contains(document.activeElement) && document.activeElement;
+    const row = focused && focused.closest("[id]"), href = focused && focused.getAttribute("href"), id = focused.id || "-";
     const open = new Set([...old.querySelectorAll("details[open][id]")].map((one) => one.id));
     for (const one of next.querySelectorAll("details[id]")) one.open = open.has(one.id);
     for (const one of next.querySelectorAll("tr[id], .bad li[id]")) {
@@ -62,21 +57,22 @@
       if (!before || say(before) !== say(one)) one.classList.add("new");
     }
     const sentence = $("sentence"), said = next.querySelector("#sentence");
-    // A live region is read out where it stays and its words change.
-    if (sentence && said) {
+      if (sentence && said) {
       if (sentence.textContent !== said.textContent) sentence.textContent = said.textContent;
       said.replaceWith(sentence);
     }
-    const across = old.querySelector(".list")?.scrollLeft ?? 0;
+    const across = old.querySelector(".list")?.scrollLeft;
     old.replaceWith(next);
-    if (next.querySelector(".list")) next.querySelector(".list").scrollLeft = across;
+    next.querySelector(".list")?.scrollTo(across ?? 0, 0);
     document.title = found.title;
-    const again = (id && $(id)) || (href && [...((row && $(row.id)) || next).querySelectorAll("a")].find((one) => one.getAttribute("href") === href));
-    (again || (focused && next))?.focus({ preventScroll: true });
+    if (!focused) return;
+    const links = ((row && $(row.id)) || next).querySelectorAll("a");
+    const again = $(id) || [...links].find((one) => one.getAttribute("href") === href) || next;
+    again.focus({ preventScroll: true });
   };
 
-  // Somebody types, or looks at a picture that has a script of its own: nothing is taken from them.
-  const busy = () => document.activeElement?.matches("main input") || $("end")?.open || document.querySelector("[data-still], .plot.moving");
+  // Nothing is taken from who types, or moves a picture.
+  const busy = () => document.activeElement?.matches("main input") || $("end")?.open || document.querySelector(".moving");
   let last = Date.now(), timer = null, asking = false, lost = null;
   const later = () => {
     if (timer === null && !document.hidden) timer = setTimeout(ask, Math.max(0, last + LEAST - Date.now()));
@@ -86,11 +82,10 @@
     if (asking || document.hidden || busy()) return;
     asking = true;
     last = Date.now();
-    const here = location.href;
     try {
+      const here = location.href;
       const answer = await fetch(here, { headers: { accept: "text/html" } });
       const found = new DOMParser().parseFromString(await answer.text(), "text/html");
-      // Gone to another view meanwhile, or about to type: that counts.
       if (here !== location.href || busy() || !found.querySelector("main")) return;
       if (answer.status === 401) return location.reload();
       if (answer.status < 500) exchange(found);
@@ -110,47 +105,40 @@
     live.hidden = false;
     live.classList.toggle("off", !there);
     live.lastElementChild.textContent = there ? "live" : "offline";
-    live.title = there ? "This page follows what happens" : "The server does not answer; this page is as it was, and goes on by itself";
+    live.title = there ? "" : "The server does not answer; this goes on by itself";
   };
 
-  let stream = null, instance = null, retry = null;
+  let stream = null, followed = false, retry = null;
   const follow = () => {
     if (stream || document.hidden || !$("live")) return;
     stream = new EventSource("/api/v1/stream");
-    stream.addEventListener("hello", (event) => {
-      let told = {};
-      try { told = JSON.parse(event.data); } catch { /* of another version */ }
-      const known = told.server_instance ?? told.instance ?? "";
-      // Behind each pause something may have been missed.
-      if (instance !== null) later();
-      instance = known;
+    stream.addEventListener("hello", () => {
+      // A pause may have missed something.
+      if (followed) later();
+      followed = true;
       mark(true);
     });
     stream.addEventListener("changes", later);
     stream.addEventListener("missed", later);
     stream.onerror = () => {
       if (lost === null) lost = setTimeout(() => mark(false), PATIENCE);
-      // A browser gives up for good where the answer is no stream: a server that starts, a proxy.
+      // A browser gives up where the answer is no stream.
       if (stream.readyState === EventSource.CLOSED) {
         stream = null;
         clearTimeout(retry);
-        retry = setTimeout(() => { later(); follow(); }, PATIENCE);
+        retry = setTimeout(come, PATIENCE);
       }
     };
   };
   const leave = () => {
     stream?.close();
-    stream = null;
     clearTimeout(timer);
-    timer = null;
+    stream = timer = null;
   };
-  document.addEventListener("visibilitychange", () => {
-    if (document.hidden) return leave();
-    later();
-    follow();
-  });
+  const come = () => { later(); follow(); };
+  document.addEventListener("visibilitychange", () => (document.hidden ? leave() : come()));
   addEventListener("pagehide", leave);
-  addEventListener("pageshow", (event) => { if (event.persisted) { later(); follow(); } });
+  addEventListener("pageshow", (event) => event.persisted && come());
   setInterval(() => { if ($("live")) later(); }, OFTEN);
 
   localize(document);
