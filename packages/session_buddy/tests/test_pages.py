@@ -95,7 +95,7 @@ def text(answer: httpx.Response) -> str:
 def test_now_says_who_is_in_and_what_needs_attention_first(client: httpx.Client) -> None:
     said = text(client.get("/"))
     assert "4 people are in 5 shells on 2 hosts" in said
-    assert "1 root without a reason" in said
+    assert "1 shell as root without a reason" in said
     table = said.partition("Reason Last 24 hours")[2]
     assert table.index("root without a reason") < table.index("agent codex")
     assert "as root" in said
@@ -150,7 +150,9 @@ def test_what_is_wrong_is_a_page_that_says_what_to_do(client: httpx.Client, addr
     nobody = httpx.get(f"{address}/")
     assert (nobody.status_code, "session-buddy dashboard" in nobody.text) == (401, True)
     assert 'name="q"' not in nobody.text
-    assert client.get("/", params={"tz": "Nowhere/Land"}).status_code == 400
+    for given in ({"tz": "Nowhere/Land"}, {"q": "stauts:active"}):
+        told = client.get("/", params=given, follow_redirects=True)
+        assert (told.status_code, "That query cannot be read" in told.text) == (400, True)
 
 
 @pytest.mark.parametrize("path", ["/", "/sessions", "/sessions/{id}", "/sessions?q={said}", "/?q={said}"])

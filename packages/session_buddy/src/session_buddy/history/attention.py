@@ -77,11 +77,11 @@ def concerns(records: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """How many sessions need attention, by the kind of reason.
 
     >>> concerns([{"unreachable": True}, {"username": "root"}, {"username": "root"}])
-    {'not heard from': 1, 'root without a reason': 2}
+    {'not heard from': 1, 'as root without a reason': 2}
     """
     kinds: dict[str, int] = {}
     for record in records:
         if why := concern(record):
-            kind = "idle for hours" if why.startswith("idle") else why
+            kind = "idle for hours" if why.startswith("idle") else why.replace(f"{_ROOT} ", f"as {_ROOT} ")
             kinds[kind] = kinds.get(kind, 0) + 1
     return kinds

@@ -134,9 +134,11 @@ class Message(Context):
 SIGN_IN_COMMAND: Final = "session-buddy dashboard"
 SIGN_IN: Final = "A browser is signed in by a link that is good once, and stays so for 12 hours."
 _HEADINGS: Final = {
+    HTTPStatus.BAD_REQUEST: "That cannot be read",
     HTTPStatus.UNAUTHORIZED: "You are not signed in",
     HTTPStatus.FORBIDDEN: "That is not yours to do",
     HTTPStatus.NOT_FOUND: "It is not there",
+    HTTPStatus.CONFLICT: "That cannot be done",
     HTTPStatus.GONE: "It was deleted",
     HTTPStatus.SERVICE_UNAVAILABLE: "The history cannot be read just now",
 }

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import ClassVar, Final
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
+from session_buddy.errors import InvalidQuery
 from session_buddy.history.attention import attention_first, concerns, people_and_hosts, sentence, shared
 from session_buddy.history.page import SessionsAnswer
 from session_buddy.history.query import Clock, Query
@@ -75,8 +77,12 @@ class Now(html.Context):
 
 async def _answer(asked: Asked[Wanted]) -> Response:
     wanted, answers = asked.given, asked.services.register.answers
-    clock = Clock(now := datetime.now(UTC), Zone.parse(wanted.tz).zone)
-    Query.parse(wanted.q, clock=clock)  # its places are told before anything is added
+    try:
+        clock = Clock(now := datetime.now(UTC), Zone.parse(wanted.tz).zone)
+        Query.parse(wanted.q, clock=clock)
+    except InvalidQuery:
+        # That page shows where it is wrong.
+        return RedirectResponse(address("/sessions", q=wanted.q, tz=wanted.tz), HTTPStatus.SEE_OTHER)
 
     def query(*terms: str, limit: int, sort: str = "started") -> Query:
         return Query.parse(narrowed(wanted.q, *terms), clock=clock, limit=limit, sort=sort)
@@ -139,7 +145,7 @@ def _facts(records: Sequence[Record], *, all_of_them: bool) -> list[str]:
     """What else is worth a word; counts are of all that are in, or none is told."""
     kinds = concerns(records) if all_of_them else {}
     return [
-        *(f"{number:,} {why}" for why, number in kinds.items()),
+        *(f"{count(number, 'shell')} {why}" for why, number in kinds.items()),
         *(
             f"{count(len(one.people), 'person', 'people')} share {shown(one.component)} on {shown(one.host)}"
             for one in shared(records)[:2]

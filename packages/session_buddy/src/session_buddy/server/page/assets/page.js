@@ -122,7 +122,7 @@
     stream.addEventListener("missed", later);
     stream.onerror = () => {
       if (lost === null) lost = setTimeout(() => mark(false), PATIENCE);
-      // A browser gives up where the answer is no stream.
+      // It gives up if that is no stream.
       if (stream.readyState === EventSource.CLOSED) {
         stream = null;
         clearTimeout(retry);
