@@ -13,24 +13,22 @@ from oneiric.contract import MAX_REASON
 from session_buddy.access.callers import Caller
 from session_buddy.history.around import SessionAnswer
 from session_buddy.history.fold import speaks_for
+from session_buddy.history.query import Term
 from session_buddy.history.record import who
+from session_buddy.history.syntax import Value
 from session_buddy.history.words import (
-    MISSING,
     Record,
     as_json,
-    came_from,
-    evidence,
     flatten,
-    found,
     human_duration,
     shown,
 )
 from session_buddy.server.page import html
 from session_buddy.server.page.address import address, of_session
+from session_buddy.server.page.facts import Fact, Facts
 from session_buddy.server.page.rows import Face, Moment, State, face_of, how, moment, state_of_row
 from session_buddy.server.web.routes import Asked, Given, Route
 
-_TIMES: Final = ("start_time", "end_time", "last_seen", "last_activity")
 # So many of those within it are drawn; a list has them all.
 _MOST_NESTED: Final = 40
 
@@ -45,15 +43,6 @@ class Wanted(Given):
 
     tz: str = ""
     q: str = ""
-
-
-class Fact(NamedTuple):
-    """One fact: its name, what it is, a time if it is one, and how it is known."""
-
-    name: str
-    text: str
-    known: str = ""
-    time: Moment | None = None
 
 
 class Brief(NamedTuple):
@@ -146,7 +135,7 @@ class _Told:
 
     def context(self) -> Session:
         record, answer = self.answer["session"], self.answer
-        nested = answer.get("nested", [])
+        nested, facts = answer.get("nested", []), Facts(record, self.now)
         begin, end = (self._written(record[name]) for name in ("start_time", "end_time"))
         at = f"at:{begin}..{end}"
         return Session(
@@ -160,9 +149,9 @@ class _Told:
             ended=moment(record["end_time"], self.now) if record["end_time"] else None,
             state=state_of_row(record),
             reason=shown(record["reason"]) if record["reason"] else "",
-            groups=[(name, facts) for name, facts in self._groups(record) if facts],
+            groups=[(name, one) for name, one in facts.groups() if one],
             metadata=[Fact(shown(key), shown(value)) for key, value in flatten(record["metadata"])],
-            everything=[self._field(key, value, record) for key, value in flatten(record)],
+            everything=facts.everything(),
             tree=self._tree(),
             more_nested=max(0, len(nested) - _MOST_NESTED),
             nested_href=address("/sessions", q=f"parent:{record['session_id']}", tz=self.tz),
@@ -178,70 +167,6 @@ class _Told:
 
     def _written(self, iso: str | None) -> str:
         return "" if iso is None else datetime.fromisoformat(iso).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-    def _groups(self, record: Record) -> list[tuple[str, list[Fact]]]:
-        origin = record["origin"] or {}
-        fact = self._field
-        who_it_was = [
-            fact(key, record[key], record, name)
-            for key, name in (
-                ("person", "person"),
-                ("username", "account"),
-                ("uid", "uid"),
-                ("person_also", "also named"),
-            )
-            if record[key] not in (None, [])
-        ]
-        who_it_was += [
-            fact(key, record[key], record) for key in ("actor", "agent") if record[key] is not None
-        ]
-        where = [
-            Fact("from", came_from(record), "") if came_from(record) != MISSING else None,
-            *(fact(f"origin.{key}", value, record, key.replace("_", " ")) for key, value in origin.items()),
-            Fact("process", f"pid {record['pid']}"),
-            Fact("folder", shown(record["cwd"])) if record["cwd"] else None,
-            Fact("shell", f"{shown(record['shell_type'])}, {shown(record['session_type'])}"),
-            Fact("runs on", f"Python {shown(record['python_version'])}, {shown(record['platform'])}"),
-        ]
-        return [
-            ("Who it was", who_it_was),
-            ("When", self._when(record)),
-            ("What was done", self._done(record)),
-            ("Where", [one for one in where if one]),
-        ]
-
-    def _when(self, record: Record) -> list[Fact]:
-        facts = [self._field("start_time", record["start_time"], record, "started")]
-        if record["end_time"]:
-            facts.append(self._field("end_time", record["end_time"], record, "ended"))
-            facts.append(Fact("how", how(record) or shown(record["status"]), found(record)))
-        facts.append(Fact("lasted", human_duration(record["duration_seconds"])))
-        if record["last_seen"] and not record["end_time"]:
-            facts.append(self._field("last_seen", record["last_seen"], record, "last heard of"))
-        if record["clock_skew"]:
-            facts.append(
-                Fact("clock", "was wrong", "its times and its length do not agree; the length counts")
-            )
-        return facts
-
-    def _done(self, record: Record) -> list[Fact]:
-        if record["commands"] is None and record["last_activity"] is None:
-            return [Fact("commands", "not counted", "this kind of shell does not tell them")]
-        facts = [
-            Fact("commands", f"{record['commands'] or 0:,}"),
-            Fact("of them failed", f"{record['errors'] or 0:,}"),
-        ]
-        if record["last_activity"]:
-            facts.append(self._field("last_activity", record["last_activity"], record, "last one"))
-        return facts
-
-    def _field(self, key: str, value: object, record: Record, name: str = "") -> Fact:
-        known = evidence(key, value, record)
-        if key in _TIMES and isinstance(value, str):
-            return Fact(name or key, "", known, moment(value, self.now))
-        if key == "person_also" and isinstance(value, list) and value:
-            value = [f"{one['name']} ({one['evidence']})" for one in value]
-        return Fact(name or shown(key), shown(value), known)
 
     def _brief(self, record: Record | None, depth: int = 0, *, is_this: bool = False) -> Brief | None:
         if record is None:
@@ -301,9 +226,6 @@ class _Told:
 
 
 def _of_person(record: Record) -> str:
-    from session_buddy.history.query import Term
-    from session_buddy.history.syntax import Value
-
     return Term("user", (Value(face_of(record).name),)).written()
 
 
