@@ -12,6 +12,7 @@ from session_buddy.errors import InvalidQuery
 from session_buddy.history.query import Clock, Query
 from session_buddy.history.timeline import Window
 from session_buddy.history.times import parse_duration
+from session_buddy.history.words import MISSING, human_duration
 from session_buddy.history.zones import local
 from session_buddy.server.page import html
 from session_buddy.server.page.address import address, narrowed, terms_of, written
@@ -19,7 +20,6 @@ from session_buddy.server.page.draw.crowd import Crowd, crowd
 from session_buddy.server.page.draw.picture import HOW, NAMES
 from session_buddy.server.page.draw.shares import Share, shares
 from session_buddy.server.page.draw.week import Week, spans, week
-from session_buddy.server.page.draw.words import length
 from session_buddy.server.page.figures import LENGTHS, Figures, Period, Sums, figures
 from session_buddy.server.page.timeline import Link
 from session_buddy.server.page.view import Zone
@@ -127,7 +127,7 @@ async def _answer(asked: Asked[Wanted]) -> Response:
 
 
 def _context(page: _Page, found: Figures) -> Patterns:
-    words = _PERIODS.get(page.period.text) or length(page.period.length.total_seconds())
+    words = _PERIODS.get(page.period.text) or human_duration(page.period.length.total_seconds())
     hours = {(row["weekday"], row["hour"]): row["sessions"] for row in found.hours["rows"]}
     heading, rows = f"The last {words}", found.at_once["rows"]
     at_once = crowd(rows, page.period.step, page.zone.offsets(page.window)) if rows else None
@@ -163,8 +163,8 @@ def _figures(now: Sums, before: Sums) -> list[Figure]:
     return [
         figure("session" if now.sessions == 1 else "sessions", lambda sums: f"{sums.sessions:,}"),
         figure("person" if now.people == 1 else "people", lambda sums: f"{sums.people:,}"),
-        figure("median stay", lambda sums: length(sums.seconds("p50_seconds"))),
-        figure("nine of ten are shorter", lambda sums: length(sums.seconds("p90_seconds"))),
+        figure("median stay", lambda sums: _length(sums.seconds("p50_seconds"))),
+        figure("nine of ten are shorter", lambda sums: _length(sums.seconds("p90_seconds"))),
         figure("ended badly", lambda sums: f"{sums.bad:,}", worse=there and now.bad > before.bad),
     ]
 
@@ -201,3 +201,7 @@ PATTERNS: Final = Route(
     ("text/html; charset=utf-8",),
     refusal=html.refusal,
 )
+
+
+def _length(seconds: float | None) -> str:
+    return MISSING if seconds is None else human_duration(seconds)

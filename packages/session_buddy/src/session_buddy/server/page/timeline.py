@@ -16,6 +16,7 @@ from session_buddy.history.query import Clock, Query
 from session_buddy.history.record import person
 from session_buddy.history.timeline import Window
 from session_buddy.history.times import TICK, parse_duration
+from session_buddy.history.words import count, human_duration
 from session_buddy.history.zones import local
 from session_buddy.server.answers import Answers
 from session_buddy.server.page import html
@@ -23,7 +24,7 @@ from session_buddy.server.page.address import address, narrowed, of_session, ter
 from session_buddy.server.page.draw.density import SLICES, strips
 from session_buddy.server.page.draw.lanes import laid_out
 from session_buddy.server.page.draw.picture import HOW, NAMES, Drawing, Picture
-from session_buddy.server.page.draw.words import from_to, length, many, short
+from session_buddy.server.page.draw.words import from_to, short
 from session_buddy.server.page.view import View, Zone
 from session_buddy.server.web.routes import Asked, Given, Route
 
@@ -264,7 +265,7 @@ class _Told:
             if counted
             else None,
             rest=all_lanes if hidden else None,
-            hidden=f"{many(hidden, page.by, _GROUPS[page.by])} with fewer sessions" if hidden else "",
+            hidden=f"{count(hidden, page.by, _GROUPS[page.by])} with fewer sessions" if hidden else "",
             most=max((one.most for one in self.picture.strips), default=0),
             moment=view.at.isoformat() if view.at else "",
             asked_at=page.wanted.at,
@@ -276,7 +277,7 @@ class _Told:
         if view.at:
             return f"Who was in at {self._moment(view.at)}"
         if view.span:
-            return f"The last {_SPANS.get(view.span) or length(parse_duration('span', view.span))}"
+            return f"The last {_SPANS.get(view.span) or human_duration(parse_duration('span', view.span))}"
         return from_to(*map(self.drawing.time, view.window))
 
     def _moment(self, moment: datetime) -> str:
@@ -286,7 +287,7 @@ class _Told:
 
     def _tells(self) -> str:
         page, found = self.page, self.listed["sessions"]
-        of_all = f"{many(self.total, 'session')} of {many(self.lanes, page.by, _GROUPS[page.by])}"
+        of_all = f"{count(self.total, 'session')} of {count(self.lanes, page.by, _GROUPS[page.by])}"
         if page.view.at is None:
             return of_all if self.total else "No sessions"
         people, hosts = {person(one) for one in found}, {one["hostname"] for one in found}
@@ -295,8 +296,8 @@ class _Told:
             return "Nobody was in at that moment"
         if counted > len(found):
             return f"{counted:,} sessions were in at that moment"
-        inside = f"{many(len(people), 'person', 'people')} in {many(counted, 'session')}"
-        return f"{inside} on {many(len(hosts), 'host')}"
+        inside = f"{count(len(people), 'person', 'people')} in {count(counted, 'session')}"
+        return f"{inside} on {count(len(hosts), 'host')}"
 
     def _moves(self) -> list[Link]:
         page, view = self.page, self.page.view
@@ -323,7 +324,7 @@ class _Told:
             component=short(record["component"], _LONGEST_NAME),
             host=short(record["hostname"], _LONGEST_NAME),
             when=from_to(self._moment(begin), self._moment(end) if end else "now"),
-            lasted=length(record["duration_seconds"]),
+            lasted=human_duration(record["duration_seconds"]),
             state=how if record["status"] in ("active", "ended") else f"{NAMES[record['status']]}: {how}",
             kind=record["status"],
             reason=short(record["reason"] or "", _LONGEST_REASON),

@@ -8,12 +8,13 @@ from typing import Final
 from oneiric.visible import visible
 from session_buddy.history.bars import LaneBy
 from session_buddy.history.timeline import Window
+from session_buddy.history.words import count, human_duration
 from session_buddy.history.zones import Offsets, local
 from session_buddy.server.page.draw.density import HEIGHT, SLICES, Strip
 from session_buddy.server.page.draw.lanes import Lane, Placed
 from session_buddy.server.page.draw.scale import percent, place
 from session_buddy.server.page.draw.ticks import ticks
-from session_buddy.server.page.draw.words import from_to, length, many
+from session_buddy.server.page.draw.words import from_to
 
 # Above the lanes, in pixels: what the ticks say.
 HEAD: Final = 30
@@ -122,7 +123,7 @@ class Drawing:
 
     def of_bars(self, lanes: Sequence[Lane], by: LaneBy) -> Picture:
         """A bar a session."""
-        heads = [self._head(one.name, one.y, one.height, many(len(one.bars), "session")) for one in lanes]
+        heads = [self._head(one.name, one.y, one.height, count(len(one.bars), "session")) for one in lanes]
         boxes = [self._box(bar, by) for lane in lanes for bar in lane.bars]
         return self._picture(heads, boxes, [])
 
@@ -175,8 +176,8 @@ class Drawing:
         until = bar.end or self.window.end
         how = HOW.get(bar.exit_reason or "", NAMES[bar.status]) if bar.end else NAMES["active"]
         state = f"{NAMES[bar.status]}: {how}" if bar.status in ("crashed", "lost") else how
-        held = f"\n{many(placed.holds, 'session')} started from it" * (placed.holds > 0)
-        lasted = length((until - bar.begin).total_seconds())
+        held = f"\n{count(placed.holds, 'session')} started from it" * (placed.holds > 0)
+        lasted = human_duration((until - bar.begin).total_seconds())
         who = visible(f"{bar.person} · {bar.component} on {bar.host}")
         return f"{who}\n{from_to(self.time(bar.begin), end)} ({lasted})\n{state}{held}"
 
@@ -196,4 +197,4 @@ class Drawing:
 
 def _strip_tells(strip: Strip) -> str:
     ends = [f"{strip.crashed:,} crashed"] * (strip.crashed > 0) + [f"{strip.lost:,} lost"] * (strip.lost > 0)
-    return ", ".join([many(strip.sessions, "session"), f"at most {strip.most:,} in one slice", *ends])
+    return ", ".join([count(strip.sessions, "session"), f"at most {strip.most:,} in one slice", *ends])

@@ -6,9 +6,9 @@ from datetime import date, timedelta
 from typing import Final
 
 from session_buddy.history.counted import WEEKDAYS
+from session_buddy.history.words import count
 from session_buddy.server.page.draw.scale import percent
 from session_buddy.server.page.draw.steps import Class, class_of, classes
-from session_buddy.server.page.draw.words import many
 
 HOURS: Final = 24
 # Pixels: what stands above, a row, and what parts two.
@@ -63,7 +63,7 @@ def week(found: Mapping[tuple[str, int], int], link: Callable[[int, int], str]) 
             _ROW - _GAP,
             class_of(number, steps),
             number,
-            f"{day.title()} {hour:02}:00 to {(hour + 1) % HOURS:02}:00: {many(number, 'session')}",
+            f"{day.title()} {hour:02}:00 to {(hour + 1) % HOURS:02}:00: {count(number, 'session')}",
             link(place, hour) if number else "",
         )
         for place, (day, numbers) in enumerate(table)
