@@ -34,7 +34,7 @@ PAGES: Final = {
     "session": "/sessions/{session}",
 }
 MOST_BYTES: Final = 150_000
-_HEIGHT: Final = 900
+_HEIGHT: Final = 820
 
 
 class Way(NamedTuple):
@@ -103,6 +103,8 @@ def main(folder: Path) -> None:
                 if answer is None or answer.status == HTTPStatus.NOT_FOUND:
                     print(f"{path}: there is no such page")
                     continue
+                # The stream is open, which the header then says.
+                page.wait_for_function("document.getElementById('live')?.hidden === false")
                 take(page, name, folder)
 
 
