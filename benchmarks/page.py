@@ -96,7 +96,7 @@ def _once(browser: Browser, address: str, there: str, headers: dict[str, str]) -
         page.goto(address)
         page.locator(there).first.wait_for(state="attached")
         seconds = page.evaluate(_SHOWN) / 1000
-        # A stream has no end. Sizes are those on the way, compressed; a file has none, and is as long as it is.
+        # A stream has no end. Sizes are those on the way, compressed; a file is as long as it is.
         whole = [
             one for one in answers if one.ok and "event-stream" not in one.headers.get("content-type", "")
         ]

@@ -104,7 +104,7 @@ def main(folder: Path) -> None:
                     print(f"{path}: there is no such page")
                     continue
                 # The stream is open, which the header then says.
-                page.wait_for_function("document.getElementById('live')?.hidden === false")
+                page.locator("#live:not([hidden])").wait_for()
                 take(page, name, folder)
 
 
