@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, settings
 
 from tests.postgres import POSTGRES, end_shared, new_folder
 
-_LONGEST: Final = "test_faults.py"
+# They begin first, so that nobody waits for them.
+_LONGEST: Final = ("test_browser.py", "test_faults.py")
 _TEARDOWN_SECONDS: Final = 150
 # The one parameter of a test that is no table: it says nothing new in an ordinary run.
 _ANOTHER_ENGINE: Final = {("engine", repr("postgresql"))}
@@ -84,7 +85,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The longest first: begun last, they would be waited for alone. Of sampled tables, a sample."""
-    items.sort(key=lambda item: item.path.name != _LONGEST)
+    items.sort(key=lambda item: item.path.name not in _LONGEST)
     if not config.getoption("--all"):
         left_out = _left_out([item for item in items if item.get_closest_marker("sampled")])
         config.hook.pytest_deselected(items=left_out)

@@ -5,7 +5,7 @@ module has all tests that need one: it takes a second of a core to start.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # it has no types
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
 
-THEMES: Final[tuple[Literal["light", "dark"], ...]] = ("light", "dark")
+Theme = Literal["light", "dark"]
+THEMES: Final[tuple[Theme, ...]] = ("light", "dark")
 WIDE: Final = 1360
 NARROW: Final = 390
 # The narrowest that a reader who enlarges four times still has (WCAG 1.4.10).
@@ -91,13 +92,13 @@ def _complaints(context: BrowserContext) -> list[str]:
     return found
 
 
-def findings(page: Page) -> list[str]:
+def findings(page: Page, themes: Sequence[Theme] = THEMES) -> list[str]:
     """What axe finds wrong with a page, a line each: in which theme, the rule, its help, where."""
     # Of the second theme only what colours can change; and only what is wrong is described, or it takes three
     # times as long.
     asked: dict[str, Any] = {"resultTypes": ["violations"]}
     found: list[str] = []
-    for theme in THEMES:
+    for theme in themes:
         page.emulate_media(color_scheme=theme)
         for one in Axe().run(page, options=asked).response["violations"]:
             where = ", ".join(str(node["target"]) for node in one["nodes"])
