@@ -16,6 +16,9 @@ from hypothesis import HealthCheck, settings
 
 from tests.postgres import POSTGRES, end_shared, new_folder
 
+# A database that a test opens in this process narrows it, and the next test gives files to other users.
+_UMASK: Final = os.umask(0o022)
+os.umask(_UMASK)
 # They begin first, so that nobody waits for them.
 _LONGEST: Final = ("test_browser.py", "test_faults.py")
 _TEARDOWN_SECONDS: Final = 150
@@ -97,6 +100,7 @@ def pytest_runtest_teardown() -> Generator[None, None, None]:
     """End the process, and say where it was, if this hangs: a test's own time may be over by then."""
     faulthandler.dump_traceback_later(_TEARDOWN_SECONDS, exit=True, file=sys.__stderr__)
     yield
+    os.umask(_UMASK)
     faulthandler.cancel_dump_traceback_later()
 
 
