@@ -6,6 +6,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,10 @@ from tests.serverprocess import ServerProcess, environ_in
 SECRET = "tests-only-" + uuid.uuid4().hex
 PAGE = Path(__file__).parents[3] / "docs" / "api.md"
 DOCUMENT = document(ROUTES)
-OPERATIONS: dict[str, Any] = {
-    found.ok().label: found.ok()
-    for found in schemathesis.openapi.from_dict(DOCUMENT).get_all_operations()
-    # A stream never ends.
-    if isinstance(found, Ok) and found.ok().path != STREAM.path
-}
+# A stream never ends.
+LABELS = [str(one) for one in ROUTES if is_for_programs(one) and one is not STREAM]
 # Who may is seen in test_routes.py; and texts have a grammar of their own, which no schema tells.
 _NOT_ASKED = {"ignored_auth", "positive_data_acceptance"}
-_CHECKS: list[Any] = [check for check in CHECKS.get_all() if check.__name__ not in _NOT_ASKED]
 Tool = Callable[..., dict[str, Any]]
 
 
@@ -151,19 +147,28 @@ def test_what_the_page_says_can_be_typed(info: ServerInfo, environ: dict[str, st
     assert tool("get_session", session_id=session_id)["session"]["status"] == "ended"
 
 
-@pytest.mark.parametrize("label", OPERATIONS)
+@cache
+def operations() -> dict[str, Any]:
+    # Not at the top: the library takes two seconds, in each process that only looks which tests there are.
+    found = schemathesis.openapi.from_dict(DOCUMENT).get_all_operations()
+    return {one.ok().label: one.ok() for one in found if isinstance(one, Ok)}
+
+
+@pytest.mark.parametrize("label", LABELS)
 def test_every_answer_is_as_the_document_says(
     client: httpx.Client, label: str, size: Callable[[int, int], int]
 ) -> None:
+    checks: list[Any] = [one for one in CHECKS.get_all() if one.__name__ not in _NOT_ASKED]
+
     @settings(max_examples=size(3, 100))
-    @given(case=OPERATIONS[label].as_strategy())
+    @given(case=operations()[label].as_strategy())
     def holds(case: schemathesis.Case[Any]) -> None:
         if case.query and "wait" in case.query:
             case.query["wait"] = 0
         case.call_and_validate(
             base_url=str(client.base_url),
             headers={"Authorization": client.headers["Authorization"]},
-            checks=_CHECKS,
+            checks=checks,
             timeout=60,
         )
 
