@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 
 from session_buddy.server.page import html
 from session_buddy.server.page.html import Context, page
-from session_buddy.server.web.routes import Asked, Given, Nothing, Route
+from session_buddy.server.web.routes import Asked, Given, Nothing
 
 
 class Row(NamedTuple):
@@ -79,24 +79,9 @@ def _told(seconds: float | None) -> str:
     return "" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")
 
 
-BROWSERS: Final = Route(
-    "GET",
-    "/browsers",
-    ("read",),
-    "the browsers that are signed in as you, and where to sign them out",
-    _list,
-    Nothing,
-    ("text/html",),
-    refusal=html.refusal,
+BROWSERS: Final = html.route(
+    "/browsers", "the browsers that are signed in as you, and where to sign them out", _list, Nothing
 )
-BROWSER_SIGN_OUTS: Final = Route(
-    "POST",
-    "/browsers/sign-out",
-    ("read",),
-    "signs another `browser` out",
-    _sign_out,
-    Wanted,
-    ("text/html",),
-    refusal=html.refusal,
-    form=True,
+BROWSER_SIGN_OUTS: Final = html.route(
+    "/browsers/sign-out", "signs another `browser` out", _sign_out, Wanted, form=True
 )

@@ -1,6 +1,6 @@
 """Pages as HTML: templates, and what a browser is told beside them."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, fields
 from http import HTTPStatus
 from typing import Any, ClassVar, Final, Self
@@ -9,10 +9,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from starlette.responses import Response
 
 from oneiric.visible import visible
+from session_buddy.access.callers import Scope
 from session_buddy.history.keys import KEYS
 from session_buddy.server.page.address import address
 from session_buddy.server.page.assets import addresses
-from session_buddy.server.web.routes import Asked
+from session_buddy.server.web.routes import Asked, G, Method, Route
 
 _TEMPLATES: Final = Environment(
     loader=PackageLoader("session_buddy.server.page"),
@@ -151,3 +152,17 @@ def refusal(status: int, detail: str, headers: Mapping[str, str] | None = None) 
     if status == HTTPStatus.UNAUTHORIZED:
         detail, command = SIGN_IN, SIGN_IN_COMMAND
     return page(Message(heading, heading, detail, command), status, headers)
+
+
+def route(
+    path: str,
+    tells: str,
+    answer: Callable[[Asked[G]], Awaitable[Response]],
+    takes: type[G],
+    *,
+    needs: tuple[Scope, ...] | None = ("read",),
+    form: bool = False,
+) -> Route[G]:
+    """The route of a page, or of a form of one, which says as a page what went wrong."""
+    method: Method = "POST" if form else "GET"
+    return Route(method, path, needs, tells, answer, takes, ("text/html",), refusal=refusal, form=form)

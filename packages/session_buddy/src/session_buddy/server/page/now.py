@@ -21,7 +21,7 @@ from session_buddy.server.page.address import address, narrowed
 from session_buddy.server.page.rows import FIELDS, Row, rows_of
 from session_buddy.server.page.spark import Spark, sparks
 from session_buddy.server.page.view import Zone
-from session_buddy.server.web.routes import Asked, Given, Route
+from session_buddy.server.web.routes import Asked, Given
 
 # So many stand in the table; those that need attention are among them.
 _MOST: Final = 300
@@ -153,13 +153,4 @@ def _facts(records: Sequence[Record], *, all_of_them: bool) -> list[str]:
     ]
 
 
-NOW: Final = Route(
-    "GET",
-    "/",
-    ("read",),
-    "who is in now: a page",
-    _answer,
-    Wanted,
-    ("text/html; charset=utf-8",),
-    refusal=html.refusal,
-)
+NOW: Final = html.route("/", "who is in now: a page", _answer, Wanted)

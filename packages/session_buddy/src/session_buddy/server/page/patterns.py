@@ -23,7 +23,7 @@ from session_buddy.server.page.draw.week import Week, spans, week
 from session_buddy.server.page.figures import LENGTHS, Figures, Period, Sums, figures
 from session_buddy.server.page.timeline import Link
 from session_buddy.server.page.view import Zone
-from session_buddy.server.web.routes import Asked, Given, Route
+from session_buddy.server.web.routes import Asked, Given
 
 _PATH: Final = "/patterns"
 DEFAULT_PERIOD: Final = "30d"
@@ -191,16 +191,7 @@ def _named(page: _Page, rows: list[dict[str, object]], by: str) -> list[Share]:
     )
 
 
-PATTERNS: Final = Route(
-    "GET",
-    _PATH,
-    ("read",),
-    "when, how long, by whom, and how it ended: a page",
-    _answer,
-    Wanted,
-    ("text/html; charset=utf-8",),
-    refusal=html.refusal,
-)
+PATTERNS: Final = html.route(_PATH, "when, how long, by whom, and how it ended: a page", _answer, Wanted)
 
 
 def _length(seconds: float | None) -> str:

@@ -24,10 +24,10 @@ from session_buddy.history.words import (
     shown,
 )
 from session_buddy.server.page import html
-from session_buddy.server.page.address import address, of_session
+from session_buddy.server.page.address import address, of_session, written
 from session_buddy.server.page.facts import Fact, Facts
 from session_buddy.server.page.rows import Face, Moment, State, face_of, how, moment, state_of_row
-from session_buddy.server.web.routes import Asked, Given, Route
+from session_buddy.server.web.routes import Asked, Given
 
 # So many of those within it are drawn; a list has them all.
 _MOST_NESTED: Final = 40
@@ -136,7 +136,8 @@ class _Told:
     def context(self) -> Session:
         record, answer = self.answer["session"], self.answer
         nested, facts = answer.get("nested", []), Facts(record, self.now)
-        begin, end = (self._written(record[name]) for name in ("start_time", "end_time"))
+        begin, ended = written(datetime.fromisoformat(record["start_time"])), record["end_time"]
+        end = written(datetime.fromisoformat(ended)) if ended else ""
         at = f"at:{begin}..{end}"
         return Session(
             title=f"{shown(who(record))} in {shown(record['component'])}",
@@ -164,9 +165,6 @@ class _Told:
             end_href=self._end_href(record),
             is_alive=record["status"] == "active" and not record["unreachable"],
         )
-
-    def _written(self, iso: str | None) -> str:
-        return "" if iso is None else datetime.fromisoformat(iso).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def _brief(self, record: Record | None, depth: int = 0, *, is_this: bool = False) -> Brief | None:
         if record is None:
@@ -256,24 +254,14 @@ async def _end(asked: Asked[End]) -> Response:
     )
 
 
-SESSION: Final = Route(
-    "GET",
-    "/sessions/{session_id}",
-    ("read",),
-    "one session, and how each fact is known: a page",
-    _answer,
-    Wanted,
-    ("text/html; charset=utf-8",),
-    refusal=html.refusal,
+SESSION: Final = html.route(
+    "/sessions/{session_id}", "one session, and how each fact is known: a page", _answer, Wanted
 )
-SESSION_ENDS: Final = Route(
-    "POST",
+SESSION_ENDS: Final = html.route(
     "/sessions/{session_id}/end",
-    ("track", "read"),
     "ends it in the history, by hand: the form of its page",
     _end,
     End,
-    ("text/html; charset=utf-8",),
-    refusal=html.refusal,
+    needs=("track", "read"),
     form=True,
 )

@@ -1,6 +1,6 @@
 """``/sessions``: the sessions that a query finds."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import ClassVar, Final, NamedTuple
@@ -16,7 +16,7 @@ from session_buddy.server.page.address import address
 from session_buddy.server.page.asked_query import Chip, Wrong, chips, wrong
 from session_buddy.server.page.rows import FIELDS, Row, rows_of
 from session_buddy.server.page.view import Zone
-from session_buddy.server.web.routes import Asked, Given, Route
+from session_buddy.server.web.routes import Asked, Given
 
 _ROWS: Final = 50
 # In another order than the newest first there is no place to go on from.
@@ -118,7 +118,7 @@ async def _answer(asked: Asked[Wanted]) -> Response:
     except InvalidQuery as error:
         return html.page(_refused(wanted, error), HTTPStatus.BAD_REQUEST, asked=asked)
     if not query.newest_first:
-        query = Query(query.terms, query.now, query.sort, query.reverse, _MOST_SORTED)
+        query = replace(query, limit=_MOST_SORTED)
     found = await asked.services.register.answers.sessions(query, FIELDS, count=True)
     return html.page(_found(wanted, query, found, now), asked=asked)
 
@@ -179,13 +179,4 @@ def _examples(wanted: Wanted) -> list[Link]:
     return [Link(text, tells, address(_PATH, q=text, tz=wanted.tz)) for text, tells in _EXAMPLES]
 
 
-SESSIONS: Final = Route(
-    "GET",
-    _PATH,
-    ("read",),
-    "the sessions that a query finds: a page",
-    _answer,
-    Wanted,
-    ("text/html; charset=utf-8",),
-    refusal=html.refusal,
-)
+SESSIONS: Final = html.route(_PATH, "the sessions that a query finds: a page", _answer, Wanted)

@@ -11,10 +11,9 @@ from starlette.responses import Response
 from session_buddy.server.page import html
 from session_buddy.server.page.html import SIGN_IN_COMMAND, Context, Message, page
 from session_buddy.server.page.user_agent import name_of
-from session_buddy.server.web.routes import Asked, Nothing, Route
+from session_buddy.server.web.routes import Asked, Nothing
 
 FIRST_PAGE: Final = "/"
-_PAGE: Final = ("text/html",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +60,7 @@ async def _sign_out(asked: Asked[Nothing]) -> Response:
     return response
 
 
-SIGN_IN: Final = Route(
-    "GET",
-    "/sign-in/{link}",
-    None,
-    "signs the browser in that comes by a link",
-    _sign_in,
-    Nothing,
-    _PAGE,
-    refusal=html.refusal,
+SIGN_IN: Final = html.route(
+    "/sign-in/{link}", "signs the browser in that comes by a link", _sign_in, Nothing, needs=None
 )
-SIGN_OUTS: Final = Route(
-    "POST",
-    "/sign-out",
-    ("read",),
-    "signs this browser out",
-    _sign_out,
-    Nothing,
-    _PAGE,
-    refusal=html.refusal,
-    form=True,
-)
+SIGN_OUTS: Final = html.route("/sign-out", "signs this browser out", _sign_out, Nothing, form=True)

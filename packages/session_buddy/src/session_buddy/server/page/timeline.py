@@ -26,7 +26,7 @@ from session_buddy.server.page.draw.lanes import laid_out
 from session_buddy.server.page.draw.picture import HOW, NAMES, Drawing, Picture
 from session_buddy.server.page.draw.words import from_to, short
 from session_buddy.server.page.view import View, Zone
-from session_buddy.server.web.routes import Asked, Given, Route
+from session_buddy.server.web.routes import Asked, Given
 
 MOST_LANES: Final = 60
 _ALL_LANES: Final = 1000
@@ -332,13 +332,4 @@ class _Told:
         )
 
 
-TIMELINE: Final = Route(
-    "GET",
-    _PATH,
-    ("read",),
-    "who was in, when, and at a moment: a page",
-    _answer,
-    Wanted,
-    ("text/html; charset=utf-8",),
-    refusal=html.refusal,
-)
+TIMELINE: Final = html.route(_PATH, "who was in, when, and at a moment: a page", _answer, Wanted)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, Final
 
 from pydantic import TypeAdapter
@@ -116,8 +117,13 @@ def _resolved(schema: Mapping[str, Any], shared: Mapping[str, Any]) -> Mapping[s
 def openapi_route(routes: Iterable[Route[Any]]) -> Route[Nothing]:
     """The route that answers with the document of ``routes`` and of itself."""
 
-    async def answer(_asked: Asked[Nothing]) -> dict[str, Any]:
+    # It takes a while to make, on the event loop.
+    @cache
+    def made() -> dict[str, Any]:
         return document([*routes, route])
+
+    async def answer(_asked: Asked[Nothing]) -> dict[str, Any]:
+        return made()
 
     route = Route(
         "GET", "/api/openapi.json", ("read",), "all of this as OpenAPI 3.1", answer, Nothing, dict[str, Any]
