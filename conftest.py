@@ -20,7 +20,7 @@ from tests.postgres import POSTGRES, end_shared, new_folder
 _UMASK: Final = os.umask(0o022)
 os.umask(_UMASK)
 # They begin first, so that nobody waits for them.
-_LONGEST: Final = ("test_browser.py", "test_faults.py")
+_LONGEST: Final = ("test_visit.py", "test_browser.py", "test_faults.py")
 _TEARDOWN_SECONDS: Final = 150
 # The one parameter of a test that is no table: it says nothing new in an ordinary run.
 _ANOTHER_ENGINE: Final = {("engine", repr("postgresql"))}

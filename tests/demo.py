@@ -96,11 +96,13 @@ class Demo(NamedTuple):
         environ: of a command that asks its server.
         info: what that says of itself.
         life: who is in.
+        server: its process.
     """
 
     environ: Mapping[str, str]
     info: ServerInfo
     life: Life
+    server: ServerProcess
 
 
 @contextmanager
@@ -116,7 +118,7 @@ def demo(
     fill(environ, made.events)
     with ServerProcess(environ) as server:
         info = server.until_up()
-        yield Demo(server.environ, info, Life(made.company, made.live, info.endpoint, chance))
+        yield Demo(server.environ, info, Life(made.company, made.live, info.endpoint, chance), server)
 
 
 def fill(environ: Mapping[str, str], events: Sequence[Event]) -> None:

@@ -1,8 +1,7 @@
-"""Timeline and Patterns: what they say is so, whatever is in the history; and in a real browser."""
+"""Timeline and Patterns: what they say is so, whatever is in the history."""
 
 import json
 import re
-import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,7 +12,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx2 as httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from session_buddy.access.tokens import issue
 from session_buddy.server.page.draw.week import HOURS
@@ -24,7 +22,6 @@ from tests.serverprocess import ServerProcess, environ_in
 
 SECRET = "tests-only-" + uuid.uuid4().hex
 HOSTILE: Final = "<script>alert(1)</script>\"' onload=x \u202e"
-CHROMIUM: Final = shutil.which("chromium")
 NOW: Final = datetime.now(UTC).replace(microsecond=0)
 # Of the timeline: who, begun and ended so many minutes ago, how.
 LATELY: Final[list[tuple[str, float, float | None, dict[str, Any]]]] = [
@@ -281,89 +278,3 @@ def test_what_is_clicked_means_the_sessions_that_were_counted(client: httpx.Clie
 def test_the_script_and_the_style_are_served(client: httpx.Client) -> None:
     for path in re.findall(r'(?:src|href)="(/assets/[^"]+)"', shown(client, "/timeline")):
         assert client.get(path).status_code == 200
-
-
-# --- in a real browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium here")
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-
-
-@pytest.fixture
-def opened(client: httpx.Client, browser: Browser) -> Iterator[Any]:
-    """Opens a page; when the test is over, nothing of it was refused, and no script of anybody's ran."""
-    contexts, complaints = [], list[str]()
-
-    def opened(path: str, width: int = 1280, **options: Any) -> Page:
-        headers = {"Authorization": client.headers["Authorization"]}
-        size: Any = {"width": width, "height": 900}
-        context = browser.new_context(viewport=size, extra_http_headers=headers, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: complaints.append(dialog.message))
-        page.goto(str(client.base_url.join(path)))
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert [one for one in complaints if "404" not in one] == []
-
-
-def asked_of(page: Page) -> dict[str, list[str]]:
-    return parse_qs(urlsplit(page.url).query)
-
-
-def test_the_timeline_is_moved_by_mouse_and_by_keys(opened: Any) -> None:
-    page: Page = opened("/timeline")
-    heading, plot = page.locator("h1"), page.locator("#plot")
-    box = plot.bounding_box()
-    assert box
-    left, top = box["x"], box["y"] + 20
-    page.mouse.click(left + box["width"] / 4, top)
-    expect(heading).to_contain_text("Who was in at")
-    at = datetime.fromisoformat(asked_of(page)["at"][0])
-    assert abs(at - (datetime.now(UTC) - timedelta(hours=18))) < timedelta(minutes=5)
-    page.keyboard.press("Shift+ArrowLeft")
-    page.wait_for_url(lambda url: parse_qs(urlsplit(url).query)["at"] != [f"{at:%Y-%m-%dT%H:%M:%SZ}"])
-    assert datetime.fromisoformat(asked_of(page)["at"][0]) < at
-    page.keyboard.press("Escape")
-    expect(heading).to_have_text("The last 24 hours")
-    page.mouse.move(left + 200, top)
-    page.mouse.down()
-    page.mouse.move(left + 500, top, steps=4)
-    page.mouse.up()
-    page.wait_for_url(re.compile("from="))
-    expect(heading).not_to_have_text("The last 24 hours")
-    page.keyboard.press("ArrowRight")
-    page.wait_for_url(re.compile("span="))
-    page.keyboard.press("-")
-    expect(heading).to_have_text("The last 2d 00h")
-    page.mouse.move(left + 900, top)
-    page.keyboard.down("Control")
-    page.mouse.wheel(0, -400)
-    page.keyboard.up("Control")
-    page.wait_for_url(re.compile("from="))
-    page.go_back()
-    expect(heading).to_have_text("The last 24 hours")
-
-
-def test_nothing_is_wider_than_a_small_telephone(opened: Any) -> None:
-    for path in ("/timeline", "/patterns"):
-        assert opened(path, 320).evaluate("document.documentElement.scrollWidth") == 320
-
-
-def test_without_a_script_it_is_moved_by_links(opened: Any) -> None:
-    page = opened("/timeline", java_script_enabled=False)
-    page.get_by_role("link", name="earlier").click()
-    page.get_by_label("Who was in at").fill("3h ago")
-    page.get_by_role("button", name="Ask").click()
-    expect(page.locator("h1")).to_contain_text("Who was in at")
-    assert {"from", "to", "at"} <= asked_of(page).keys()

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated, Any, ClassVar, Final, NamedTuple
 
@@ -31,6 +31,8 @@ from session_buddy.server.web.routes import Asked, Given
 
 # So many of those within it are drawn; a list has them all.
 _MOST_NESTED: Final = 40
+# What the timeline shows before and behind a session at least, else as much as a quarter of it.
+_MARGIN: Final = timedelta(minutes=5)
 
 
 class Wanted(Given):
@@ -136,9 +138,10 @@ class _Told:
     def context(self) -> Session:
         record, answer = self.answer["session"], self.answer
         nested, facts = answer.get("nested", []), Facts(record, self.now)
-        begin, ended = written(datetime.fromisoformat(record["start_time"])), record["end_time"]
-        end = written(datetime.fromisoformat(ended)) if ended else ""
-        at = f"at:{begin}..{end}"
+        began = datetime.fromisoformat(record["start_time"])
+        ended = datetime.fromisoformat(record["end_time"]) if record["end_time"] else None
+        margin = max(_MARGIN, ((ended or self.now) - began) / 4)
+        at = f"at:{written(began)}..{written(ended) if ended else ''}"
         return Session(
             title=f"{shown(who(record))} in {shown(record['component'])}",
             id=record["session_id"],
@@ -160,7 +163,13 @@ class _Told:
             after=self._brief(answer.get("after")),
             events=[self._event(one) for one in answer.get("events", [])],
             meanwhile=address("/sessions", q=at, tz=self.tz),
-            timeline=address("/timeline", begin=begin, to=end, at=begin, tz=self.tz),
+            timeline=address(
+                "/timeline",
+                begin=written(began - margin),
+                to=written(ended + margin) if ended else None,
+                at=written(began),
+                tz=self.tz,
+            ),
             of_person=address("/sessions", q=_of_person(record), tz=self.tz),
             end_href=self._end_href(record),
             is_alive=record["status"] == "active" and not record["unreachable"],
