@@ -20,6 +20,16 @@ def world(tmp_path: Path) -> Iterator[World]:
     world.stop_server()
 
 
+@pytest.fixture(scope="module", params=["duckdb", "postgresql"])
+def storage(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """Where the history of a module's tests lies, as settings: in a file, or on the PostgreSQL server."""
+    if request.param == "duckdb":
+        yield {}
+        return
+    with closing(new_database(request.config)) as database:
+        yield {"SESSION_BUDDY_STORAGE_URL": database.url.whole}
+
+
 @pytest.fixture(params=["duckdb", "postgresql"])
 def engine(request: pytest.FixtureRequest, world: World) -> Iterator[None]:
     """Where the world's history lies: in a file, or on the PostgreSQL server of this run."""

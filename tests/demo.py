@@ -123,7 +123,7 @@ def demo(
 
 def fill(environ: Mapping[str, str], events: Sequence[Event]) -> None:
     """Take events into the database of a user who has none yet."""
-    with closing(open_store(own(user_paths(environ)))) as store:
+    with closing(open_store(environ.get("SESSION_BUDDY_STORAGE_URL") or own(user_paths(environ)))) as store:
         take_in(store, events)
 
 

@@ -20,6 +20,7 @@ from tests.demo import demo
 from tests.hostile import MARK, hostile
 from tests.samples import seeded
 
+pytestmark = pytest.mark.sampled
 SECRET: Final = "tests-only-" + uuid.uuid4().hex
 # Each is looked at on a sample history with hostile sessions in it, of which {session} is one.
 PAGES: Final = ("/", "/timeline?at=1h+ago", "/patterns", "/sessions", "/sessions/{session}")
@@ -52,9 +53,10 @@ class Site(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory, storage: dict[str, str]) -> Iterator[Site]:
     home, now = tmp_path_factory.mktemp("home"), datetime.now(UTC)
-    with demo(home, now, seeded(1), 2, SESSION_BUDDY_SECRET=SECRET) as begun, chromium(home) as browser:
+    settings = {"SESSION_BUDDY_SECRET": SECRET} | storage
+    with demo(home, now, seeded(1), 2, **settings) as begun, chromium(home) as browser:
         events = hostile(now)
         taken = call_tool(begun.info.endpoint, "track_events", {"events": events}, 60)["results"]
         assert {one["status"] for one in taken} == {"stored"}

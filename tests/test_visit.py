@@ -22,6 +22,7 @@ from tests.demo import Demo, demo
 from tests.samples import end_event, seeded, start_event
 from tests.serverprocess import ServerProcess, port_of
 
+pytestmark = pytest.mark.sampled
 # So many have 10,000 sessions.
 DAYS: Final = 60
 _MOST_TABS: Final = 200
@@ -88,9 +89,9 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site(tmp_path_factory: pytest.TempPathFactory, storage: dict[str, str]) -> Iterator[Site]:
     home = tmp_path_factory.mktemp("home")
-    with demo(home, datetime.now(UTC), seeded(1), DAYS) as begun, chromium(home) as browser:
+    with demo(home, datetime.now(UTC), seeded(1), DAYS, **storage) as begun, chromium(home) as browser:
         site = Site(begun, browser)
         yield site
         if site.server is not begun.server:
