@@ -208,13 +208,13 @@ def test_what_is_coming_up_can_be_stopped(cli: Cli, coming_up: subprocess.Popen[
 def test_a_library_that_makes_an_error_of_an_exit_does_not_make_it_a_failure(home: Path) -> None:
     code = """
 import signal
-from session_buddy.server import wiring
+from session_buddy.server import assembly, wiring
 from session_buddy.host.settings import Settings
 def fails(*_):
     # As pydantic does with what is raised while it builds a model, a moment that nothing outside can time.
     try: signal.raise_signal(signal.SIGTERM)
     except SystemExit: raise ValueError
-wiring._run = fails
+assembly.run = fails
 wiring.serve(Settings(), print)
 """
     done = subprocess.run(

@@ -22,7 +22,7 @@ from session_buddy.intake.writer import Writer
 from session_buddy.keep.deletion import Deletion
 from session_buddy.keep.losses import Losses, count
 from session_buddy.keep.upkeep import upkeep_of
-from session_buddy.server import wiring
+from session_buddy.server import assembly
 from session_buddy.store import open_file, open_store
 from session_buddy.store.duckdb import DuckDBStore
 from session_buddy.store.duckdb.wal import log_of, sessions_named_in
@@ -161,7 +161,7 @@ def test_a_server_that_cannot_make_up_for_a_gap_tries_again(paths: Paths, shell:
     deletion = Deletion(troubled, paths.outbox, timedelta(0))
     with Writer(troubled, Presence()) as writer:
         upkeep = upkeep_of(troubled, writer, deletion, Settings(backup=BackupSettings(every_hours=0)))
-        sweep = partial(wiring._sweep, locally(writer.ingest, Accounts()), paths, upkeep)
+        sweep = partial(assembly._sweep, locally(writer.ingest, Accounts()), paths, upkeep)
         with pytest.raises(StoreUnavailable, match="no space left"):
             sweep()
         assert (bool(troubled.gap), list(troubled.statuses())) == (True, [])

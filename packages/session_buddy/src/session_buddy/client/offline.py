@@ -78,11 +78,7 @@ def replayed(url: DatabaseUrl, now: datetime) -> list[dict[str, Any]]:
 
 @contextmanager
 def opened(
-    url: DatabaseUrl,
-    now: datetime,
-    *,
-    to_write: bool = False,
-    query_seconds: float = DEFAULT_QUERY_SECONDS,
+    url: DatabaseUrl, now: datetime, *, to_write: bool = False, query_seconds: float = DEFAULT_QUERY_SECONDS
 ) -> Iterator[Store]:
     """A database: this user's own with all that waits taken in, another as it is, which a warning says.
 

@@ -13,16 +13,7 @@ from typing import Any
 
 from oneiric.paths import user_paths
 from session_buddy.access.callers import Scope
-from session_buddy.access.registry import (
-    SECRET,
-    Registry,
-    State,
-    Token,
-    find,
-    kept,
-    revoked,
-    rotated,
-)
+from session_buddy.access.registry import SECRET, Registry, State, Token, find, kept, revoked, rotated
 from session_buddy.access.secret import OwnShelf, new_secret
 from session_buddy.access.tokens import issue, kid_of, read
 from session_buddy.errors import ConfigurationError, StoreError, TokenRefused, UnknownToken

@@ -22,15 +22,7 @@ _ALSO: Final = {
     "tty": "origin",
     "from": "origin",
 }
-_SHORT: Final = (
-    "session_id",
-    WHO,
-    "hostname",
-    "status",
-    "exit_reason",
-    "duration_seconds",
-    "reason",
-)
+_SHORT: Final = ("session_id", WHO, "hostname", "status", "exit_reason", "duration_seconds", "reason")
 _LONGEST: Final = 40
 
 

@@ -214,10 +214,7 @@ def _named(record: Mapping[str, Any]) -> list[str]:
     """The person as far as that is proven, else the account; then whom somebody says that it is."""
     account, known = record.get("username") or contract.UNKNOWN, record.get("person")
     evidence = record.get("person_evidence")
-    people = [
-        (known, evidence),
-        *((one["name"], one["evidence"]) for one in record.get("person_also") or ()),
-    ]
+    people = [(known, evidence), *((one["name"], one["evidence"]) for one in record.get("person_also") or ())]
     if known is None and (claimed := _caller_of_sudo(record)):
         people = [(claimed, "claimed")]
     said = [name for name, how in people if how not in contract.PROOFS and name not in (None, account)]

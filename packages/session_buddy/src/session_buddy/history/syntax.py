@@ -19,8 +19,7 @@ _TO_ESCAPE: Final = re.compile(r'(["\\])')
 # What is written without quotes and read as it is.
 _SAFE: Final = re.compile(r"\w[\w.@+/-]*")
 _REGULAR_EXPRESSION: Final = re.compile(
-    r"^=?~|^\^|\\[dswb][+?{]|\[[^\[\]]+\][+*]|\w-?\[[^\[\]]+\]|\.[*+?].|\([^()|]*\|[^()]*\)",
-    re.DOTALL,
+    r"^=?~|^\^|\\[dswb][+?{]|\[[^\[\]]+\][+*]|\w-?\[[^\[\]]+\]|\.[*+?].|\([^()|]*\|[^()]*\)", re.DOTALL
 )
 # Of words alone, where a star at an end says nothing.
 _REGULAR_WORD: Final = re.compile(r"\.[*+?]$")

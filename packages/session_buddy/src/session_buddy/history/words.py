@@ -118,16 +118,25 @@ def status_of(record: Record) -> str:
     return shown(state_of(record))
 
 
+def how(record: Record) -> str:
+    """Why it ended, in words; empty where that says no more than its status.
+
+    >>> how({"exit_reason": "exception", "exit_code": 1}), how({"exit_reason": "exit", "exit_code": 0})
+    ('exception, code 1', 'exit')
+    """
+    reason, code = record.get("exit_reason"), record.get("exit_code")
+    parts = [shown(REASONS.get(reason, reason))] if reason else []
+    return ", ".join([*parts, f"code {code}"] if code else parts)
+
+
 def ending(record: Record) -> str:
     """How a session stands, and how it ended.
 
     >>> ending({"status": "crashed", "exit_reason": "exception", "exit_code": 1})
     'crashed (exception, code 1)'
     """
-    reason, code = record.get("exit_reason"), record.get("exit_code")
-    parts = [shown(REASONS.get(reason, reason))] if reason else []
-    parts += [f"code {code}"] if code else []
-    return f"{status_of(record)} ({', '.join(parts)})" if parts else status_of(record)
+    why = how(record)
+    return f"{status_of(record)} ({why})" if why else status_of(record)
 
 
 def idle(record: Record) -> str:

@@ -231,10 +231,7 @@ class Server(uvicorn.Server):
 
     async def _listen(self, listener: socket.socket, backlog: int) -> None:
         protocol = partial(
-            self._protocol,
-            config=self.config,
-            server_state=self.server_state,
-            app_state=self.lifespan.state,
+            self._protocol, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
         serving = asyncio.get_running_loop().create_server(protocol, sock=listener, backlog=backlog)
         self.servers.append(await serving)

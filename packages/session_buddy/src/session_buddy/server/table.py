@@ -7,14 +7,12 @@ from session_buddy.server.page.assets import ASSETS
 from session_buddy.server.web.backup import BACKUPS
 from session_buddy.server.web.changes import CHANGES
 from session_buddy.server.web.delete import DELETIONS
-from session_buddy.server.web.end import ENDS
 from session_buddy.server.web.export import EXPORT
-from session_buddy.server.web.health import HEALTH
+from session_buddy.server.web.health import HEALTH, METRICS
 from session_buddy.server.web.links import LINKS
-from session_buddy.server.web.metrics import METRICS
 from session_buddy.server.web.openapi import openapi_route
 from session_buddy.server.web.routes import Route
-from session_buddy.server.web.sessions import END, EVENTS, SESSION, SESSIONS
+from session_buddy.server.web.sessions import END, ENDS, EVENTS, SESSION, SESSIONS
 from session_buddy.server.web.statistics import STATISTICS, TIMELINE
 from session_buddy.server.web.stream import STREAM
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 MAX_WORDS: Final = 200
 _MAX_QUERY: Final = 8000
@@ -19,3 +19,6 @@ Words = Annotated[str, StringConstraints(max_length=MAX_WORDS), AfterValidator(_
 QueryText = Annotated[str, StringConstraints(max_length=_MAX_QUERY), AfterValidator(_text)]
 # The command line says when an offset changed, of twenty years.
 OffsetsText = Annotated[str, StringConstraints(max_length=_MAX_QUERY)]
+SessionRef = Annotated[
+    Words, Field(description="an id, its 8-hex suffix, a unique prefix of either, or latest")
+]

@@ -18,9 +18,8 @@ from oneiric.visible import visible
 from session_buddy.errors import InvalidQuery, NotConfirmed
 from session_buddy.history.record import SessionRecord, state_of, who
 from session_buddy.server.mcp.refusals import current_caller, guarded
-from session_buddy.server.mcp.words import SessionRef
 from session_buddy.server.register import BY_TOOL, Register
-from session_buddy.server.words import Words
+from session_buddy.server.words import SessionRef, Words
 
 _CONFIRM: Final = "confirm"
 _ASKED: Final[dict[str, Any]] = {

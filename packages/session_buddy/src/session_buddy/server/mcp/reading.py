@@ -1,19 +1,32 @@
 """What is asked of the history: the tools of scope ``read``, and how the server is."""
 
-from typing import Annotated, cast
+from typing import Annotated, Final, cast
 
 from fastmcp.tools import ToolResult
 from pydantic import Field
 
 from session_buddy.errors import InvalidQuery
+from session_buddy.history.keys import KEYS
 from session_buddy.history.query import DEFAULT_LIMIT, MAX_LIMIT, SORTS, Query
+from session_buddy.history.statistics import DEFAULT_ROWS, GROUPS, MAX_ROWS, MEASURES, Statistics
 from session_buddy.history.timeline import DEFAULT_EVENTS, MOST_EVENTS, Window, rendered
 from session_buddy.server.mcp import actions
 from session_buddy.server.mcp.refusals import guarded
-from session_buddy.server.mcp.telling import ToldHealth, ToldSession, ToldSessions, ToldTimeline, told
-from session_buddy.server.mcp.words import QUERY_IN_SHORT, SessionRef
+from session_buddy.server.mcp.telling import (
+    ToldHealth,
+    ToldSession,
+    ToldSessions,
+    ToldStatistics,
+    ToldTimeline,
+    told,
+)
 from session_buddy.server.register import Register
-from session_buddy.server.words import QueryText, Words
+from session_buddy.server.words import OffsetsText, QueryText, SessionRef, Words
+
+_QUERY_IN_SHORT: Final = (
+    'which: user:ada -status:active component:shop,bank host:web* at:"monday 14:00" duration:>1h words;'
+    f" keys: {', '.join(key.name for key in KEYS)}"
+)
 
 
 class Reading:
@@ -26,7 +39,7 @@ class Reading:
     async def list_sessions(
         self,
         *,
-        query: Annotated[QueryText, Field(description=QUERY_IN_SHORT)] = "",
+        query: Annotated[QueryText, Field(description=_QUERY_IN_SHORT)] = "",
         session_type: Words | None = None,
         component: Words | None = None,
         username: Annotated[Words | None, Field(description="a person, an account, or who ran sudo")] = None,
@@ -88,6 +101,46 @@ class Reading:
         """Show one session with everything that is known of it."""
         answer = await self._register.answers.session(session_id, details=details)
         return told(ToldSession, answer, actions.of_session(answer, details=details))
+
+    @guarded
+    async def session_statistics(
+        self,
+        *,
+        metric: Annotated[
+            Words, Field(description="; ".join(f"{name}: {one.tells}" for name, one in MEASURES.items()))
+        ] = "sessions",
+        by: Annotated[
+            Words | None, Field(description=f"by {', '.join(GROUPS)}, or none; of the metric, if not given")
+        ] = None,
+        period: Annotated[
+            Words | None,
+            Field(description="24h, 7d, today, last week, 2026-01, monday..friday, all; 7d if not given"),
+        ] = None,
+        query: Annotated[QueryText, Field(description="which, as list_sessions takes it")] = "",
+        timezone: Annotated[
+            OffsetsText | None, Field(description="when days begin: Europe/Berlin, +01:00; UTC if not given")
+        ] = None,
+        limit: Annotated[
+            int | None,
+            Field(description=f"at most so many rows, 1 to {MAX_ROWS}; {DEFAULT_ROWS} if not given"),
+        ] = None,
+    ) -> ToldStatistics:
+        """Count sessions: how many, how long, how many people, how many at once, when, how they ended.
+
+        Rows are groups: the largest first, times in order. A person is whom evidence proves, or the account.
+        A period has the sessions that started in it; of concurrency those that were open in it.
+        """
+        asked = Statistics.parse(
+            query,
+            now=self._register.answers.clock.now,
+            metric=metric,
+            by=by,
+            period=period,
+            timezone=timezone,
+            limit=limit,
+        )
+        answer = await self._register.answers.statistics(asked)
+        return told(ToldStatistics, answer, actions.of_statistics(answer, query))
 
     @guarded
     async def session_timeline(

@@ -9,7 +9,6 @@ from fastmcp.tools.function_tool import FunctionTool
 from mcp_types import ToolAnnotations
 
 from session_buddy.access.callers import RIGHTS
-from session_buddy.server.mcp.counting import Counting
 from session_buddy.server.mcp.ending import Ending
 from session_buddy.server.mcp.reading import Reading
 from session_buddy.server.mcp.refusals import OneLine
@@ -54,7 +53,7 @@ TOOLS: Final[dict[str, Tool]] = {
     "list_sessions": Tool("List sessions, newest first", Reading.list_sessions),
     "get_session": Tool("Show one session", Reading.get_session),
     "session_statistics": Tool(
-        "Count sessions: how many, how long, how many at once", Counting.session_statistics
+        "Count sessions: how many, how long, how many at once", Reading.session_statistics
     ),
     "session_timeline": Tool("Show what happened in a window of time", Reading.session_timeline),
     "end_session": Tool("End a stuck session in the history", Ending.end_session, writes=True, destroys=True),
@@ -68,7 +67,7 @@ TAKES: Final = {
 
 def add_tools(mcp: FastMCP[Any], register: Register) -> list[str]:
     """Register every tool of the rights table with a server; returns their names."""
-    rooms = (Tracking(register), Reading(register), Ending(register), Counting(register))
+    rooms = (Tracking(register), Reading(register), Ending(register))
     for name in RIGHTS:
         about = TOOLS[name]
         (method,) = (getattr(room, name) for room in rooms if hasattr(room, name))

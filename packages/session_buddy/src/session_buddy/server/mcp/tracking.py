@@ -27,8 +27,9 @@ from oneiric.events import (
     Username,
 )
 from session_buddy.server.mcp.refusals import current_caller, guarded
-from session_buddy.server.mcp.words import Ignored
 from session_buddy.server.register import EndAnswer, EventsAnswer, Register, StartAnswer
+
+_Ignored = Annotated[Any, Field(description="not looked at: a caller is known by its Authorization header")]
 
 
 class Tracking:
@@ -60,7 +61,7 @@ class Tracking:
         agent: Username | None = None,
         person: Person | None = None,
         origin: Origin | None = None,
-        token: Ignored = None,
+        token: _Ignored = None,
     ) -> StartAnswer:
         """Report that a shell session started.
 
@@ -85,7 +86,7 @@ class Tracking:
         signal: Annotated[int | None, Field(ge=1, le=64)] = None,
         detected_by: Detector = "emitter",
         activity: Activity | None = None,
-        token: Ignored = None,
+        token: _Ignored = None,
     ) -> EndAnswer:
         """Report that a session ended, and how.
 

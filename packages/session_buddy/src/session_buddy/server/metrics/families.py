@@ -89,10 +89,7 @@ FAMILIES: Final = (
     Family("session_buddy_database_writable", "gauge", "1 if the latest write succeeded, else 0."),
     Family("session_buddy_database_size_bytes", "gauge", "What the database takes on disk."),
     Family(
-        "session_buddy_outbox_journals",
-        "gauge",
-        "Journals in the outbox of this server's user.",
-        ("state",),
+        "session_buddy_outbox_journals", "gauge", "Journals in the outbox of this server's user.", ("state",)
     ),
     Family(
         "session_buddy_outbox_oldest_seconds",

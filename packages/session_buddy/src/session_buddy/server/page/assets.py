@@ -8,7 +8,7 @@ from typing import Final
 from starlette.responses import Response
 
 from session_buddy.server.web.problems import problem
-from session_buddy.server.web.routes import Asked, Nothing, Route
+from session_buddy.server.web.routes import Asked, Nothing, route
 
 _TYPES: Final = {
     "page.css": "text/css",
@@ -40,12 +40,11 @@ async def _answer(asked: Asked[Nothing]) -> Response:
 
 
 # No token: they tell of nobody, and the page that asks one to sign in has them, too.
-ASSETS: Final = Route(
+ASSETS: Final = route(
     "GET",
     "/assets/{digest}/{name}",
-    None,
     "the style and the script of the page",
     _answer,
-    Nothing,
-    tuple(dict.fromkeys(_TYPES.values())),
+    needs=None,
+    gives=tuple(dict.fromkeys(_TYPES.values())),
 )

@@ -11,10 +11,11 @@ from session_buddy.history.words import (
     evidence,
     flatten,
     found,
+    how,
     human_duration,
     shown,
 )
-from session_buddy.server.page.rows import Moment, how, moment
+from session_buddy.server.page.rows import Moment, moment
 
 _TIMES: Final = ("start_time", "end_time", "last_seen", "last_activity")
 

@@ -1,18 +1,18 @@
 """Sessions as pages show them in lists: who, where, since when, how it stands."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from session_buddy.history.attention import concern
 from session_buddy.history.record import WHO, Identity, identity, person
 from session_buddy.history.words import (
     MISSING,
-    REASONS,
     Record,
     came_from,
+    how,
     human_duration,
     idle,
     shown,
@@ -169,17 +169,6 @@ def state_of_row(record: Record) -> State:
             return State("active", "working", "")
         return State("idle", "in" if doing == "unknown" else f"idle {doing}", "")
     return State(status, status_of(record), how(record))
-
-
-def how(record: Mapping[str, Any]) -> str:
-    """Why it ended, in words; empty where that says no more than its status.
-
-    >>> how({"exit_reason": "exception", "exit_code": 1}), how({"exit_reason": "exit", "exit_code": 0})
-    ('exception, code 1', 'exit')
-    """
-    reason, code = record.get("exit_reason"), record.get("exit_code")
-    parts = [shown(REASONS.get(reason, reason))] if reason else []
-    return ", ".join([*parts, f"code {code}"] if code else parts)
 
 
 def moment(iso: str, now: datetime) -> Moment:

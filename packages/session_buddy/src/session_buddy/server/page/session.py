@@ -16,17 +16,11 @@ from session_buddy.history.fold import speaks_for
 from session_buddy.history.query import Term
 from session_buddy.history.record import who
 from session_buddy.history.syntax import Value
-from session_buddy.history.words import (
-    Record,
-    as_json,
-    flatten,
-    human_duration,
-    shown,
-)
+from session_buddy.history.words import Record, as_json, flatten, how, human_duration, shown
 from session_buddy.server.page import html
 from session_buddy.server.page.address import address, of_session, written
 from session_buddy.server.page.facts import Fact, Facts
-from session_buddy.server.page.rows import Face, Moment, State, face_of, how, moment, state_of_row
+from session_buddy.server.page.rows import Face, Moment, State, face_of, moment, state_of_row
 from session_buddy.server.web.routes import Asked, Given
 
 # So many of those within it are drawn; a list has them all.

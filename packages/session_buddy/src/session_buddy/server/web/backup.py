@@ -6,7 +6,7 @@ from typing import Final
 from anyio import to_thread
 from typing_extensions import TypedDict
 
-from session_buddy.server.web.routes import Asked, Given, Route
+from session_buddy.server.web.routes import Asked, Given, route
 
 
 class BackupWanted(Given):
@@ -32,13 +32,11 @@ async def _answer(asked: Asked[BackupWanted]) -> BackupMade:
     return BackupMade(name=made.name, path=str(made.path))
 
 
-BACKUPS: Final = Route(
+BACKUPS: Final = route(
     "POST",
     "/api/v1/backups",
-    ("admin",),
     "make a backup, with `replace` in the place of all others",
     _answer,
-    BackupWanted,
-    BackupMade,
-    HTTPStatus.CREATED,
+    needs=("admin",),
+    done=HTTPStatus.CREATED,
 )

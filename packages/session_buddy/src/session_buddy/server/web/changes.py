@@ -7,7 +7,7 @@ from pydantic import Field
 from session_buddy.errors import Forbidden
 from session_buddy.history.changes import ChangesAnswer
 from session_buddy.history.query import Query
-from session_buddy.server.web.routes import Asked, Given, Route
+from session_buddy.server.web.routes import Asked, Given, route
 from session_buddy.server.words import QueryText
 
 MOST_SECONDS: Final = 25
@@ -36,12 +36,4 @@ async def _answer(asked: Asked[ChangesWanted]) -> ChangesAnswer:
     return found
 
 
-CHANGES: Final = Route(
-    "GET",
-    "/api/v1/changes",
-    ("read",),
-    "starts and ends behind a `place`",
-    _answer,
-    ChangesWanted,
-    ChangesAnswer,
-)
+CHANGES: Final = route("GET", "/api/v1/changes", "starts and ends behind a `place`", _answer)

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 
 from session_buddy.history.tombstones import wanted_of
 from session_buddy.keep.deletion import Done, Found
-from session_buddy.server.web.routes import Asked, Given, Route
+from session_buddy.server.web.routes import Asked, Given, route
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,12 +45,11 @@ async def _answer(asked: Asked[DeletionWanted]) -> dict[str, Any]:
     return dict(await to_thread.run_sync(work, limiter=asked.services.upkeep))
 
 
-DELETIONS: Final = Route(
+DELETIONS: Final = route(
     "POST",
     "/api/v1/deletions",
-    ("admin",),
     "delete some thousand sessions for good; where more are `left`, ask again with that `number`",
     _answer,
-    DeletionWanted,
-    Done | Found,
+    needs=("admin",),
+    gives=Done | Found,
 )

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from session_buddy.history.export import SESSIONS_HEADER, Form, form_named
 from session_buddy.history.query import Query
-from session_buddy.server.web.routes import Asked, Given, Route
+from session_buddy.server.web.routes import Asked, Given, route
 from session_buddy.server.words import QueryText
 
 _TYPES: Final[dict[Form, str]] = {
@@ -62,12 +62,10 @@ async def _answer(asked: Asked[ExportWanted]) -> Response:
     return _File(file, form, headers)
 
 
-EXPORT: Final = Route(
+EXPORT: Final = route(
     "GET",
     "/api/v1/export",
-    ("read",),
     "the sessions that a query finds, as one file",
     _answer,
-    ExportWanted,
-    tuple(_TYPES.values()),
+    gives=tuple(_TYPES.values()),
 )

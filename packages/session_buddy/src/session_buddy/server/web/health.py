@@ -1,14 +1,14 @@
-"""``/health``: up or down for anybody; the rest for those who may know."""
+"""``/health`` and ``/metrics``: how the server is; whether it is up is told to anybody."""
 
 from http import HTTPStatus
 from typing import Any, Final, NotRequired
 
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from typing_extensions import TypedDict
 
 from session_buddy.access.callers import NOBODY
 from session_buddy.errors import StoreError
-from session_buddy.server.web.routes import Asked, Nothing, Route
+from session_buddy.server.web.routes import Asked, Nothing, route
 
 
 class Health(TypedDict):
@@ -22,7 +22,7 @@ class Health(TypedDict):
     error: NotRequired[str]
 
 
-async def _answer(asked: Asked[Nothing]) -> Any:  # noqa: ANN401 - JSON
+async def _health(asked: Asked[Nothing]) -> Any:  # noqa: ANN401 - JSON
     known = asked.caller is not NOBODY
     try:
         found = await asked.services.register.health()
@@ -33,12 +33,23 @@ async def _answer(asked: Asked[Nothing]) -> Any:  # noqa: ANN401 - JSON
     return {name: value for name, value in found.items() if name in shown}
 
 
-HEALTH: Final = Route(
+async def _metrics(asked: Asked[Nothing]) -> Response:
+    text, kind = await asked.services.metrics.scrape(asked.request.headers.get("accept", ""))
+    return Response(text, headers={"cache-control": "no-store", "content-type": kind})
+
+
+HEALTH: Final = route(
     "GET",
     "/health",
-    None,
     "whether it is up, `503` where it is not; details for a valid token",
-    _answer,
-    Nothing,
-    Health,
+    _health,
+    needs=None,
+    gives=Health,
+)
+METRICS: Final = route(
+    "GET",
+    "/metrics",
+    "what this server counts and measures, for Prometheus",
+    _metrics,
+    gives=("text/plain", "application/openmetrics-text"),
 )

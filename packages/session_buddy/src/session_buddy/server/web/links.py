@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from session_buddy.access.links import LIFE_SECONDS
 from session_buddy.errors import Forbidden, InvalidQuery
 from session_buddy.server.listeners import is_local
-from session_buddy.server.web.routes import Asked, Given, Route
+from session_buddy.server.web.routes import Asked, Given, route
 
 _ADDRESS: Final = re.compile(r"https?://[^\s/?#@]{1,300}")
 
@@ -53,13 +53,10 @@ async def _answer(asked: Asked[LinkWanted]) -> LinkMade:
     return LinkMade(url=f"{address}/sign-in/{given}", expires_at=until.isoformat(timespec="seconds"))
 
 
-LINKS: Final = Route(
+LINKS: Final = route(
     "POST",
     "/api/v1/links",
-    ("read",),
     "a link that signs one browser in, once, within a minute",
     _answer,
-    LinkWanted,
-    LinkMade,
-    HTTPStatus.CREATED,
+    done=HTTPStatus.CREATED,
 )

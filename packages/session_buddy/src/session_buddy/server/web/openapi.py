@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from session_buddy import __version__
 from session_buddy.server.web.problems import MEDIA_TYPE, problem
-from session_buddy.server.web.routes import Asked, Nothing, Route
+from session_buddy.server.web.routes import Asked, Nothing, Route, route
 
 _REFERENCES: Final = "#/components/schemas/{model}"
 _TEXT: Final = {"type": "string"}
@@ -27,17 +27,17 @@ class Problem(TypedDict):
 
 def document(routes: Iterable[Route[Any]]) -> dict[str, Any]:
     """The OpenAPI document of what programs can ask for; pages for people are no part of it."""
-    told = [route for route in routes if is_for_programs(route)]
+    told = [one for one in routes if is_for_programs(one)]
     answers = [one.gives for one in told if not isinstance(one.gives, tuple)]
     # No type of ours is read in another way than it is written.
-    types = {repr(one): TypeAdapter(one) for one in (*(route.takes for route in told), *answers, Problem)}
+    types = {repr(one): TypeAdapter(one) for one in (*(one.takes for one in told), *answers, Problem)}
     schemas, shared = TypeAdapter.json_schemas(
         [(name, "validation", one) for name, one in types.items()], ref_template=_REFERENCES
     )
     known = {name: schema for (name, _), schema in schemas.items()}
     paths: dict[str, dict[str, Any]] = {}
-    for route in told:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, known, shared["$defs"])
+    for one in told:
+        paths.setdefault(one.path, {})[one.method.lower()] = _operation(one, known, shared["$defs"])
     return {
         "openapi": "3.1.0",
         "info": {
@@ -120,12 +120,10 @@ def openapi_route(routes: Iterable[Route[Any]]) -> Route[Nothing]:
     # It takes a while to make, on the event loop.
     @cache
     def made() -> dict[str, Any]:
-        return document([*routes, route])
+        return document([*routes, this])
 
     async def answer(_asked: Asked[Nothing]) -> dict[str, Any]:
         return made()
 
-    route = Route(
-        "GET", "/api/openapi.json", ("read",), "all of this as OpenAPI 3.1", answer, Nothing, dict[str, Any]
-    )
-    return route
+    this = route("GET", "/api/openapi.json", "all of this as OpenAPI 3.1", answer)
+    return this

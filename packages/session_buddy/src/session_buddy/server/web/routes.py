@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args, get_type_hints
 
 from anyio import CapacityLimiter
 from pydantic import BaseModel, ConfigDict
@@ -107,3 +107,19 @@ class Route(Generic[G]):
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
+
+
+def route(
+    method: Method,
+    path: str,
+    tells: str,
+    answer: Callable[[Asked[G]], Awaitable[Any]],
+    *,
+    needs: tuple[Scope, ...] | None = ("read",),
+    gives: object = None,
+    done: HTTPStatus = HTTPStatus.OK,
+) -> Route[G]:
+    """The route that ``answer`` answers: it takes what its ``Asked`` holds, and gives what it returns."""
+    asked, returned = get_type_hints(answer).values()
+    (takes,) = get_args(asked)
+    return Route(method, path, needs, tells, answer, takes, gives or returned, done)

@@ -1,9 +1,9 @@
-"""``/api/v1/sessions``: sessions as a query finds them, one of them, its events, and its end."""
+"""``/api/v1/sessions``: sessions as a query finds them, one of them, its events, and ends by hand."""
 
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 from starlette.requests import Request
 from typing_extensions import TypedDict
 
@@ -13,7 +13,7 @@ from session_buddy.history.query import DEFAULT_LIMIT, MAX_LIMIT, SORTS, Query
 from session_buddy.intake.by_hand import EndedByHand
 from session_buddy.server.register import BY_TOOL
 from session_buddy.server.web.problems import problem
-from session_buddy.server.web.routes import Asked, Given, Nothing, Route
+from session_buddy.server.web.routes import Asked, Given, Nothing, route
 from session_buddy.server.words import QueryText, Words
 
 _PATH: Final = "/api/v1/sessions"
@@ -54,6 +54,26 @@ class EndWanted(Given):
     force: Annotated[bool, Field(description="also where it is seen alive")] = False
 
 
+class EndsWanted(Given):
+    """Which, and why.
+
+    Attributes:
+        sessions: how each is named.
+        reason: why, in words.
+        force: whether also such as are seen alive.
+    """
+
+    sessions: list[Annotated[str, StringConstraints(max_length=200)]]
+    reason: str | None = None
+    force: bool = False
+
+
+class EndsAnswer(TypedDict):
+    """What became of each, in order."""
+
+    results: list[EndedByHand]
+
+
 async def _sessions(asked: Asked[SessionsWanted]) -> SessionsAnswer:
     wanted, answers = asked.given, asked.services.register.answers
     query = Query.parse(
@@ -88,21 +108,25 @@ async def _end(asked: Asked[EndWanted]) -> Any:  # noqa: ANN401 - JSON
     return problem(HTTPStatus.CONFLICT, ended["error"]) if ended["error"] else ended
 
 
+async def _ends(asked: Asked[EndsWanted]) -> EndsAnswer:
+    wanted, register = asked.given, asked.services.register
+    ended = register.end_by_hand(wanted.sessions, wanted.reason, force=wanted.force, caller=asked.caller)
+    return EndsAnswer(results=await ended)
+
+
 def _named(request: Request) -> str:
     return str(request.path_params["session_id"])
 
 
-SESSIONS: Final = Route(
-    "GET", _PATH, ("read",), "the sessions that a query finds", _sessions, SessionsWanted, SessionsAnswer
-)
-SESSION: Final = Route("GET", _ONE, ("read",), "one session", _session, SessionWanted, SessionAnswer)
-EVENTS: Final = Route("GET", f"{_ONE}/events", ("read",), "its events", _events, Nothing, EventsAnswer)
-END: Final = Route(
+SESSIONS: Final = route("GET", _PATH, "the sessions that a query finds", _sessions)
+SESSION: Final = route("GET", _ONE, "one session", _session)
+EVENTS: Final = route("GET", f"{_ONE}/events", "its events", _events)
+END: Final = route(
     "POST",
     f"{_ONE}/end",
-    ("track", "read"),
     "end one that is stuck, in the history",
     _end,
-    EndWanted,
-    EndedByHand,
+    needs=("track", "read"),
+    gives=EndedByHand,
 )
+ENDS: Final = route("POST", "/api/v1/ends", "end sessions that are stuck", _ends, needs=("track", "read"))

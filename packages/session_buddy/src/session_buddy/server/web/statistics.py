@@ -8,7 +8,7 @@ from session_buddy.history.counted import StatisticsAnswer
 from session_buddy.history.query import Query
 from session_buddy.history.statistics import GROUPS, MAX_ROWS, METRICS, Statistics
 from session_buddy.history.timeline import DEFAULT_EVENTS, MOST_EVENTS, TimelineAnswer, Window
-from session_buddy.server.web.routes import Asked, Given, Route
+from session_buddy.server.web.routes import Asked, Given, route
 from session_buddy.server.words import OffsetsText, QueryText, Words
 
 
@@ -54,21 +54,5 @@ async def _timeline(asked: Asked[TimelineWanted]) -> TimelineAnswer:
     return await answers.timeline(Query.parse(wanted.query, clock=clock, limit=wanted.limit), window)
 
 
-STATISTICS: Final = Route(
-    "GET",
-    "/api/v1/statistics",
-    ("read",),
-    "what sessions come to",
-    _statistics,
-    StatisticsWanted,
-    StatisticsAnswer,
-)
-TIMELINE: Final = Route(
-    "GET",
-    "/api/v1/timeline",
-    ("read",),
-    "what happened in a window of time",
-    _timeline,
-    TimelineWanted,
-    TimelineAnswer,
-)
+STATISTICS: Final = route("GET", "/api/v1/statistics", "what sessions come to", _statistics)
+TIMELINE: Final = route("GET", "/api/v1/timeline", "what happened in a window of time", _timeline)

@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from session_buddy.access.callers import Scope as Right
 from session_buddy.server.hub import Hub, Stream
-from session_buddy.server.web.routes import Asked, Nothing, Route
+from session_buddy.server.web.routes import Asked, Nothing, route
 
 _NEEDS: Final[tuple[Right, ...]] = ("read",)
 _TYPE: Final = "text/event-stream"
@@ -49,12 +49,11 @@ def _still_may(asked: Asked[Nothing]) -> bool:
     return caller is not None and caller.has(_NEEDS)
 
 
-STREAM: Final = Route(
+STREAM: Final = route(
     "GET",
     "/api/v1/stream",
-    _NEEDS,
     "starts and ends as they happen, as server-sent events",
     _answer,
-    Nothing,
-    (_TYPE,),
+    needs=_NEEDS,
+    gives=(_TYPE,),
 )
