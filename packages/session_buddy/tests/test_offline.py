@@ -6,7 +6,6 @@ from typing import Any
 
 from oneiric.paths import Paths
 from session_buddy.client import offline
-from session_buddy.host.layers import load_settings
 
 
 def leave() -> str:
@@ -17,7 +16,7 @@ def leave() -> str:
 
 
 def answer(tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    with offline.answering(load_settings().database_url()) as ask:
+    with offline.answering() as ask:
         return dict(ask(tool, arguments))
 
 

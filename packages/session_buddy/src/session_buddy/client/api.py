@@ -1,13 +1,12 @@
 """What a server tells and does beside its tools, asked as programs do: JSON, or a file, over HTTP."""
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from oneiric.transport import Endpoint, Unreachable, connection_to, page, require_own
+from oneiric.transport import Endpoint, Unreachable, page
 from session_buddy.client.ask import IF_REFUSED
 from session_buddy.errors import ExportFailed, ServerFailed
 
@@ -130,17 +129,13 @@ def _part(answer: "HTTPResponse") -> bytes:
 @contextmanager
 def _answering(server: Endpoint, target: str, timeout: float) -> Iterator["HTTPResponse"]:
     """What a server has begun to answer to one GET."""
-    import socket  # with what HTTP needs, 60 ms that other commands do without
     from http.client import HTTPException
 
-    connection, at = connection_to(server.url or "http://localhost/mcp", timeout)
+    from session_buddy.client.bridge import connection_with  # 60 ms that other commands do without
+
+    connection, at = connection_with(server, timeout)
     with closing(connection):
         try:
-            if server.socket is not None:
-                require_own(server.socket)
-                connection.sock = socket.socket(socket.AF_UNIX)
-                connection.sock.settimeout(timeout)
-                connection.sock.connect(os.fspath(server.socket))
             # A proxy may have it all below a path of its own.
             before = at.partition("?")[0].rstrip("/").removesuffix("/mcp")
             headers = {"Authorization": f"Bearer {server.token}"} if server.token else {}

@@ -194,10 +194,8 @@ def _answered(work: Callable[[Ask], T], kept: Callable[[T], T] = lambda found: f
 
     def open_file() -> T:
         from session_buddy.client import offline
-        from session_buddy.host.layers import load_settings
 
-        settings = load_settings()
-        with offline.answering(settings.database_url(), settings.query_seconds) as answer:
+        with offline.answering() as answer:
             return kept(work(answer))
 
     return done(lambda server: work(partial(call, server)), open_file)
@@ -251,9 +249,8 @@ def replay() -> list[str]:
 
     def open_file() -> list[dict[str, Any]]:
         from session_buddy.client import offline
-        from session_buddy.host.layers import load_settings
 
-        return offline.replayed(load_settings().database_url(), datetime.now(UTC))
+        return offline.replayed(datetime.now(UTC))
 
     def at_server(server: ServerInfo) -> list[dict[str, Any]]:
         process.require_answer(server)

@@ -242,11 +242,15 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def _request(server: Endpoint, headers: dict[str, str], body: bytes) -> http.client.HTTPResponse:
+def connection_with(server: Endpoint, timeout: float) -> tuple[http.client.HTTPConnection, str]:
+    """A connection to a server, not opened yet, and where MCP is there."""
     if server.socket is None:
-        connection, target = connection_to(server.url or "", _CALL_SECONDS)
-    else:
-        connection, target = UnixConnection(server.socket, _CALL_SECONDS), "/mcp"
+        return connection_to(server.url or "", timeout)
+    return UnixConnection(server.socket, timeout), "/mcp"
+
+
+def _request(server: Endpoint, headers: dict[str, str], body: bytes) -> http.client.HTTPResponse:
+    connection, target = connection_with(server, _CALL_SECONDS)
     if server.token:
         headers = {**headers, "Authorization": f"Bearer {server.token}"}
     try:

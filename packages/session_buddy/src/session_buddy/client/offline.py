@@ -24,6 +24,7 @@ from session_buddy.history.reference import parse_ref
 from session_buddy.history.statistics import Statistics
 from session_buddy.host.database_url import DEFAULT_QUERY_SECONDS, DatabaseUrl
 from session_buddy.host.histories import is_own, own, same
+from session_buddy.host.layers import load_settings
 from session_buddy.intake.accounts import Accounts
 from session_buddy.intake.admission import locally
 from session_buddy.intake.outbox import hand_over, replay
@@ -37,16 +38,14 @@ log = logging.getLogger("session_buddy.client.offline")
 
 
 @contextmanager
-def answering(
-    url: DatabaseUrl, query_seconds: float = DEFAULT_QUERY_SECONDS
-) -> Iterator[Callable[[str, Mapping[str, Any]], Mapping[str, Any]]]:
-    """A database that answers as a server's tools do.
+def answering() -> Iterator[Callable[[str, Mapping[str, Any]], Mapping[str, Any]]]:
+    """The database that the settings name, answering as a server's tools do.
 
     Raises:
         SessionBuddyError: it cannot be used; also by its answers: an argument is not valid, no session fits.
     """
     now = datetime.now(UTC)
-    with opened(url, now, query_seconds=query_seconds) as store:
+    with opened(now) as store:
 
         def records(rows: Sequence[SessionRow]) -> list[SessionRecord]:
             return [to_record(row, now) for row in rows]
@@ -66,27 +65,27 @@ def answering(
         yield ask
 
 
-def replayed(url: DatabaseUrl, now: datetime) -> list[dict[str, Any]]:
+def replayed(now: datetime) -> list[dict[str, Any]]:
     """Take in again what this user's journals hold, also what was delivered; what became of each event.
 
     Raises:
         SessionBuddyError: the database cannot be used, or is another than this user's own.
     """
-    with opened(url, now, to_write=True) as store:
+    with opened(now, to_write=True) as store:
         return replay(user_paths().outbox, locally(store.ingest, Accounts()))
 
 
 @contextmanager
-def opened(
-    url: DatabaseUrl, now: datetime, *, to_write: bool = False, query_seconds: float = DEFAULT_QUERY_SECONDS
-) -> Iterator[Store]:
-    """A database: this user's own with all that waits taken in, another as it is, which a warning says.
+def opened(now: datetime, *, db: str | None = None, to_write: bool = False) -> Iterator[Store]:
+    """The database that ``db`` names, an option of a command, else that of the settings.
+
+    This user's own gets all that waits in the outbox; another stays as it is, and a warning says so.
 
     Raises:
         SessionBuddyError: it cannot be used; it is another, and is to be written.
     """
-    paths = user_paths()
-    mine = own(paths)
+    paths, settings = user_paths(), load_settings(db=db)
+    mine, url, query_seconds = own(paths), settings.database_url(paths), settings.query_seconds
     if is_own(url, paths):
         if not same(url, mine):
             log.warning("There is no database %s: it is made.", url.name)

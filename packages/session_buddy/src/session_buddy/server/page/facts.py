@@ -1,6 +1,5 @@
 """The facts of one session in groups, each with how it is known."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -29,8 +28,7 @@ class Fact(NamedTuple):
     time: Moment | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """Those of a session, told when it is ``now``."""
 
     record: Record

@@ -1,9 +1,8 @@
 """The numbers of a period, and of the one before: the same that ``analytics`` tells."""
 
 import asyncio
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from session_buddy.history.counted import StatisticsAnswer
 from session_buddy.history.query import span_text
@@ -27,8 +26,7 @@ MOST_NAMED: Final = 8
 _HOURS_UP_TO: Final = timedelta(days=8)
 
 
-@dataclass(frozen=True, slots=True)
-class Period:
+class Period(NamedTuple):
     """So long up to now.
 
     Attributes:
@@ -64,8 +62,7 @@ class Period:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Sums:
+class Sums(NamedTuple):
     """What a period came to: how they ended, how long they lasted, how many people."""
 
     endings: StatisticsAnswer
@@ -93,8 +90,7 @@ class Sums:
         return rows[0][name] if rows else None
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(NamedTuple):
     """All of it; ``lengths`` has how many lasted as long as each of :data:`LENGTHS` says."""
 
     now: Sums

@@ -120,8 +120,7 @@ async def _answer(asked: Asked[Wanted]) -> Response:
     return html.page(_Told(found_one, datetime.now(UTC), tz, asked.caller).context(), asked=asked)
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
+class _Told(NamedTuple):
     """What a page says of what was found."""
 
     answer: SessionAnswer

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, Final, NamedTuple, cast
 
 from pydantic import Field
 from starlette.responses import Response
@@ -85,8 +85,7 @@ class Wanted(Given):
     lanes: int = Field(MOST_LANES, ge=1, le=_ALL_LANES)
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(NamedTuple):
     """A way to another view; ``href`` is empty where there is none."""
 
     name: str
@@ -94,8 +93,7 @@ class Link:
     chosen: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """A session in the list."""
 
     who: str
@@ -139,8 +137,7 @@ class Timeline(html.Context):
     quiet: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Page:
+class _Page(NamedTuple):
     """One request, read."""
 
     wanted: Wanted
@@ -216,8 +213,7 @@ async def _total(answers: Answers, page: _Page, drawn: list[Bar] | Sliced) -> in
     return (await answers.sessions(one, _FIELDS, count=True))["total"] or 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
+class _Told(NamedTuple):
     """What a page says of what was found."""
 
     page: _Page

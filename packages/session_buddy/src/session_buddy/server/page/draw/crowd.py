@@ -1,9 +1,8 @@
 """How many were in at once, along time: a line in steps."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from session_buddy.history.timeline import Window
 from session_buddy.history.zones import Offset, Offsets, local
@@ -17,8 +16,7 @@ _STEPS: Final = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
 _DAYS: Final[Offsets] = (Offset(datetime.min.replace(tzinfo=UTC), timedelta()),)
 
 
-@dataclass(frozen=True, slots=True)
-class Crowd:
+class Crowd(NamedTuple):
     """The line and the area below it, in units of ``width`` by ``unit``; levels with their places.
 
     ``peak`` is when most were in.

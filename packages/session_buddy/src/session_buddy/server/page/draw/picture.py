@@ -1,9 +1,8 @@
 """A timeline as shapes that a template writes down: numbers are texts of attributes, colours are classes."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from oneiric.visible import visible
 from session_buddy.history.bars import LaneBy
@@ -40,8 +39,7 @@ HOW: Final = {
 NAMES: Final = {"active": "in now", "ended": "left", "crashed": "crashed", "lost": "lost"}
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """A tick; ``kind``: ``spare`` where there is little room, ``day`` where one begins."""
 
     x: str
@@ -49,8 +47,7 @@ class Mark:
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """The name of a lane, and what it leads to."""
 
     name: str
@@ -61,8 +58,7 @@ class Head:
     href: str
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
+class Box(NamedTuple):
     """A bar; ``word`` stands in it, ``target`` is there to be pointed at, ``cut`` is where it broke off."""
 
     x: str
@@ -79,8 +75,7 @@ class Box:
     cut: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
+class Cursor(NamedTuple):
     """The moment that is asked of."""
 
     x: str
@@ -88,8 +83,7 @@ class Cursor:
     anchor: str
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(NamedTuple):
     """All of it; ``width`` and ``unit`` are those of the strips."""
 
     height: float
@@ -103,8 +97,7 @@ class Picture:
     unit: int = HEIGHT
 
 
-@dataclass(frozen=True, slots=True)
-class Drawing:
+class Drawing(NamedTuple):
     """What a picture is drawn by.
 
     Attributes:

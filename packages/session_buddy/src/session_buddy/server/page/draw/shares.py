@@ -1,7 +1,7 @@
 """Named numbers as bars beside each other."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from session_buddy.server.page.draw.scale import percent
 
@@ -9,8 +9,7 @@ from session_buddy.server.page.draw.scale import percent
 _LEAST = 0.8
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(NamedTuple):
     """A row; ``kind`` is the state that it has the colour of, if any."""
 
     name: str

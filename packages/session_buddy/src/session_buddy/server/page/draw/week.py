@@ -1,9 +1,8 @@
 """A week as a heatmap: days below each other, hours beside each other, in five steps from few to many."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 from session_buddy.history.counted import WEEKDAYS
 from session_buddy.history.words import count
@@ -19,8 +18,7 @@ _EVERY: Final = 3
 _DAY: Final = timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     """An hour of a weekday; ``step`` is 0 where there is nothing, 1 to 5."""
 
     x: str
@@ -33,8 +31,7 @@ class Cell:
     href: str
 
 
-@dataclass(frozen=True, slots=True)
-class Week:
+class Week(NamedTuple):
     """The heatmap, and the same as a table: of each day its numbers, hour by hour."""
 
     height: int
