@@ -27,17 +27,11 @@ class Away(ServerFailed):
 def asked(
     server: Endpoint, target: str, document: Mapping[str, Any] | None = None, timeout: float = 30.0
 ) -> dict[str, Any]:
-    """What a server answers.
-
-    Args:
-        server: which one.
-        target: what is asked for, e.g. ``/api/v1/changes?wait=20``.
-        document: with it, something is to be done.
-        timeout: seconds for the whole call.
+    """What a server answers to ``target``, e.g. ``/api/v1/changes?wait=20``: a GET, with ``document`` a POST.
 
     Raises:
-        Away: nobody answers, or it cannot answer now.
-        ServerFailed: it refuses, or knows no such thing.
+        Away: nobody answers within ``timeout`` seconds, or it cannot answer now.
+        ServerFailed: it refuses, or has no such route.
     """
     body = None if document is None else json.dumps(document).encode()
     try:
@@ -87,18 +81,13 @@ def _accepted(status: int, answered: bytes, target: str) -> dict[str, Any]:
 def fetched(
     server: Endpoint, target: str, file: BinaryIO, expect: Callable[[int], None], timeout: float
 ) -> "Message":
-    """Write what a server answers into a file, part by part; the headers of the answer.
+    """Write what a server answers to a GET of ``target`` into a file; returns the headers of the answer.
 
-    Args:
-        server: which one.
-        target: what is asked for, e.g. ``/api/v1/export?format=csv``.
-        file: where it goes.
-        expect: told how many bytes that will be.
-        timeout: seconds until it begins.
+    ``expect`` is called with the number of bytes; the answer has to begin within ``timeout`` seconds.
 
     Raises:
-        Away: nobody answers, or it went away before all had come.
-        ServerFailed: it refuses, or knows no such thing.
+        Away: nobody answers, or the connection broke before all had come.
+        ServerFailed: it refuses, or has no such route.
         ExportFailed: the file cannot be written.
     """
     with _answering(server, target, timeout) as answer:

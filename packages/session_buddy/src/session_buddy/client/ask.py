@@ -60,13 +60,9 @@ class _HungUp(ServerFailed):
 
 
 class Listing(NamedTuple):
-    """Sessions as they come, and what was said of them.
+    """Sessions in groups, as they come; ``total`` and ``active`` are ``None`` where no count was asked for.
 
-    Attributes:
-        pages: the sessions, in groups.
-        total: how many fit in all, if that was asked.
-        active: how many of those are active, likewise.
-        truncated: whether more fit than one answer holds, in an order in which there is but one.
+    ``truncated``: more fit, and in this order there is no next page.
     """
 
     pages: Iterator[Sequence[dict[str, Any]]]
@@ -76,13 +72,9 @@ class Listing(NamedTuple):
 
 
 def list_sessions(query: str, fields: Sequence[str], limit: int, **options: str | bool) -> Listing:
-    """The sessions that fit.
+    """The sessions that a query finds, at most ``limit`` over as many answers as that takes; 0: all.
 
-    Args:
-        query: which, as its text.
-        fields: what is shown of each.
-        limit: at most so many, over as many answers as that takes; 0: all.
-        options: others of the ``list_sessions`` tool.
+    ``options`` are further arguments of the ``list_sessions`` tool.
 
     Raises:
         CallRefused: the server did not accept something.
@@ -105,11 +97,9 @@ def list_sessions(query: str, fields: Sequence[str], limit: int, **options: str 
 
 
 def statistics(query: str, **options: str | int) -> dict[str, Any]:
-    """What the sessions that fit come to, see :class:`session_buddy.history.counted.StatisticsAnswer`.
+    """Count the sessions that a query finds, see :class:`session_buddy.history.counted.StatisticsAnswer`.
 
-    Args:
-        query: which, as its text.
-        options: others of the ``session_statistics`` tool.
+    ``options`` are further arguments of the ``session_statistics`` tool.
 
     Raises:
         CallRefused: the server did not accept something, or is too old to count.
@@ -202,11 +192,9 @@ def _answered(work: Callable[[Ask], T], kept: Callable[[T], T] = lambda found: f
 
 
 def done(by: Callable[[Endpoint], T], open_file: Callable[[], T]) -> T:
-    """Have the server that the environment names do it, else this user's, else do it at the file.
+    """Have the server do it that the environment names, else this user's, else do it at the database file.
 
-    Args:
-        by: given the server; this user's has what waited in the outbox.
-        open_file: opens the file.
+    This user's server is given first what waits in the outbox.
     """
     named = named_server()
     return by(named) if named else ask_or_open(lambda server: by(_up_to_date(server)), open_file)
@@ -215,13 +203,7 @@ def done(by: Callable[[Endpoint], T], open_file: Callable[[], T]) -> T:
 def ask_or_open(
     ask_server: Callable[[ServerInfo], T], open_file: Callable[[], T], database: DatabaseUrl | None = None
 ) -> T:
-    """Ask this user's server; where none keeps the database, do it at the file, when it is our turn.
-
-    Args:
-        ask_server: given the server.
-        open_file: opens the file.
-        database: as of :func:`local_server`.
-    """
+    """Ask this user's server; where none keeps the database, open the file once no other command has it."""
     with suppress(_HungUp):  # it is about to leave, and lets go of the file
         if server := local_server(database):
             return ask_server(server)
@@ -274,18 +256,11 @@ def call(
     if_refused: str = IF_REFUSED,
     timeout: float = _CALL_SECONDS,
 ) -> dict[str, Any]:
-    """One tool call to a server that was found.
-
-    Args:
-        server: which one.
-        tool: the tool's name.
-        arguments: its arguments.
-        if_refused: what to do when the token is not accepted.
-        timeout: seconds for the whole call.
+    """One tool call; ``if_refused`` tells what to do where the token is not accepted.
 
     Raises:
-        ServerFailed: it went away, or wants another token.
-        CallRefused: the tool's own complaint.
+        ServerFailed: no answer within ``timeout`` seconds, or the token is refused.
+        CallRefused: the tool refused the arguments.
     """
     try:
         return call_tool(server, tool, arguments, timeout)
@@ -313,10 +288,9 @@ def _part(answer: Mapping[str, Any], name: str, kind: type) -> Any:  # noqa: ANN
 
 
 def local_server(database: DatabaseUrl | None = None) -> ServerInfo | None:
-    """This user's running server, ``None`` where the file is to be opened instead.
+    """This user's running server; ``None`` where the file is to be opened instead.
 
-    Args:
-        database: the one that it has to keep, by its URL; if not given, the one that somebody named.
+    It has to keep ``database``, if that is given, else the one that settings name, if they name one.
     """
     info = process.running(user_paths())
     if info is None:

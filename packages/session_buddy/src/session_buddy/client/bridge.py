@@ -94,14 +94,10 @@ class Message:
 
 
 def lines(source: int, sink: int) -> Iterator[bytes]:
-    """The lines of a client, until it closes its end, reads no more, or is gone.
+    """The lines of a client, until it closes its end, reads no more, or its process is gone.
 
-    A client that dies closes its end of the pipe, but whoever inherited that keeps it open: so the process
-    that started this one is looked at too.
-
-    Args:
-        source: descriptor to read from.
-        sink: descriptor that the client reads from.
+    A client that dies closes its end of the pipe, but whoever inherited that keeps it open: so the
+    process that started this one is looked at too.
     """
     client = os.getppid()
     waiting = select.poll()
@@ -129,12 +125,10 @@ def lines(source: int, sink: int) -> Iterator[bytes]:
 
 
 class Bridge:
-    """Forwards JSON-RPC lines to a server and writes its answers.
+    """Forwards JSON-RPC lines to a server and writes its answers, one a line.
 
-    Args:
-        find_server: says where the server is, starting one if need be; raises an exception whose text is one
-            line where that cannot be done.
-        output: receives one answer a line.
+    ``find_server`` says where the server is, starting one if need be; the text of an exception that it
+    raises is told to the client.
     """
 
     def __init__(self, find_server: Callable[[], Endpoint], output: BinaryIO) -> None:

@@ -22,11 +22,7 @@ _PORTION_SECONDS: Final = 120.0
 
 
 def look(wanted: Wanted, *, force: bool) -> dict[str, Any]:
-    """What would be deleted, see :class:`session_buddy.keep.deletion.Found`.
-
-    Args:
-        wanted: which.
-        force: also sessions that are active.
+    """Count what would be deleted, see :class:`session_buddy.keep.deletion.Found`.
 
     Raises:
         SessionBuddyError: it may not be deleted, or nobody could answer, and why.
@@ -45,10 +41,7 @@ def look(wanted: Wanted, *, force: bool) -> dict[str, Any]:
 def delete(wanted: Wanted, advance: Callable[[int], None], *, force: bool) -> dict[str, Any]:
     """Delete; returns how many were ``deleted``, and how many journals of open shells are ``held``.
 
-    Args:
-        wanted: as of :func:`look`.
-        advance: is told how many more were deleted.
-        force: also sessions that are active.
+    ``advance`` is called with the number of each portion.
 
     Raises:
         SessionBuddyError: why no more could be deleted.

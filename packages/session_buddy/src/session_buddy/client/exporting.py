@@ -17,13 +17,9 @@ _ANSWER_SECONDS: Final = EXPORT_SECONDS + 30.0
 
 
 def export(query: str, form: Form, file: BinaryIO, expect: Callable[[int], None]) -> int:
-    """Write the sessions that fit into a file; how many there were.
+    """Write the sessions that a query finds into an empty file on disk; returns how many there were.
 
-    Args:
-        query: which, as its text.
-        form: as what.
-        file: an empty one, on disk.
-        expect: told how many bytes it will have, once a server knows.
+    ``expect`` is called with the number of bytes, where a server makes the file.
 
     Raises:
         SessionBuddyError: it is not whole, and why.

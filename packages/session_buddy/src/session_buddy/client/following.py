@@ -23,11 +23,7 @@ LOST: Final = "the history was restored, or is another one: what happened meanwh
 
 
 def changes(query: str, tell: Callable[[str], None]) -> Iterator[list[dict[str, Any]]]:
-    """What happens from now on, each start and each end once.
-
-    Args:
-        query: of which sessions.
-        tell: is given lines about the server: it went away, it is back.
+    """What happens from now on, each start and each end once; ``tell`` is given lines about the server.
 
     Yields:
         Groups of what came together: ``change`` (``start`` or ``end``) and ``session``; an empty one first.

@@ -17,11 +17,7 @@ _STARTING: Final = Lock()
 
 
 def find_server(paths: Paths, flags: Mapping[str, object]) -> Endpoint:
-    """Where this user's server listens, whoever started it.
-
-    Args:
-        paths: this user's folders.
-        flags: options of ``mcp start`` for one that has to be started; ``None`` is not named.
+    """Where this user's server listens; one is started with these options of ``mcp start`` if need be.
 
     Raises:
         ServerFailed: it hangs, was stopped, or does not come up.

@@ -25,12 +25,11 @@ from session_buddy.host.shelf import Shelf, Texts
 class Ledger:
     """All tokens that are known here: those of the history, and this user's own.
 
-    Args:
-        configured: the secret that the settings name, if they do.
-        shelves: where the others stand; what is made for others goes into the first.
+    Secrets are ``configured``, if the settings name one, and those of the shelves; a new token for
+    somebody else goes into the first shelf.
 
     Raises:
-        SessionBuddyError: one cannot be read.
+        SessionBuddyError: a shelf cannot be read.
     """
 
     def __init__(self, configured: str | None, shelves: Sequence[Shelf]) -> None:
@@ -105,10 +104,7 @@ class Ledger:
                 shelf.change(lambda texts, here=here: revoked(texts, here))  # type: ignore[misc]
 
     def rotate(self, *, at_once: bool) -> None:
-        """Have new secrets sign what is made from now on.
-
-        Args:
-            at_once: whether all tokens that were made before are refused.
+        """Sign new tokens with new secrets; with ``at_once``, all tokens of before are refused.
 
         Raises:
             ConfigurationError: the settings name the secret; one cannot be written.
@@ -147,17 +143,10 @@ def ledger() -> Iterator[Ledger]:
 def create(
     subject: str, scopes: Sequence[Scope], ttl_seconds: float, name: str | None, warn: Callable[[str], None]
 ) -> str:
-    """A token for others.
-
-    Args:
-        subject: whom it names.
-        scopes: what it allows.
-        ttl_seconds: how long it is good.
-        name: what it is called in the list.
-        warn: is told where it could not be put into the list.
+    """A token for others, good for ``ttl_seconds``; ``warn`` is told where it could not be put into the list.
 
     Raises:
-        ConfigurationError: the secret cannot be used, or something that was said.
+        ConfigurationError: the secret cannot be used, or one of the arguments.
     """
     settings = load_settings()
     configured = _configured(settings)

@@ -37,14 +37,10 @@ class KeptEvent(NamedTuple):
 
 
 class Around(NamedTuple):
-    """What stands around a session.
+    """The events of a session, and the sessions around it.
 
-    Attributes:
-        events: its start and its ends, as they came in.
-        ancestors: the session that it was started from, and so on, the outermost first.
-        nested: those that were started from it, and from those, the oldest first.
-        before: the one that stands before it in time.
-        after: the one behind it.
+    ``ancestors``: the one that started it, and so on, the outermost first; ``nested``: those started from
+    it, and from those, the oldest first; ``before`` and ``after``: its neighbours in time.
     """
 
     events: Sequence[KeptEvent]
@@ -70,13 +66,7 @@ def answer(
     look_around: Callable[[SessionRow], Around] | None,
     records: Callable[[Sequence[SessionRow]], Sequence[SessionRecord]],
 ) -> SessionAnswer:
-    """A session as the ``get_session`` tool tells it.
-
-    Args:
-        row: which.
-        look_around: finds what stands around it, if that is asked.
-        records: makes records of rows.
-    """
+    """A session as the ``get_session`` tool tells it; with ``look_around``, what stands around it, too."""
     (record,) = records([row])
     if look_around is None:
         return SessionAnswer(session=record)

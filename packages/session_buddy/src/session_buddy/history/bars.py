@@ -11,13 +11,9 @@ LANES_BY: Final[tuple[LaneBy, ...]] = get_args(LaneBy)
 
 
 class Bar(NamedTuple):
-    """What is drawn of one session; times are UTC.
+    """What is drawn of one session; times are UTC, ``begin`` is ``listed_at`` of its row.
 
-    Attributes:
-        begin: where it stands in lists, see :class:`session_buddy.history.model.SessionRow`.
-        end: ``None`` while it is active.
-        person: see :func:`session_buddy.history.record.person`.
-        parent: the id of the session that it was started from.
+    ``end`` is ``None`` while it is active; ``parent`` is the id of the session that it was started from.
     """
 
     session_id: str
@@ -32,13 +28,7 @@ class Bar(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """How a window is cut.
-
-    Attributes:
-        by: what has a lane.
-        lanes: at most so many, those with the most sessions.
-        slices: in how many of the same length.
-    """
+    """A window in so many slices of equal length; at most so many lanes, those with the most sessions."""
 
     window: Window
     by: LaneBy
@@ -47,16 +37,7 @@ class Cut(NamedTuple):
 
 
 class Slice(NamedTuple):
-    """What changed in one lane in one slice of a window.
-
-    Attributes:
-        lane: its name.
-        place: which slice, from 0.
-        begun: how many began in it; in the first, or were in already.
-        ended: how many ended in it.
-        crashed: how many of those crashed.
-        lost: how many of those were lost.
-    """
+    """What changed in a lane in one slice, from 0; in the first, ``begun`` also has those in before it."""
 
     lane: str
     place: int

@@ -15,14 +15,7 @@ ALL: Final = "~"
 
 
 class Place(NamedTuple):
-    """Up to where somebody has seen a history.
-
-    Attributes:
-        instance: which history, see :attr:`session_buddy.store.protocol.Store.instance`.
-        commit_id: the number of the last transaction of which something was seen.
-        session_id: of what it stored, what is of this session, and of those before it in the order of ids,
-            was seen.
-    """
+    """Up to where somebody has seen a history: of its transaction ``commit_id``, up to this session id."""
 
     instance: str
     commit_id: int
@@ -46,12 +39,9 @@ class Place(NamedTuple):
 
 
 class Changes(NamedTuple):
-    """What a store has behind a place.
+    """What a store has behind a place, up to this session of this transaction.
 
-    Attributes:
-        commit_id: the number of the last transaction of which something is told.
-        session_id: the last session of it that is told of.
-        events: sessions' ids and the types of their events, in the order of transactions, then of ids.
+    ``events`` are ids of sessions and types of events, in the order of transactions, then of ids.
     """
 
     commit_id: int
@@ -83,12 +73,7 @@ class ChangesAnswer(TypedDict):
 
 
 def told(events: Sequence[tuple[str, str]], records: Mapping[str, SessionRecord]) -> list[Change]:
-    """What events mean for the sessions that somebody asks for.
-
-    Args:
-        events: as a store has them.
-        records: those sessions by id, as they stand now.
-    """
+    """The changes that events mean; ``records`` has the sessions asked for, as they stand now, by id."""
     started = {session_id for session_id, event_type in events if event_type == "session_start"}
     changes: list[Change] = []
     for session_id in dict.fromkeys(session_id for session_id, _ in events):

@@ -48,11 +48,7 @@ class StatisticsAnswer(TypedDict):
 
 
 def counted(asked: Statistics, found: Sequence[Sequence[Any]]) -> StatisticsAnswer:
-    """What a database counted, as it is told.
-
-    Args:
-        asked: what was asked.
-        found: as :func:`session_buddy.store.measures.of_statistics` has it.
+    """What a database counted, as it is told; ``found`` is by ``session_buddy.store.measures.of_statistics``.
 
     Raises:
         InvalidQuery: there are too many groups.

@@ -231,14 +231,7 @@ def _end(event: SessionEnd, arrival: Arrival) -> End:
 
 
 class Folded(NamedTuple):
-    """What became of a group of arrivals.
-
-    Attributes:
-        taken: of each, in order.
-        kept: those that are new to the history.
-        known: the sessions as they then stand, by id.
-        changed: those of them that are not as they were before.
-    """
+    """What became of a group of arrivals: verdicts, new arrivals, all rows by id, and those that changed."""
 
     taken: list[Taken]
     kept: list[Arrival]

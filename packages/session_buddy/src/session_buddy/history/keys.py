@@ -49,16 +49,7 @@ Wanted = Value | Range | Span
 
 
 class Key(NamedTuple):
-    """One key.
-
-    Attributes:
-        name: as it is typed.
-        kind: how its values are read, and compared.
-        column: the field of a :class:`session_buddy.history.model.SessionRow` that has it; ``None`` where it
-            is worked out of several, or stands within JSON.
-        looks_at: what of a session, in words.
-        example: a term.
-    """
+    """One key; ``column`` is the field of a row that has it, ``None`` if several have, or one within JSON."""
 
     name: str
     kind: Kind
@@ -136,16 +127,10 @@ def key_named(name: str, place: str) -> Key:
 
 
 def read(key: Key, value: Value, clock: Clock, place: str | None = None) -> Wanted:
-    """What a value of a key means.
-
-    Args:
-        key: which.
-        value: as it was written.
-        clock: when it was asked, and where.
-        place: what an error names: the option that stands for the key.
+    """What a value of a key means at ``clock``.
 
     Raises:
-        InvalidQuery: names the key, the value and what is allowed.
+        InvalidQuery: names the key, or ``place``, an option that stands for it; the value; what is allowed.
     """
     place, text = place or key.name, value.text
     if value.anything and key.kind != "overlap":

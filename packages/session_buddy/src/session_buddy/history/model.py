@@ -44,16 +44,11 @@ def without_host(subject: str) -> str:
 
 
 class Arrival(NamedTuple):
-    """One validated event, who brought it and when; see :meth:`of`.
+    """One validated event, who brought it and when (UTC); see :meth:`of`.
 
-    Attributes:
-        event: the event.
-        subject: whom the caller's token names, e.g. ``local:1000@web1``.
-        by_admin: whether the caller may end anybody's session.
-        received_at: when it came in, UTC.
-        session_id: the session that the event is about.
-        event_id: the event's own id, ``""`` for a heartbeat.
-        body: the whole event as JSON, as it came, or as a tool's arguments told it.
+    ``subject`` is whom the caller's token names, e.g. ``local:1000@web1``; ``by_admin``: it may end
+    anybody's session. ``event_id`` is empty for a heartbeat. ``body`` is the whole event as JSON, as it
+    came.
     """
 
     event: Event

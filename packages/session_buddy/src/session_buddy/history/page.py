@@ -43,13 +43,7 @@ def page(
     select: Callable[[Query], Sequence[SessionRow]],
     records_of: Callable[[Sequence[SessionRow]], Sequence[dict[str, Any]]],
 ) -> SessionsAnswer:
-    """The sessions that fit, as many as one answer holds; at least one, however large.
-
-    Args:
-        query: which, and behind which.
-        select: gives those of a store.
-        records_of: makes of each what is shown of it.
-    """
+    """The sessions that fit, as many as one answer holds; at least one, however large."""
     records: list[dict[str, Any]] = []
     size, behind, more = 0, query.behind, True
     # Of the newest first, those behind are asked for again; of another order there is no more.
@@ -77,17 +71,10 @@ def listed(
     records: Callable[[Sequence[SessionRow]], Sequence[SessionRecord]],
     count: Callable[[Query], tuple[int, int]] | None = None,
 ) -> SessionsAnswer:
-    """A page of sessions as the ``list_sessions`` tool tells them.
-
-    Args:
-        query: which.
-        fields: what is shown of each, see :func:`session_buddy.history.fields.chosen`.
-        select: gives those of a store.
-        records: makes records of them.
-        count: says how many fit in all, and how many of those are active, if that is asked.
+    """A page of sessions as the ``list_sessions`` tool tells them; with ``count``, how many fit in all.
 
     Raises:
-        InvalidQuery: a field is unknown.
+        InvalidQuery: a field is unknown, see :func:`session_buddy.history.fields.chosen`.
     """
     shown = chosen(fields)
     found = page(query, select, lambda rows: [shown(record) for record in records(rows)])

@@ -53,12 +53,9 @@ _BY_HEARTBEATS: Final = frozenset({"idle", "duration", "commands", "errors"})
 
 
 class Term(NamedTuple):
-    """One condition: of what a key looks at, any of these is so, or none of them.
+    """One condition: what the key looks at is one of ``wanted``, or, negated, none of them.
 
-    Attributes:
-        key: its name, ``""`` for a word alone; of metadata with the path, as it was written.
-        wanted: any of these.
-        negated: it is not so.
+    ``key`` is empty for a word alone; of metadata it has the path.
     """
 
     key: str
@@ -127,16 +124,10 @@ class Query:
         cursor: str | None = None,
         **filters: str | None,
     ) -> Self:
-        """A query as users write it, and filters beside it; an empty one is none, as agents leave it.
+        """A query as users write it, and filters beside it, each a key of :data:`FILTERS`.
 
-        Args:
-            query: e.g. ``user:ada -status:active rollback``.
-            clock: when it is asked, and in which zone its times are meant.
-            sort: one of :data:`SORTS`.
-            reverse: the other way round.
-            limit: 1 to 10,000.
-            cursor: the ``next_cursor`` of an answer.
-            filters: of :data:`FILTERS`.
+        An empty filter is none, as agents leave it. ``limit`` is 1 to 10,000; ``cursor`` the
+        ``next_cursor`` of an answer.
 
         Raises:
             InvalidQuery: names the place or the filter, its value and what is allowed.

@@ -69,14 +69,10 @@ class SessionRecord(TypedDict):
 
 
 def to_record(row: "SessionRow", now: datetime, *, silent: bool = False, busy: bool = False) -> SessionRecord:
-    """A session as it is shown.
+    """A started session as it is shown; an active one has lasted up to ``now``.
 
-    Args:
-        row: a session whose start is known.
-        now: up to when a live session has lasted.
-        silent: whether somebody listens for its heartbeats and misses them; if it is active, it is then
-            ``unreachable``.
-        busy: whether a command runs in it, as its shell said last.
+    ``silent``: its heartbeats are missed, so if it is active, it is ``unreachable``; ``busy``: a command
+    runs in it.
     """
     from session_buddy.history.model import greatest  # who has a row has loaded pydantic
 
@@ -156,13 +152,11 @@ def who(record: Mapping[str, Any]) -> str:
 
 
 class Identity(NamedTuple):
-    """Who it was, in parts.
+    """Who it was; parts that do not apply are empty.
 
-    Attributes:
-        name: the person as far as that is proven, else the account.
-        account: the one that the process runs as; empty where it is that person's own.
-        claimed: whom somebody says that it is; empty where nobody does.
-        acting: what acts for them, ``?`` behind it where that is a guess; empty for a person.
+    ``name`` is the person as far as that is proven, else the account; ``account`` the one that the
+    process runs as, where it is another's; ``claimed`` whom somebody says that it is; ``acting`` the
+    program that acts for them, with ``?`` where that is a guess.
     """
 
     name: str

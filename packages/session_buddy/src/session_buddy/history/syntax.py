@@ -43,13 +43,7 @@ _NOTHING_NEGATED: Final = "`-` stands before what is not looked for, without a b
 
 
 class Value(NamedTuple):
-    """One of the texts that a term looks for.
-
-    Attributes:
-        text: without the wildcards.
-        any_before: a ``*`` stood before it.
-        any_behind: a ``*`` stood behind it.
-    """
+    """One of the texts that a term looks for, and whether a ``*`` stood before or behind it."""
 
     text: str
     any_before: bool = False
@@ -75,14 +69,9 @@ class Value(NamedTuple):
 
 
 class Token(NamedTuple):
-    """A term as it was written.
+    """A term as it was written; ``place`` is that of its first letter, from 1, ``key`` empty for words alone.
 
-    Attributes:
-        place: of its first letter, from 1.
-        negated: whether ``-`` stands before it.
-        key: what stands before the colon, ``""`` for words alone.
-        values: those that the commas part; one at least.
-        has_quotes: whether something of it stood in quotes.
+    ``values`` are what commas separate, one at least; ``has_quotes``: some of it stood in quotes.
     """
 
     place: int

@@ -108,15 +108,7 @@ def timeline(
     records: Callable[[Sequence[SessionRow]], Sequence[SessionRecord]],
     count: Callable[[Query], tuple[int, int]],
 ) -> TimelineAnswer:
-    """What happened in a window.
-
-    Args:
-        query: to which sessions; at most ``limit`` events are told.
-        window: when.
-        select: gives the sessions of a store.
-        records: makes records of them.
-        count: says how many fit in all.
-    """
+    """What happened in a window to the sessions of a query; at most ``limit`` events are told."""
     rows = select(replace(window.of(query), limit=query.limit + 1))
     events = sorted(_events(rows, records(rows), window), key=itemgetter(0))
     # Of those that were not read nothing is known from the start of the last one on.

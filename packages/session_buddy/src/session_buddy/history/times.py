@@ -19,12 +19,9 @@ _DAY: Final = timedelta(days=1)
 
 
 class Time(NamedTuple):
-    """A moment, or a span such as a day or a week; in UTC.
+    """A moment, or a whole span such as a day; in UTC, ``end`` not in it.
 
-    Attributes:
-        begin: the moment, or where the span begins.
-        end: where it ends, itself not in it; a moment lasts what it is written to, e.g. a minute.
-        whole: it is a span.
+    A moment ends where what it is written to ends, e.g. a minute.
     """
 
     begin: datetime

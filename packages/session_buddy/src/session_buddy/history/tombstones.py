@@ -53,12 +53,7 @@ class Tombstone(NamedTuple):
 
 
 class Named(NamedTuple):
-    """A session, by what is left of it when it is deleted.
-
-    Attributes:
-        status: ``None`` of one that was deleted.
-        tombstone: the number of its deletion, if it was.
-    """
+    """A session, by what is left of it when it is deleted: then it has a ``tombstone`` and no ``status``."""
 
     session_id: str
     start_time: datetime
@@ -68,11 +63,7 @@ class Named(NamedTuple):
 
 
 class Deletions:
-    """All deletions of a history, as new events are judged by them.
-
-    Args:
-        entries: each of them.
-    """
+    """All deletions of a history, as new events are judged by them."""
 
     def __init__(self, entries: Sequence[Tombstone] = ()) -> None:
         self._by_number = {one.number: one for one in entries}
@@ -108,12 +99,7 @@ OVER: Final = f"-{ACTIVE}"
 
 
 class Wanted(NamedTuple):
-    """What is to be deleted: one of the two.
-
-    Attributes:
-        user: all sessions of a person or an account, by its exact name.
-        ended_before: those that are over and ended before; to the second, in UTC.
-    """
+    """What is to be deleted: all of a person or an account, or what ended before a second (UTC)."""
 
     user: str | None
     ended_before: datetime | None
@@ -156,11 +142,10 @@ Portion = TypeVar("Portion", bound=Mapping[str, Any])
 
 
 def portions(some: Callable[[int], Portion]) -> Iterator[Portion]:
-    """What each call deletes, until nothing is left.
+    """What each call of ``some`` deletes, until nothing is left.
 
-    Args:
-        some: deletes a portion, see :class:`session_buddy.keep.deletion.Done`; given the number of the
-            deletion that it goes on with, at first 0.
+    It is given the number of the deletion that it goes on with, first 0, see
+    ``session_buddy.keep.deletion.Done``.
     """
     number, left = 0, True
     while left:

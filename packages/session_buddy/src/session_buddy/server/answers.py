@@ -43,11 +43,7 @@ T = TypeVar("T")
 
 
 class Answers:
-    """Reads the database; none of its methods blocks the event loop.
-
-    Attributes:
-        feed: lets those wait who follow.
-    """
+    """Reads the database without blocking the event loop; ``feed`` wakes requests that wait for changes."""
 
     def __init__(
         self,
@@ -80,15 +76,10 @@ class Answers:
     async def sessions(
         self, query: Query, fields: Sequence[str] | None = None, *, count: bool = False
     ) -> SessionsAnswer:
-        """The sessions that fit, in their order, as many as one answer holds.
-
-        Args:
-            query: which.
-            fields: what is shown of each, see :func:`session_buddy.history.fields.chosen`.
-            count: whether to say how many fit in all.
+        """The sessions that fit, in their order, as many as one answer holds; with ``count``, how many fit.
 
         Raises:
-            InvalidQuery: a field is unknown.
+            InvalidQuery: a field is unknown, see :func:`session_buddy.history.fields.chosen`.
         """
         query = await self._present_with_heartbeats(query)
         counted = self._store.count if count else None
@@ -136,12 +127,9 @@ class Answers:
         )
 
     async def changes(self, query: Query, place: str | None, seconds: float = 0.0) -> ChangesAnswer:
-        """What has happened to the sessions that fit, behind a place.
+        """What has happened behind a place to the sessions that fit now; ``None``: only the place of now.
 
-        Args:
-            query: which; as they stand now.
-            place: of an earlier answer; ``None`` is now, of which there is nothing to tell.
-            seconds: how long to wait for something, if there is nothing.
+        Where there is nothing, it waits ``seconds`` for something.
 
         Raises:
             InvalidQuery: it is no place.

@@ -25,12 +25,7 @@ INSTRUCTIONS: Final = (
 
 
 def mcp_app(register: Register, authenticator: Authenticator) -> tuple[StarletteWithLifespan, list[str]]:
-    """The application, and the names of its tools.
-
-    Args:
-        register: does the work.
-        authenticator: knows callers by their tokens.
-    """
+    """The MCP application, and the names of its tools."""
     mcp: FastMCP[Any] = FastMCP(
         APP,
         instructions=INSTRUCTIONS,

@@ -63,12 +63,7 @@ def run(
 ) -> None:
     """Open everything, serve until a signal says to stop, and let ``stack`` close it in the opposite order.
 
-    Args:
-        settings: see :class:`Settings`.
-        paths: this user's folders.
-        file: the log's, for ``server.json``.
-        announce: is given the start-up lines, once the server answers.
-        stack: closes what is opened.
+    ``file`` is the log's, for ``server.json``; ``announce`` is given the start-up lines.
     """
     tcp = stack.enter_context(open_tcp(settings.host, settings.port))
     url = settings.database_url(paths)

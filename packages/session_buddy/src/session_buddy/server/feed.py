@@ -11,11 +11,7 @@ _LOOK_SECONDS: Final = 5.0
 
 
 class Feed:
-    """Lets requests wait for changes.
-
-    Attributes:
-        count: how many changes there were; who looked before the latest does not wait.
-    """
+    """Lets requests wait for changes; ``count`` is how many there were since the server started."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -16,17 +16,12 @@ _SCHEMES: Final = ("http", "https")
 
 
 class Front:
-    """ASGI: turns away what a browser was tricked into sending.
+    """ASGI: refuses requests that a browser was tricked into sending; passes others to MCP or to the routes.
 
     A name that is not ours in ``Host`` means that somebody's domain was pointed at this address (DNS
-    rebinding). An ``Origin`` other than the very address that was asked means that another site's page asks,
-    or that of another port of this host. Through the Unix socket no browser comes.
-
-    Args:
-        mcp: answers at ``mcp_path``, and begins and ends with the server.
-        mcp_path: where.
-        beside: answers everywhere else.
-        allowed_hosts: names that requests may come under, beside the loopback's and the address itself.
+    rebinding). An ``Origin`` other than the very address that was asked means that another site's page
+    asks, or that of another port of this host. No browser comes through the Unix socket.
+    ``allowed_hosts`` are names that are accepted beside those of the loopback and the address itself.
     """
 
     def __init__(self, mcp: ASGIApp, mcp_path: str, beside: ASGIApp, allowed_hosts: Iterable[str]) -> None:

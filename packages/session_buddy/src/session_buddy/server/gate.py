@@ -42,18 +42,11 @@ UNAUTHORIZED: Final = (
 
 
 class Authenticator(TokenVerifier):
-    """Knows callers by their tokens; what comes through the socket is given one that only this process has.
+    """Tells callers by their tokens; requests through the socket are given one that only this process has.
 
     That one is a random text, no signed token: it needs no secret, never expires, and nobody outside can
-    make it.
-
-    Args:
-        keyring: judges tokens.
-        instance: the history that cookies are made for.
-
-    Attributes:
-        browsers: those that are signed in; judges cookies.
-        refused: how many requests were refused, by why their token was not; ``missing`` if they had none.
+    make it. Cookies are valid for the history ``instance``. ``refused`` counts requests by why their
+    token was refused, ``missing`` where they had none.
     """
 
     def __init__(self, keyring: Keyring, instance: str = "") -> None:
@@ -127,10 +120,8 @@ def _require_own_page(request: Request) -> None:
 class Gate:
     """ASGI: gives requests through the Unix socket this user's token, and bounds every body.
 
-    Args:
-        app: what stands behind it.
-        local_token: that token.
-        why_not: says of the header of a request that is refused why it was, if there is more to say.
+    ``why_not`` says of the Authorization header of a refused request why it was refused, if that is
+    known.
     """
 
     def __init__(self, app: ASGIApp, local_token: str, why_not: Callable[[str], str] = lambda _: "") -> None:

@@ -41,11 +41,9 @@ log = structlog.stdlib.get_logger("session_buddy.server.hub")
 
 
 class Stream:
-    """What is told to one client: messages as they are sent, until there are no more.
+    """The messages for one client, as they are sent.
 
-    Args:
-        may: says whether the client still has the right to read; asked before each message.
-        abort: closes the connection, whatever was not sent.
+    ``may`` says before each message whether the client may still read; ``abort`` closes the connection.
     """
 
     def __init__(self, may: Callable[[], bool], abort: Callable[[], None]) -> None:
@@ -79,15 +77,11 @@ class Stream:
 
 
 class Hub:
-    """All streams of a server, and the task that tells them what happens; it runs while there are any.
+    """All streams of a server, and the task that reads what happens; it runs while there are streams.
 
-    Who opens a stream and then reads the history has missed nothing: what is told begins at a place before
-    ``hello``. All of it on one event loop.
-
-    Args:
-        answers: says what happens.
-        pace: seconds between two messages.
-        keep_alive: seconds after which a comment is sent, where nothing happens.
+    Who opens a stream and then reads the history misses nothing: the changes told begin at a place before
+    ``hello``. It runs on one event loop. ``pace`` are seconds between two messages; after ``keep_alive``
+    seconds without any, a comment is sent.
     """
 
     def __init__(

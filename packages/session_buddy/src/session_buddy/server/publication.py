@@ -17,14 +17,10 @@ log = structlog.stdlib.get_logger("session_buddy.server.publication")
 
 
 class Publication:
-    """The socket and the file, recreated where somebody removed them.
+    """The socket and ``server.json``, recreated where somebody removed them.
 
     At a logout the system removes the runtime folder with the socket in it, which a user cannot recreate.
-
-    Args:
-        listener: the Unix socket that is open.
-        info: what the file says.
-        settings: as variables, with which such a server can be started again.
+    ``settings`` are variables with which such a server can be started again.
     """
 
     def __init__(self, listener: socket.socket, info: ServerInfo, settings: Mapping[str, str]) -> None:

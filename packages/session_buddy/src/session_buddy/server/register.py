@@ -81,10 +81,7 @@ class HealthAnswer(Paced):
 class Register:
     """Takes calls; none of its methods blocks the event loop.
 
-    Attributes:
-        answers: what reads the database.
-        calls: how many were made, by tool or route and by what became of them; counted on the event loop.
-        hub: what tells streams.
+    ``calls`` counts them by tool or route and by what became of them; it is counted on the event loop.
     """
 
     def __init__(

@@ -162,14 +162,9 @@ class Connection(H11Protocol):
 class Server(uvicorn.Server):
     """Answers at the Unix socket that :meth:`serve` is given, and at a port.
 
-    Ends quietly: the library's would raise the signal again and so end the process by it.
-
-    Args:
-        app: what answers.
-        tcp: the listener that strangers can reach.
-        ready: called once requests are answered.
-        renew: called every second; may give another Unix socket to listen at.
-        leave: called when it ends, before requests that are not answered are waited for.
+    The library's server would raise the signal again that ended it, and so kill the process. ``ready`` is
+    called once requests are answered; ``renew`` every second, and may give another Unix socket to listen
+    at; ``leave`` when it ends, before requests that are not answered are waited for.
     """
 
     def __init__(

@@ -28,17 +28,14 @@ log = structlog.stdlib.get_logger("session_buddy.server.wiring")
 def serve(settings: Settings, announce: Callable[[list[str]], None], *, unless_stopped: bool = False) -> None:
     """Run the server in the foreground until SIGTERM, SIGINT or SIGHUP; returns when everything is closed.
 
-    Args:
-        settings: see :class:`Settings`.
-        announce: is given the start-up lines, once the server answers.
-        unless_stopped: leave, if ``mcp stop`` came in between.
+    ``announce`` is given the start-up lines, once the server answers.
 
     Raises:
         AlreadyRunning: this user's server is up.
         PortTaken: another program listens on the port.
         ConfigurationError: host, port or secret cannot be used.
         StoreError: the database cannot be used.
-        ServerFailed: it was stopped.
+        ServerFailed: ``unless_stopped``, and ``mcp stop`` came before.
     """
     _prepare_process()
     paths = user_paths()

@@ -13,12 +13,7 @@ _NOT_LET_IN: Final = ("authentication failed", "no password supplied", "pg_hba.c
 
 
 def mended(url: DatabaseUrl, why: str) -> str:
-    """What to type; empty where a file has the history.
-
-    Args:
-        url: the database.
-        why: what the driver said.
-    """
+    """What to type, by what the driver said; empty where a file has the history."""
     if url.file is not None:
         return ""
     host, port, name = _place(url)

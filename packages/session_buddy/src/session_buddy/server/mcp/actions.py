@@ -29,12 +29,7 @@ class Action(TypedDict):
 
 
 def of_list(answer: SessionsAnswer, given: Mapping[str, Any]) -> list[Action]:
-    """Behind a list: its next page, one of it in full, the end of one that is silent.
-
-    Args:
-        answer: the list.
-        given: the arguments that it was asked for with.
-    """
+    """After a list asked with ``given``: its next page, a session in full, the end of one that is silent."""
     sessions = [one for one in answer["sessions"] if "session_id" in one]
     actions = []
     if answer["next_cursor"]:

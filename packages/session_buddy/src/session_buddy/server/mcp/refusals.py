@@ -71,14 +71,9 @@ def guarded(method: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
 
 
 class OneLine(Middleware):
-    """One for all, since each that there is costs every call some microseconds.
+    """Refuses calls in one line; a single middleware, since each costs every call some microseconds.
 
-    Who may not call a tool is not shown it; that, and unknown arguments, are refused in one line.
-
-    Args:
-        takes: the arguments of each tool, by its name.
-        calls: counts what becomes of each call.
-        invalid: counts an event that a call's arguments are not.
+    Tools that a caller may not call are not listed for them. ``takes`` has the arguments of each tool.
     """
 
     def __init__(

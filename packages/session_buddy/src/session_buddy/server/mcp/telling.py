@@ -84,9 +84,8 @@ T = TypeVar("T", bound=ForAgents)
 def told(_kind: type[T], answer: Mapping[str, Any], actions: Sequence[Action]) -> T:
     """An answer with what this caller could do next, and which of its fields are strangers' words.
 
-    Args:
-        answer: as the command line gets it.
-        actions: the best first; those that the caller may not do are left out.
+    The command line gets the answer as it is. Of ``actions``, the best first, those not allowed are left
+    out.
     """
     if _is_command_line():
         return cast("T", answer)

@@ -21,12 +21,9 @@ Method = Callable[..., Awaitable[Any]]
 class Tool(NamedTuple):
     """One tool.
 
-    Attributes:
-        title: what people are shown.
-        method: what takes its arguments.
-        writes: whether a call changes the history; each may be called again with the same arguments, which
-            changes nothing more, and none reaches beyond the history.
-        destroys: whether it changes what others have reported.
+    Each may be called again with the same arguments, which changes nothing more, and none reaches beyond
+    the history. ``writes``: a call changes the history; ``destroys``: it changes what others have
+    reported.
     """
 
     title: str

@@ -19,14 +19,7 @@ Value = One | Mapping[Any, One]
 
 
 class Family(NamedTuple):
-    """A metric; ``docs/metrics.md`` has the same in a table.
-
-    Attributes:
-        name: as Prometheus has it; of a histogram without ``_bucket``, ``_sum`` and ``_count``.
-        kind: its type.
-        tells: what it counts or measures.
-        labels: names of its labels.
-    """
+    """A metric, as ``docs/metrics.md`` lists it; a histogram without ``_bucket``, ``_sum`` and ``_count``."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
@@ -120,14 +113,10 @@ FAMILIES: Final = (
 
 
 def exposed(values: Mapping[str, Value], accept: str) -> tuple[bytes, str]:
-    """All metrics, and those of this process that the library reads from ``/proc``, as text.
+    """All metrics by name, and those of this process from ``/proc``, as text; returns it and its media type.
 
-    Args:
-        values: of each family, by its name; what is not known just now is left out.
-        accept: what the caller takes; OpenMetrics where that is asked for.
-
-    Returns:
-        The text and its media type.
+    A metric without a value is left out. ``accept`` is the header of the request: OpenMetrics if it asks
+    so.
     """
     from prometheus_client import CollectorRegistry, ProcessCollector
     from prometheus_client.exposition import choose_encoder

@@ -28,21 +28,10 @@ _ENDS: Final = {
 
 
 class Metrics:
-    """Answers scrapes, one at a time; none blocks the event loop.
+    """Answers scrapes, one at a time, without blocking the event loop.
 
-    What is not known just now is left out, as of a database that does not answer who is active.
-
-    Args:
-        register: knows the calls, and whether the database can be read and written.
-        tally: what came in.
-        presence: who is live.
-        tokens_refused: by cause.
-        backups: those that this server makes; ``None``: it makes none.
-        outbox: where this user's journals lie.
-        engine: the kind of database.
-
-    Attributes:
-        connections: how many are open, by listener.
+    A value that cannot be read just now is left out. ``backups`` is ``None`` where this server makes
+    none; ``connections`` counts those that are open, by listener.
     """
 
     def __init__(

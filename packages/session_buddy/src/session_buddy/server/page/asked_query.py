@@ -16,13 +16,7 @@ _FIRST_WORD: Final = re.compile(r"one of (\w+)")
 
 
 class Chip(NamedTuple):
-    """A term of a query.
-
-    Attributes:
-        text: as it was typed.
-        means: as it was understood, times absolute.
-        without: the query without it.
-    """
+    """A term of a query: as typed, as understood with absolute times, and the query without it."""
 
     text: str
     means: str
@@ -30,14 +24,9 @@ class Chip(NamedTuple):
 
 
 class Wrong(NamedTuple):
-    """What is wrong with a query.
+    """A query in which ``part`` is wrong; ``told`` says what is allowed there.
 
-    Attributes:
-        before: what of it is right.
-        part: what is not.
-        behind: the rest.
-        told: what is allowed, in words.
-        better: the query with the nearest key or word; empty where none is near.
+    ``better`` is the query with the nearest key or word; empty where none is near.
     """
 
     before: str

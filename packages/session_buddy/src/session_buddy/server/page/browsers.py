@@ -17,16 +17,7 @@ from session_buddy.server.web.routes import Asked, Given, Nothing
 
 
 class Row(NamedTuple):
-    """A browser.
-
-    Attributes:
-        id: of its token.
-        name: e.g. ``Firefox on Linux``.
-        since: when it was signed in; times are as people read them, in UTC.
-        until: when that ends.
-        seen: when it last asked this server; empty: not since that was started.
-        is_this: whether it is the one that asks.
-    """
+    """A signed-in browser, by its token's id; times are UTC, ``seen`` empty until it asks this server."""
 
     id: str
     name: str
@@ -38,12 +29,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Browsers(Context):
-    """Those of somebody, the latest first.
-
-    Attributes:
-        subject: whose.
-        rows: they.
-    """
+    """The page of the signed-in browsers of one subject, the latest first."""
 
     template: ClassVar[str] = "browsers.html"
     subject: str
@@ -51,11 +37,7 @@ class Browsers(Context):
 
 
 class Wanted(Given):
-    """Which.
-
-    Attributes:
-        browser: the id of its token.
-    """
+    """Which browser, by the id of its token."""
 
     browser: Annotated[str, StringConstraints(max_length=100)]
 

@@ -27,13 +27,7 @@ _HOURS_UP_TO: Final = timedelta(days=8)
 
 
 class Period(NamedTuple):
-    """So long up to now.
-
-    Attributes:
-        text: as it was given, e.g. ``30d``.
-        query: of which sessions.
-        timezone: in which days begin.
-    """
+    """A length of time up to now, and of which sessions; ``text`` is the length as given, e.g. ``30d``."""
 
     text: str
     length: timedelta

@@ -40,11 +40,7 @@ HEADERS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a template shows; each page has its own, and says which template that is.
-
-    Attributes:
-        title: of the page, as tabs show it.
-    """
+    """What a template shows; each page has its own. ``title`` is what tabs show."""
 
     template: ClassVar[str]
     title: str
@@ -59,15 +55,7 @@ class Tab(NamedTuple):
 
 
 class Header(NamedTuple):
-    """What stands above a page.
-
-    Attributes:
-        tabs: the pages.
-        asks: where the query line leads.
-        query: what stands in it.
-        tz: the zone that its times are meant in; empty: not said.
-        subject: who asks; empty where that is not known.
-    """
+    """What stands above a page; the query line leads to ``asks``; ``tz``, ``subject``: empty if unknown."""
 
     tabs: list[Tab]
     asks: str
@@ -116,13 +104,7 @@ def page(
 
 @dataclass(frozen=True, slots=True)
 class Message(Context):
-    """A page that says one thing: refused, not found, gone, down.
-
-    Attributes:
-        heading: what.
-        detail: what to do next.
-        command: what to type for that, if anything.
-    """
+    """A page that says one thing: refused, not found, gone, down; and what to type then, if anything."""
 
     template: ClassVar[str] = "message.html"
     heading: str

@@ -60,16 +60,9 @@ class Moment(NamedTuple):
 
 
 class Face(NamedTuple):
-    """Who somebody is at a glance.
+    """Who somebody is: a letter and a colour (1 to 12, one a person), and :class:`Identity` as it is shown.
 
-    Attributes:
-        letter: what stands in the circle.
-        colour: 1 to 12, the same of a person on all pages.
-        name: the person, or the account.
-        account: the one that is used, where it is another's.
-        claimed: whom somebody says that it is.
-        acting: what acts for them.
-        key: the same in all sessions of a person.
+    ``key`` is the same in all sessions of a person.
     """
 
     letter: str
@@ -107,13 +100,7 @@ class Row(NamedTuple):
 
 
 def rows_of(records: Sequence[Record], now: datetime, tz: str) -> list[Row]:
-    """Sessions, in their order.
-
-    Args:
-        records: with :data:`FIELDS`.
-        now: what today is.
-        tz: the reader's zone, for links.
-    """
+    """Sessions, with :data:`FIELDS`, in their order; ``tz`` is the reader's zone, for links."""
     return [row_of(record, now, tz) for record in records]
 
 

@@ -30,12 +30,7 @@ _MARGIN: Final = timedelta(minutes=5)
 
 
 class Wanted(Given):
-    """How it is shown.
-
-    Attributes:
-        tz: the reader's zone, for links.
-        q: what the header's query line has; of no use here.
-    """
+    """The reader's zone, for links; ``q`` is what the header's query line has, and is not looked at."""
 
     tz: str = ""
     q: str = ""
@@ -69,20 +64,9 @@ class Event(NamedTuple):
 class Session(html.Context):
     """The page.
 
-    Attributes:
-        face: who.
-        sentence: what happened, behind the name.
-        state: how it stands.
-        groups: its facts, in groups by their headings.
-        metadata: what the component told of itself.
-        everything: all fields.
-        tree: what it is nested in and what within it; empty where it stands alone.
-        more_nested: how many within it are not drawn; ``nested_href`` has them.
-        before: the one before it in time; ``after``: behind it.
-        events: its events.
-        meanwhile: who else was in: the list, and ``timeline``, the picture.
-        end_href: where it is ended by hand; empty where that cannot be done, or not by this reader.
-        is_alive: whether its shell is heard of.
+    ``tree`` has the sessions that it is nested in and those within it, empty where there are none;
+    ``more_nested`` of them are not drawn. ``meanwhile`` and ``timeline`` lead to who else was in, as a
+    list and as a picture. ``end_href`` is empty where it cannot be ended by hand, or not by this reader.
     """
 
     template: ClassVar[str] = "session.html"
@@ -230,12 +214,7 @@ def _of_person(record: Record) -> str:
 
 
 class End(Given):
-    """Why it is ended by hand.
-
-    Attributes:
-        reason: in words.
-        agreed: that only the history is changed.
-    """
+    """Why it is ended by hand; ``agreed``: the reader knows that only the history is changed."""
 
     reason: Annotated[str, StringConstraints(max_length=MAX_REASON)] = ""
     agreed: bool = False

@@ -18,12 +18,7 @@ FIRST_PAGE: Final = "/"
 
 @dataclass(frozen=True, slots=True)
 class SignedIn(Context):
-    """What is shown for the moment until the browser goes on.
-
-    Attributes:
-        subject: as whom.
-        goes_on: where.
-    """
+    """What is shown for the moment until the browser goes on."""
 
     template: ClassVar[str] = "signed_in.html"
     subject: str

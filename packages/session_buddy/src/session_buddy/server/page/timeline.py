@@ -62,17 +62,10 @@ _ZOOMS: Final = (("closer", 0.5), ("wider", 2.0))
 
 
 class Wanted(Given):
-    """What of the history.
+    """Which sessions, from when to when, and what has a lane: ``person``, ``host`` or ``component``.
 
-    Attributes:
-        q: which sessions.
-        tz: the reader's zone; UTC if not given.
-        by: what has a lane: ``person``, ``host`` or ``component``.
-        begin: where the window begins.
-        to: where it ends; now if not given.
-        span: its length, where only one end or none is given.
-        at: of which moment it is asked who was in.
-        lanes: at most so many.
+    ``to`` is now if not given; ``span`` is the length where one end or none is given. ``at`` asks who was
+    in at that moment.
     """
 
     q: str = ""

@@ -18,13 +18,7 @@ _TOLD_APART: Final = 500
 
 
 class Zone(NamedTuple):
-    """Where the reader is.
-
-    Attributes:
-        name: as it was given; ``UTC`` if it was not.
-        zone: in which times are read; UTC where offsets were given.
-        offsets: in which they are shown, if they were given.
-    """
+    """Where the reader is: the zone that times are read in, and the offsets for showing them, if given."""
 
     name: str
     zone: tzinfo
@@ -48,10 +42,8 @@ class Zone(NamedTuple):
 class View(NamedTuple):
     """A window, and how it was asked for.
 
-    Attributes:
-        span: its length as it was given; ``None`` where its ends were.
-        at: the moment of which it is asked who was in.
-        now: when it was asked; no window ends later.
+    ``span`` is its length as given, ``None`` where its ends were; ``at`` the moment of which it is asked
+    who was in; ``now`` when it was asked: no window ends later.
     """
 
     window: Window

@@ -30,12 +30,7 @@ _ELSEWHERE: Final = ("cross-site", "same-site")
 
 
 def application(routes: Iterable[Route[Any]], services: Services) -> Starlette:
-    """All routes, each behind the same checks.
-
-    Args:
-        routes: the table.
-        services: what they are answered from.
-    """
+    """All routes, each behind the same checks."""
     return Starlette(
         routes=[StarletteRoute(one.path, _endpoint(one, services), methods=[one.method]) for one in routes],
         # A timeline of a thousand bars is 119 KB without. Its size tells no secret: an answer has none.

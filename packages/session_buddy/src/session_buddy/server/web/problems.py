@@ -38,13 +38,9 @@ def document(status: int, detail: str, **more: str) -> dict[str, Any]:
 
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **more: str) -> Response:
-    """An answer that says what went wrong.
+    """An answer that says in ``detail`` what is wrong, which value, and what to do next, in one line.
 
-    Args:
-        status: the HTTP status.
-        detail: what, which value, what to do next, in one line.
-        headers: of the answer.
-        more: further members.
+    ``more`` are further members of the problem.
     """
     said = json.dumps(document(status, detail, **more))
     return Response(said, status, {"cache-control": "no-store", **(headers or {})}, MEDIA_TYPE)

@@ -39,15 +39,9 @@ G = TypeVar("G", bound=Given)
 class Services:
     """What routes are answered from.
 
-    Attributes:
-        register: sessions.
-        back_up: makes a backup of the database, in the place of all others if so asked; takes its time.
-        deletion: deletes sessions.
-        caller_of: who asks, ``None`` if that is not known; or :class:`~session_buddy.errors.Forbidden`.
-        metrics: what is counted and measured.
-        browsers: that are signed in.
-        links: by which one is.
-        upkeep: lets backups and deletions be made one at a time; who waits for another holds no thread.
+    ``back_up`` makes a backup of the database, in the place of all others if given ``True``; it blocks.
+    ``caller_of`` is ``None`` where nobody is known, or raises :class:`~session_buddy.errors.Forbidden`.
+    ``upkeep`` lets one backup or deletion run at a time; those that wait hold no thread.
     """
 
     register: Register
@@ -62,14 +56,7 @@ class Services:
 
 @dataclass(frozen=True, slots=True)
 class Asked(Generic[G]):
-    """One request that may be answered.
-
-    Attributes:
-        request: as it came.
-        caller: who asks.
-        given: what they gave.
-        services: what answers.
-    """
+    """One request whose caller may make it, with the parameters that it brought."""
 
     request: Request
     caller: Caller
@@ -79,19 +66,16 @@ class Asked(Generic[G]):
 
 @dataclass(frozen=True, slots=True)
 class Route(Generic[G]):
-    """What is asked for in one way.
+    """One method of one path; words of the path in braces stand for one part each.
 
     Attributes:
-        method: how.
-        path: what; words in braces stand for one part each.
         needs: the scopes that it takes, all of them; ``None``: nothing, not even a token.
-        tells: what it is, in one line.
+        tells: what it is for, in one line.
         answer: gives the document of the answer, or a whole response.
-        takes: what it is given.
         gives: the type of that document; a tuple has the media types of what is no document.
         done: the status where that succeeds.
-        refusal: how it is told what went wrong.
-        form: whether it takes a page's form, and no JSON.
+        refusal: makes the answer that says what went wrong.
+        form: whether it takes a page's form instead of JSON.
     """
 
     method: Method

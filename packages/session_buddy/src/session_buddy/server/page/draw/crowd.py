@@ -35,10 +35,7 @@ class Crowd(NamedTuple):
 def crowd(rows: Sequence[Mapping[str, Any]], by: str, offsets: Offsets) -> Crowd:
     """The peaks of each hour or day, in order of time.
 
-    Args:
-        rows: of a :class:`session_buddy.history.counted.StatisticsAnswer`; one at the least.
-        by: ``hour`` or ``day``.
-        offsets: of the reader's zone.
+    ``rows``, one at least, are those of a :class:`session_buddy.history.counted.StatisticsAnswer`.
     """
     # The days of a calendar are all of one length here: they are the columns.
     axis_offsets = offsets if by == "hour" else _DAYS

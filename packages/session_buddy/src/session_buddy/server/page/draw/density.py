@@ -17,17 +17,10 @@ _MARK: Final = 14
 
 
 class Strip(NamedTuple):
-    """A lane.
+    """A lane: ``y`` and ``height`` in pixels, counts, and three paths.
 
-    Attributes:
-        y: in pixels, as ``height``.
-        most: how many were in in one slice, at most.
-        sessions: how many in all.
-        crashed: how many of them crashed.
-        lost: how many were lost.
-        area: the path of how many were in, in units of :data:`SLICES` by :data:`HEIGHT`.
-        crashes: the path of the slices in which some crashed.
-        losses: likewise.
+    ``most`` were in in one slice. ``area`` is how many were in, in units of :data:`SLICES` by
+    :data:`HEIGHT`; ``crashes`` and ``losses`` mark the slices in which some crashed or were lost.
     """
 
     name: str

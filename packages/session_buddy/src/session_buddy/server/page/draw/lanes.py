@@ -21,12 +21,7 @@ _HOLDS: Final = 1.2
 
 
 class Placed(NamedTuple):
-    """A bar where it is drawn: percents across, pixels down from the top of the picture.
-
-    Attributes:
-        holds: how many are drawn within it.
-        depth: in how many it is.
-    """
+    """A bar, percent across and pixels down; ``holds`` bars are drawn in it, it is in ``depth`` others."""
 
     bar: Bar
     x: float
@@ -66,14 +61,7 @@ def name_of(bar: Bar, by: LaneBy) -> str:
 
 
 def laid_out(bars: Iterable[Bar], by: LaneBy, window: Window, most: int) -> tuple[list[Lane], int]:
-    """The lanes with the most sessions, by name, and how many there are in all.
-
-    Args:
-        bars: all were in within the window.
-        by: what has a lane.
-        window: what is shown.
-        most: so many lanes at most.
-    """
+    """The ``most`` lanes with the most sessions, sorted by name, and how many lanes there are in all."""
     named = defaultdict[str, list[Bar]](list)
     for bar in bars:
         named[name_of(bar, by)].append(bar)

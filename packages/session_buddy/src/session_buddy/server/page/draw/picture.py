@@ -98,15 +98,7 @@ class Picture(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """What a picture is drawn by.
-
-    Attributes:
-        window: what is shown.
-        offsets: of the reader's zone.
-        at: the moment that is asked of.
-        lane: the address of a lane, by its name.
-        session: the address of a session, by its id.
-    """
+    """Draws a window, in local time by ``offsets``; ``lane`` and ``session`` make addresses."""
 
     window: Window
     offsets: Offsets

@@ -23,14 +23,7 @@ _FEW, _MANY = 5, 14
 
 
 class Tick(NamedTuple):
-    """A mark.
-
-    Attributes:
-        moment: where.
-        label: what it says.
-        spare: whether it goes where there is little room.
-        day: whether a day begins there.
-    """
+    """A mark; ``spare`` ones go where there is little room, at ``day`` ones a day begins."""
 
     moment: datetime
     label: str

@@ -46,9 +46,8 @@ class Week(NamedTuple):
 def week(found: Mapping[tuple[str, int], int], link: Callable[[int, int], str]) -> Week:
     """A week.
 
-    Args:
-        found: how many, by the day's name and the hour.
-        link: the address of an hour of a weekday, by its place, Monday 0; empty: there is none.
+    ``found``: how many, by the day's name and the hour. ``link``: the address of an hour of a weekday
+    (Monday 0), empty where there is none.
     """
     steps = classes(list(found.values()))
     table = [(day, [found.get((day, hour), 0) for hour in range(HOURS)]) for day in WEEKDAYS]
