@@ -1,4 +1,4 @@
-"""What a server tells and does beside its tools, asked as programs do: JSON, or a file, over HTTP."""
+"""Calls of a server's HTTP routes beside its tools: JSON, or a file."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping

@@ -162,7 +162,7 @@ def get_session(ref: str, *, details: bool) -> dict[str, Any]:
 
 
 def recent(fields: Sequence[str], query: str = "") -> list[str]:
-    """What recent sessions have in some fields, each once, for whoever is typing.
+    """What recent sessions have in some fields, each once, for completion.
 
     Quick, so only what a running server gives, whichever database it keeps; never an error.
     """
@@ -177,7 +177,7 @@ def recent(fields: Sequence[str], query: str = "") -> list[str]:
 
 
 def _answered(work: Callable[[Ask], T], kept: Callable[[T], T] = lambda found: found) -> T:
-    """What somebody makes of the answers of a server, where there is one, else of the file.
+    """Ask the server, where there is one, else the file, and return what ``work`` makes of the answers.
 
     ``kept`` makes of that what needs the file no more.
     """
@@ -216,7 +216,7 @@ def ask_or_open(
         try:
             return open_file()
         except StoreLocked:
-            # Whose socket or server.json somebody removed makes them again within a second.
+            # A server whose socket or server.json was removed makes them again within a second.
             if server := local_server(database):
                 return ask_server(server)
             raise

@@ -193,7 +193,7 @@ class Bridge:
                         code, problem = said.get("code", code), str(said.get("message", problem))
                 if response.status >= http.client.BAD_REQUEST and code == _INTERNAL_ERROR:
                     problem = f"Session-Buddy answered HTTP {response.status} {response.reason}"
-        except Exception as error:  # noqa: BLE001 - the edge: whatever fails becomes this request's answer
+        except Exception as error:  # noqa: BLE001 - the edge: any failure becomes this request's answer
             problem = f"Session-Buddy cannot be asked: {error}"
         if waits:
             yield _error(message.request_id, code, problem)

@@ -99,6 +99,6 @@ def _opened() -> Iterator[tuple["Deletion", "Store"]]:
 
 
 def _told(wanted: Wanted) -> dict[str, str]:
-    """As a server takes it."""
+    """The parameters of the route that deletes."""
     before = wanted.ended_before
     return {"user": wanted.user or ""} if before is None else {"ended_before": before.isoformat()}

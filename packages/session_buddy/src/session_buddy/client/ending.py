@@ -9,7 +9,7 @@ from session_buddy.client.api import asked
 from session_buddy.client.ask import done, typed
 
 _PATH: Final = "/api/v1/ends"
-# Without a server nobody counts heartbeats: who was heard of so recently is alive.
+# Without a server no heartbeat is counted: a session heard of so recently counts as alive.
 _ALIVE: Final = timedelta(minutes=1)
 
 

@@ -1,4 +1,4 @@
-"""What happens, as a server tells it, for as long as somebody listens; servers may come and go meanwhile."""
+"""Follows the changes that a server tells, also across restarts of the server."""
 
 from collections.abc import Callable, Iterator
 from time import sleep

@@ -1,6 +1,6 @@
 """Answers without a server: open the database, take in what waits in the outbox, read, close.
 
-Every answer is read whole before the file is let go of, so nothing is printed while it is held. A database
+Every answer is read whole before the file is closed, so nothing is printed while it is open. A database
 that is not this user's own history is looked at in a copy: nothing changes in it, neither schema nor log.
 """
 

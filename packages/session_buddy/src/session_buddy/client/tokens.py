@@ -1,6 +1,6 @@
-"""Tokens made, listed and revoked, and secrets replaced, where they stand: with a server or without one.
+"""Makes, lists and revokes tokens, and replaces secrets, in the files or the database that hold them.
 
-Servers look there by themselves, and take up what has changed within a second.
+Servers read them again within a second, so no server has to be asked.
 """
 
 import difflib
@@ -45,7 +45,7 @@ class Ledger:
         return f"<Ledger tokens={len(self.tokens)}>"
 
     def state(self, token: Token) -> State:
-        """How one stands now."""
+        """Whether a token is valid now, or why not."""
         return token.state(self._kids, time.time())
 
     def record(self, token: Token) -> dict[str, Any]:
@@ -58,7 +58,7 @@ class Ledger:
         return record
 
     def named(self, ref: str) -> Token:
-        """The one whose id begins so.
+        """The token whose id begins so.
 
         Raises:
             UnknownToken: there is none.
@@ -67,7 +67,7 @@ class Ledger:
         return find(ref, self.tokens)
 
     def of_subject(self, subject: str) -> list[Token]:
-        """Those that name somebody and could still be used.
+        """The tokens of a subject that could still be used.
 
         Raises:
             UnknownToken: none ever named it.
@@ -79,7 +79,7 @@ class Ledger:
         return [one for one in found if self.state(one) not in {"revoked", "expired"}]
 
     def pasted(self, token: str) -> Token:
-        """What is known of a token itself, also of one that stands in no list.
+        """What is known of a token, given its text; also of one that stands in no list.
 
         Raises:
             TokenRefused: it is none of this history's.

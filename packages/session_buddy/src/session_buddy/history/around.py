@@ -11,7 +11,7 @@ from session_buddy.history.fields import chosen
 from session_buddy.history.model import SessionRow
 from session_buddy.history.record import WHO, SessionRecord
 
-# What is told of the others.
+# The fields that are told of other sessions.
 _BRIEF: Final = (
     "session_id",
     "parent_session_id",

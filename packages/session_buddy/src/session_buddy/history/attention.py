@@ -1,4 +1,4 @@
-"""Which of the sessions that are open need somebody's attention, and what a glance at all of them says."""
+"""Which open sessions need attention, and a summary of all of them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 from session_buddy.history.record import identity, person
 from session_buddy.history.words import Record, count, human_duration
 
-# Nobody is away from a shell for so long who means to go on.
+# After so long, a shell was probably forgotten.
 IDLE_SECONDS: Final = 4 * 3600
 _ROOT: Final = "root"
 

@@ -1,4 +1,4 @@
-"""What has happened since somebody looked last: which sessions started, which ended."""
+"""Which sessions started and which ended since a place in the history."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -19,7 +19,7 @@ class Cursor(NamedTuple):
     session_id: str
 
     def __str__(self) -> str:
-        """As answers carry it.
+        """The text that answers carry.
 
         >>> str(Cursor(datetime(2026, 1, 2, tzinfo=UTC), "shop-20260102-000000-1b9d6bcd"))
         '1767312000000000.shop-20260102-000000-1b9d6bcd'

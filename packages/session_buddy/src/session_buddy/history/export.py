@@ -1,4 +1,4 @@
-"""What a history is handed over as: the forms of a file.
+"""The file formats of an export.
 
 The command line, which counts its milliseconds, imports this: no pydantic here.
 """
@@ -9,9 +9,9 @@ from session_buddy.history.keys import one_of
 
 Form = Literal["csv", "json", "ndjson", "parquet"]
 FORMS: Final[tuple[Form, ...]] = get_args(Form)
-# How long the making of a file may take.
+# How long making a file may take.
 EXPORT_SECONDS: Final = 600.0
-# What a server says beside a file: how many sessions are in it.
+# The header in which a server tells how many sessions a file has.
 SESSIONS_HEADER: Final = "X-Sessions"
 
 

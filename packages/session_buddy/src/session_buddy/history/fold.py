@@ -121,7 +121,7 @@ def refreshed(row: SessionRow, beat: Beat | None) -> SessionRow:
 
 
 def speaks_for(subject: str, by_admin: bool, owner: str | None) -> bool:  # noqa: FBT001 - a fact about the subject
-    """Whether somebody may report of a session that ``owner`` started."""
+    """Whether a subject may report of a session that ``owner`` started."""
     return by_admin or owner in (subject, without_host(subject))
 
 
@@ -168,7 +168,7 @@ def _outcome(row: SessionRow, end: End, listed_at: datetime) -> dict[str, Any]:
 
 
 def _lasted(row: SessionRow, end: End) -> float:
-    """Seconds from its start to its end, by the clock that nobody sets where that is known."""
+    """Seconds from its start to its end, by the monotonic clock where that is known."""
     elapsed = row.elapsed_seconds if end.elapsed_seconds is None and row.clock_skew else end.elapsed_seconds
     return max(0.0, (end.timestamp - row.start_time).total_seconds()) if elapsed is None else elapsed
 

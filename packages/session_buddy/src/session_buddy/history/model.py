@@ -15,7 +15,7 @@ REFUTES_AFTER: Final = timedelta(seconds=1)
 # Two clocks of one process that differ by more: one of them was set.
 MAX_SKEW: Final = timedelta(seconds=5)
 
-# How an end is known, the weakest first: silence; that the process is gone, whoever found it; that it lives
+# How an end is known, the weakest first: silence; that the process is gone; that it lives
 # on as another program; a person's word; the emitter's own.
 Evidence = Literal["lease", "gone", "exec", "operator", "emitter"]
 _STRENGTH: Final = get_args(Evidence)
@@ -101,7 +101,7 @@ class End(NamedTuple):
 
     @property
     def inferred(self) -> bool:
-        """Whether somebody concluded this end, so that a later sign of life refutes it."""
+        """Whether this end was concluded, not reported, so that a later sign of life refutes it."""
         return self.evidence in ("lease", "gone", "exec")
 
     @property

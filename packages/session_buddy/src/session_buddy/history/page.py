@@ -14,9 +14,9 @@ from session_buddy.history.query import DEFAULT_LIMIT, Query
 from session_buddy.history.record import SessionRecord
 
 MAX_PAGE_BYTES: Final = 512 * 1024
-# The rows of a list that nobody asked to be of another length: one query.
+# A list of the default length takes one query.
 _FIRST_ROWS: Final = DEFAULT_LIMIT
-# Whole rows are in memory, however little of them is shown.
+# Rows are read whole, also where few fields are shown.
 _MOST_ROWS: Final = 500
 
 

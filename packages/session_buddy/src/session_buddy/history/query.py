@@ -1,4 +1,4 @@
-"""Which sessions somebody asks for, as users write it.
+"""Queries: which sessions are asked for, as users write it.
 
 The text of a query is parsed here, once, for the command line, agents and programs alike.
 """
@@ -74,7 +74,7 @@ class Term(NamedTuple):
 
 
 def _length(seconds: float) -> str:
-    """A length of time, whatever its size, as a query has it."""
+    """A length of time as a query has it."""
     days, rest = divmod(seconds, 86_400)
     return f"{days:.0f}d{rest:.6f}s"
 

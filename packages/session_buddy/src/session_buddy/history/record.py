@@ -129,7 +129,7 @@ def _idle(row: "SessionRow", lasted: float, now: datetime) -> float | None:
     """Seconds since something was done in it; ``None`` where its commands are not counted."""
     if row.last_activity is None and row.commands is None:
         return None
-    # Clocks of two machines differ: nobody was idle for longer than the session lasts.
+    # Clocks of two machines differ, but idle time is never longer than the session.
     return max(0.0, min((now - (row.last_activity or row.start_time)).total_seconds(), lasted))
 
 
@@ -188,9 +188,9 @@ def state_of(record: Mapping[str, Any]) -> str:
 
 
 def person(record: Mapping[str, Any]) -> str:
-    """Who it was, whatever the account, and whatever acts for them: the same in all sessions of a person.
+    """Who it was, the same in all sessions of a person, under any account and with any agent.
 
-    What somebody says counts where nothing is proven.
+    A claim counts where nothing is proven.
 
     >>> person({"username": "root", "person": "ada", "person_evidence": "sudo", "actor": "agent"})
     'ada'

@@ -7,7 +7,7 @@ from typing import Final
 from session_buddy.errors import InvalidQuery
 from session_buddy.history.syntax import held
 
-# Whatever started last.
+# The session that started last.
 LATEST: Final = "latest"
 
 

@@ -189,7 +189,7 @@ def _value(text: str, key: str, start: int) -> Value:
 
 
 def _require_own_language(piece: str, key: str, place: int) -> None:
-    """Say what is meant instead, where somebody writes as elsewhere."""
+    """Refuse the syntax of SQL, regular expressions and the like, and say what to write instead."""
     said = None
     if _REGULAR_EXPRESSION.search(piece) or (not key and _REGULAR_WORD.search(piece)):
         said = _NO_REGULAR_EXPRESSION

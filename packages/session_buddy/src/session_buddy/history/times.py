@@ -335,6 +335,6 @@ def _dateparser(text: str, local: datetime) -> tuple[datetime | None, set[str]]:
     # With "local", the default, it looks up the system's zone, and fails where TZ is no name.
     settings = {"PREFER_DATES_FROM": "past", "RELATIVE_BASE": local, "TIMEZONE": "UTC"}
     found = None
-    with suppress(Exception):  # whatever it makes of what it was not made for
+    with suppress(Exception):  # it was made for other texts, and may raise anything
         found = DateDataParser(languages=["en"], settings=settings).get_date_data(text)
     return (found.date_obj, set(found.parts)) if found else (None, set())

@@ -77,7 +77,7 @@ def human_duration(seconds: float) -> str:
 
 
 def count(number: int, one: str, many: str = "") -> str:
-    """So many of something.
+    """A number with its noun.
 
     >>> count(1, "session"), count(1234, "session"), count(0, "person", "people")
     ('1 session', '1,234 sessions', '0 people')

@@ -1,4 +1,4 @@
-"""What the history answers to those who ask, with what only the server knows: who is silent, who is busy."""
+"""Reads the history for tools and routes, with what only the server knows: who is silent, who is busy."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ READS_AT_ONCE: Final = 2
 READ_SECONDS: Final = 25.0
 HEALTH_SECONDS: Final = 4.0
 
-# More bars than this are no picture.
+# With more bars a picture cannot be read.
 MOST_BARS: Final = 2000
 
 T = TypeVar("T")
@@ -87,7 +87,7 @@ class Answers:
         return await self._read(ask, self.lists)
 
     async def statistics(self, asked: Statistics) -> StatisticsAnswer:
-        """What the sessions that fit come to.
+        """Count the sessions that fit.
 
         Raises:
             InvalidQuery: there are too many groups.
@@ -216,12 +216,12 @@ class Answers:
 
     async def _present_with_heartbeats(self, query: Query, *, needed: bool = False) -> Query:
         if needed or query.needs_heartbeats:
-            # What is told by heartbeats is written only now and then.
+            # Heartbeats are written only now and then.
             await asyncio.wrap_future(self._writer.flush())
         return self._present(query)
 
     def _present(self, query: Query) -> Query:
-        """A query with what only the server knows."""
+        """A query with the ids of silent and busy sessions, which only the server knows."""
         return replace(query, silent=self._presence.silent(self._clock()), busy=self._presence.busy())
 
     def _records(self, rows: Sequence[SessionRow]) -> list[SessionRecord]:

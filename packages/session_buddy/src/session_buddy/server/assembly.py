@@ -134,7 +134,7 @@ def run(
         log.info("server started", url=info.url, socket=str(info.socket), database=info.database, tools=tools)
         announce(_greeting(info, tools, tcp))
 
-    # Whoever wants the database waits until it is closed.
+    # Commands that want to open the database wait until it is closed.
     stack.callback(lambda: our_turn.enter_context(turn(paths, 0)))
     stack.callback(signals.ignore)
     server = Server(app, tcp, ready, publication.renew, register.let_go)
@@ -157,7 +157,7 @@ def _watch(writer: Writer, presence: Presence, paths: Paths, upkeep: Upkeep, acc
 
 
 def _sweep(deliver: Deliver, paths: Paths, upkeep: Upkeep) -> None:
-    """Take the outbox in, if nobody else does; before that, until it has succeeded once, what was lost.
+    """Take the outbox in, unless another process does; before that, until it succeeds once, restore losses.
 
     Then backups begin, and what is too old is deleted.
     """
@@ -171,7 +171,7 @@ def _sweep(deliver: Deliver, paths: Paths, upkeep: Upkeep) -> None:
 
 def _greeting(info: ServerInfo, tools: list[str], tcp: socket.socket) -> list[str]:
     address = Address(*tcp.getsockname()[:2])
-    # For whoever would not expect that other machines can connect.
+    # Not everybody expects that other machines can connect.
     public = [f"Listens on: {address}"] if address.everywhere else []
     return [
         f"Session-Buddy {info.version} started (pid {info.pid})",

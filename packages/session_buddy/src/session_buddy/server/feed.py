@@ -1,4 +1,4 @@
-"""Who waits for something to be stored: they are woken together, whoever stored it."""
+"""Requests that wait until something is stored; all are woken together, by any writer."""
 
 import asyncio
 from contextlib import suppress
@@ -22,14 +22,14 @@ class Feed:
         return f"<Feed(waiting={len(self._waiting)})>"
 
     def changed(self) -> None:
-        """Wake who waits; from any thread."""
+        """Wake all that wait; from any thread."""
         self.count += 1
         for event, loop in list(self._waiting.items()):
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(event.set)
 
     def close(self) -> None:
-        """Wake who waits, and let nobody wait from now on."""
+        """Wake all that wait, and let no request wait from now on."""
         self._closed = True
         self.changed()
 

@@ -1,4 +1,4 @@
-"""Which names and pages requests may come under and from, and who answers: MCP, or the routes beside it."""
+"""Checks Host and Origin of each request, and passes it to MCP or to the routes beside it."""
 
 from collections.abc import Iterable
 from http import HTTPStatus

@@ -1,4 +1,4 @@
-"""Who a request is from, and how large it may be: in front of the application, for both listeners."""
+"""Authenticates requests of both listeners and bounds their bodies, in front of the application."""
 
 import json
 import secrets

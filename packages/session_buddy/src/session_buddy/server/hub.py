@@ -125,7 +125,7 @@ class Hub:
             self._stop()
 
     def close(self) -> None:
-        """End all streams, and let none begin from now on; whoever does not read is soon cut off."""
+        """End all streams, and let none begin; connections whose clients do not read are soon closed."""
         self._closed = True
         self._stop()
         self._end_all()

@@ -111,11 +111,11 @@ class Register:
         return f"<Register({self._store!r}, live={len(self._presence)})>"
 
     def note_invalid(self) -> None:
-        """Count an event that never came here, since what a call brought is none."""
+        """Count a call whose arguments are no valid event, so that it never came here."""
         self._writer.tally.refuse("invalid")
 
     def let_go(self) -> None:
-        """Answer who waits for something to happen, and let nobody wait from now on; on the event loop."""
+        """End all waiting requests and streams, and accept no more; call it on the event loop."""
         self.answers.feed.close()
         self.hub.close()
 
@@ -131,7 +131,7 @@ class Register:
         return EventsAnswer(results=valid.results(taken), **self._paced())
 
     async def start(self, raw: Mapping[str, Any], caller: Caller) -> StartAnswer:
-        """Take one start.
+        """Store one start.
 
         Raises:
             EventRefused: names the field; or says that the session was deleted.
@@ -143,7 +143,7 @@ class Register:
         )
 
     async def end(self, raw: Mapping[str, Any], caller: Caller) -> EndAnswer:
-        """Take one end.
+        """Store one end.
 
         Raises:
             EventRefused: names the field.
@@ -155,7 +155,7 @@ class Register:
         return EndAnswer(session_id=result["session_id"] or "", status=status, error=None, **self._paced())
 
     async def to_be_ended(self, ref: str, *, force: bool, caller: Caller) -> SessionRecord:
-        """The session that somebody wants to end by hand, if that can be done.
+        """The session to be ended by hand, if that can be done.
 
         Raises:
             InvalidQuery, UnknownSession, AmbiguousSession: as of ``answers.session``.

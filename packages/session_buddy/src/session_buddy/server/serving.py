@@ -23,9 +23,9 @@ from session_buddy.server.signals import ending
 
 # Without a byte of a request, or of an answer that is read.
 SILENT_SECONDS: Final = 10
-# In which a request has to be whole: who drips is not silent.
+# In which a request has to be whole, however slowly its bytes come.
 REQUEST_SECONDS: Final = 60
-# Between two requests: longer than clients and proxies keep a connection, so that they are who closes it.
+# Between two requests: longer than clients and proxies keep a connection, so that they close it first.
 _KEPT_SECONDS: Final = 75
 _GRACE_SECONDS: Final = 3
 # Of a request's head: a query of 8,000 characters takes up to 96 kB of an address, and a timezone as many.
@@ -35,7 +35,7 @@ _TCP_BACKLOG: Final = 64
 
 
 class Places:
-    """The connections that one listener may have; who brings no request makes way for who comes later.
+    """The connections that one listener may have; when full, one without a request makes way for a new one.
 
     Of those who have sent nothing yet and those who have, the group that is larger makes way: a crowd of
     strangers does not push out who is in the middle of a request, however fast they come.
@@ -52,7 +52,7 @@ class Places:
         return self._number - self._free
 
     def enter(self, connection: "Connection") -> None:
-        """Take a place, or turn somebody away."""
+        """Take a place; where none is free, close the connection that has waited longest."""
         self._free -= 1
         self._silent[connection] = None
         if self._free < 0:
@@ -122,7 +122,7 @@ class Connection(H11Protocol):
         self._look()
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """The client reads again."""
         self.flow.resume_writing()
         self._look()
 
@@ -218,7 +218,7 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Have signals end it."""
+        """End the server at a signal."""
         # Not the loop's own handlers: with its end, the signals would kill again.
         for number in ending():
             signal.signal(number, self._stop)

@@ -19,7 +19,7 @@ def leave_at_once() -> None:
 
 
 def ignore() -> None:
-    """From now on things are closed: a second signal must not stop that half-way."""
+    """Ignore them while things are closed: a second signal must not stop that half-way."""
     for number in ending():
         signal.signal(number, signal.SIG_IGN)
 

@@ -65,7 +65,7 @@ def serve(settings: Settings, announce: Callable[[list[str]], None], *, unless_s
 
 def _prepare_process() -> None:
     os.umask(0o077)
-    # The MCP library would colour the terminal with its own log, read a .env of whatever folder this is, and
+    # The MCP library would colour the terminal with its own log, read a .env of the current folder, and
     # do what the variables of this user's other servers say.
     for name in [name for name in os.environ if name.upper().startswith("FASTMCP_")]:
         del os.environ[name]

@@ -13,7 +13,7 @@ def _text(words: str) -> str:
     return words
 
 
-# What somebody looks for; longer ones would only fill the log.
+# A search value; longer ones would only fill the log.
 Words = Annotated[str, StringConstraints(max_length=MAX_WORDS), AfterValidator(_text)]
 # A query has many terms.
 QueryText = Annotated[str, StringConstraints(max_length=_MAX_QUERY), AfterValidator(_text)]

@@ -217,7 +217,7 @@ def _room(case: Case, where: str) -> tuple[str, str]:
 
 
 def locks(case: Case) -> Finding:
-    """Who is at work, and whether somebody keeps the others waiting."""
+    """Which processes hold locks, and whether one keeps others waiting too long."""
     held = []
     files = {
         "a command's turn": case.paths.server_file.with_name("turn.lock"),
@@ -236,7 +236,7 @@ def locks(case: Case) -> Finding:
 
 
 def outbox(case: Case) -> Finding:
-    """Journals that wait, and those that nobody took."""
+    """Journals that wait, and those that were refused or cannot be read."""
     folder, destination = case.paths.outbox, ""
     with suppress(TransportError):
         named = named_endpoint(os.environ)

@@ -1,5 +1,6 @@
 """Checks of servers: this user's own, its port, and one that the environment names with its token."""
 
+import errno
 import json
 import os
 import socket
@@ -36,7 +37,7 @@ _RESTART: Final = "session-buddy mcp restart"
 _UNNAME: Final = f"unset {ENDPOINT}"
 _DOWN: Final = "answers, and says that it is down"
 _NOT_OURS: Final = "does not answer as Session-Buddy does"
-# What every version says of its health, whoever asks, and what it says to whom it knows.
+# What every version tells of its health without a token, and with one.
 _HEALTH: Final = ({"status": "ok"}, {"status": "down"})
 _TOLD: Final = {"status", "version", "database", "uptime_seconds", "live_sessions"}
 
@@ -74,7 +75,7 @@ def server(case: Case) -> Finding:  # noqa: PLR0911 - one a finding
 def _silent(info: ServerInfo, error: TransportError, seconds: float) -> Finding:
     """What is wrong with a server that was there, and from which no answer came."""
     why = error.__cause__
-    # Also where so many wait for it that the kernel takes nobody more.
+    # Also where its queue of connections is full.
     if isinstance(why, TimeoutError | BlockingIOError):
         said = f"pid {info.pid} hangs: it has not answered for {seconds:.1f} s"
         return Finding("broken", said, "session-buddy mcp stop --force")
@@ -103,7 +104,7 @@ def port(case: Case) -> Finding:
         return Finding("broken", f"port {number} is for root alone", _another(case, 8678))
     except OSError as error:
         pid = listener_on(number)
-        if pid is None and not _is_taken(error):
+        if pid is None and error.errno != errno.EADDRINUSE:
             return Finding(
                 "broken", f"{host}:{number} cannot be used: {error.strerror}", _set(case, "host", "127.0.0.1")
             )
@@ -117,12 +118,6 @@ def _bind(host: str, number: int) -> None:
     with socket.socket(family, kind) as tried:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         tried.bind(address)
-
-
-def _is_taken(error: OSError) -> bool:
-    import errno
-
-    return error.errno == errno.EADDRINUSE
 
 
 def _another(case: Case, first: int) -> str:

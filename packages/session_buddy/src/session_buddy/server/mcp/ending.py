@@ -78,7 +78,7 @@ class Ending:
 
 
 def _require_person(session_id: str, reason: str, *, force: bool) -> None:
-    """Refuse where the client can ask nobody: in words that a person can run."""
+    """Refuse where the client cannot ask a person; the refusal has the command to type instead."""
     session = get_context().session
     told = session.client_capabilities
     able = told.elicitation if told is not None else None

@@ -1,7 +1,6 @@
 """Who may call a tool, and how one is refused: in one line that says what to do instead."""
 
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, Final, ParamSpec, Self, TypeVar
@@ -16,7 +15,7 @@ from oneiric.events import InvalidEvent, invalid_event
 from oneiric.visible import visible
 from session_buddy.access.callers import RIGHTS, SCOPES, Caller
 from session_buddy.errors import EventRefused, Forbidden, SessionBuddyError, StoreError
-from session_buddy.server.register import Outcome
+from session_buddy.server.register import Outcome, Register
 from session_buddy.server.words import MAX_WORDS
 
 log = structlog.stdlib.get_logger("session_buddy.server.mcp.refusals")
@@ -53,7 +52,7 @@ class _Refusal(ToolError):  # noqa: N818 - reads as the fact it states
 
     @classmethod
     def of(cls, tool: str, error: SessionBuddyError) -> Self:
-        """What a known error says."""
+        """The refusal that tells a known error."""
         return cls(tool, str(error), "failed" if isinstance(error, StoreError) else "refused")
 
 
@@ -76,15 +75,9 @@ class OneLine(Middleware):
     Tools that a caller may not call are not listed for them. ``takes`` has the arguments of each tool.
     """
 
-    def __init__(
-        self,
-        takes: Mapping[str, Sequence[str]],
-        calls: Counter[tuple[str, Outcome]],
-        invalid: Callable[[], None],
-    ) -> None:
+    def __init__(self, takes: Mapping[str, Sequence[str]], register: Register) -> None:
         self._takes = takes
-        self._calls = calls
-        self._invalid = invalid
+        self._register = register
 
     async def on_call_tool(self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]) -> Any:  # noqa: ANN401, D102
         tool = context.message.name
@@ -92,9 +85,9 @@ class OneLine(Middleware):
             found = await self._call(context, call_next)
         except Exception as error:
             outcome = error.outcome if isinstance(error, _Refusal) else "failed"
-            self._calls[tool if tool in RIGHTS else UNKNOWN, outcome] += 1
+            self._register.calls[tool if tool in RIGHTS else UNKNOWN, outcome] += 1
             raise
-        self._calls[tool, "answered"] += 1
+        self._register.calls[tool, "answered"] += 1
         return found
 
     async def _call(self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]) -> Any:  # noqa: ANN401
@@ -130,7 +123,7 @@ class OneLine(Middleware):
     def _note_invalid(self, tool: str) -> None:
         # Their arguments are one event, which the register never sees.
         if tool in _ONE_EVENT:
-            self._invalid()
+            self._register.note_invalid()
 
     def _require_known(self, tool: str, arguments: Mapping[str, Any]) -> None:
         """Pydantic would complain of each: 2 s where they are many."""

@@ -1,4 +1,4 @@
-"""Answers as agents are told them; the command line, which shows them to people, gets them as they are.
+"""Answers as agents get them; the command line, which shows them to people, gets them unchanged.
 
 A session says of itself what it likes: a reason or a host's name may read like an order, in letters that
 nobody sees. So agents are told which fields are such words, and what is invisible in them is written out.
@@ -24,7 +24,7 @@ from session_buddy.server.register import HealthAnswer
 MOST_ACTIONS: Final = 3
 
 
-# What sessions say of themselves: whoever may report one chooses these.
+# Fields whose text was chosen by the program that reported the session.
 SAID: Final = frozenset(
     {
         "agent",

@@ -33,7 +33,7 @@ class Tool(NamedTuple):
 
     @property
     def annotations(self) -> ToolAnnotations:
-        """What a client may tell whoever allows a call."""
+        """What a client may show the person who allows a call."""
         return ToolAnnotations(
             title=self.title,
             read_only_hint=not self.writes,
@@ -71,7 +71,7 @@ def add_tools(mcp: FastMCP[Any], register: Register) -> list[str]:
         tool = FunctionTool.from_function(method, name=name, title=about.title, annotations=about.annotations)
         tool.parameters, tool.output_schema = inlined(tool.parameters), inlined(tool.output_schema)
         mcp.add_tool(tool)
-    mcp.add_middleware(OneLine(TAKES, register.calls, register.note_invalid))
+    mcp.add_middleware(OneLine(TAKES, register))
     return list(RIGHTS)
 
 

@@ -1,4 +1,4 @@
-"""What a scrape is answered: read from the parts that know it, when somebody asks."""
+"""Reads the values of all metrics at each scrape, from the parts of the server that hold them."""
 
 import platform
 import time

@@ -44,14 +44,10 @@ def chips(text: str, query: Query) -> list[Chip]:
         Chip(
             shown(piece),
             shown(term.written(lambda time: f"{time:%Y-%m-%d %H:%M:%S}")),
-            _without(pieces, number),
+            " ".join(pieces[:number] + pieces[number + 1 :]),
         )
         for number, (piece, term) in enumerate(zip(pieces, query.terms, strict=True))
     ]
-
-
-def _without(pieces: list[str], number: int) -> str:
-    return " ".join(pieces[:number] + pieces[number + 1 :])
 
 
 def wrong(text: str, error: InvalidQuery) -> Wrong:

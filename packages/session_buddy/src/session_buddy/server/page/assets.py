@@ -22,7 +22,7 @@ _KEPT: Final = "public, max-age=31536000, immutable"
 
 @cache
 def addresses() -> dict[str, str]:
-    """Where each is, by its name."""
+    """The address of each file, by its name."""
     return {name: f"/assets/{sha256(_read(name)).hexdigest()[:12]}/{name}" for name in _TYPES}
 
 
@@ -39,7 +39,7 @@ async def _answer(asked: Asked[Nothing]) -> Response:
     return Response(_read(name), headers=headers, media_type=_TYPES[name])
 
 
-# No token: they tell of nobody, and the page that asks one to sign in has them, too.
+# Without a token: the page that asks to sign in needs them, too, and they hold no data.
 ASSETS: Final = route(
     "GET",
     "/assets/{digest}/{name}",

@@ -1,4 +1,4 @@
-"""``/browsers``: those that are signed in as whoever asks, each with a button that signs it out."""
+"""``/browsers``: the browsers signed in as the caller, each with a button that signs it out."""
 
 import time
 from collections.abc import Sequence

@@ -97,7 +97,7 @@ class Figures(NamedTuple):
 
 
 async def figures(answers: Answers, period: Period) -> Figures:
-    """Count.
+    """Count all numbers of the page, at once.
 
     Raises:
         InvalidQuery: the query means nothing, or there is too much of it.

@@ -22,7 +22,7 @@ _TEMPLATES: Final = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-# What is ours alone, no inline script or style; nobody may frame it, and no other site is told of it. With
+# Resources of this server alone, no inline script or style; no frame, and no address to other sites. With
 # `no-referrer`, forms of a page would be sent with `Origin: null`.
 HEADERS: Final[Mapping[str, str]] = {
     "cache-control": "no-store",

@@ -105,7 +105,7 @@ def rows_of(records: Sequence[Record], now: datetime, tz: str) -> list[Row]:
 
 
 def row_of(record: Record, now: datetime, tz: str) -> Row:
-    """One session."""
+    """One session of a list."""
     return Row(
         id=record["session_id"],
         href=of_session(record["session_id"], tz),

@@ -105,7 +105,7 @@ async def _answer(asked: Asked[Wanted]) -> Response:
 
 
 class _Told(NamedTuple):
-    """What a page says of what was found."""
+    """Makes the page of what was found."""
 
     answer: SessionAnswer
     now: datetime
@@ -147,7 +147,9 @@ class _Told(NamedTuple):
                 at=written(began),
                 tz=self.tz,
             ),
-            of_person=address("/sessions", q=_of_person(record), tz=self.tz),
+            of_person=address(
+                "/sessions", q=Term("user", (Value(face_of(record).name),)).written(), tz=self.tz
+            ),
             end_href=self._end_href(record),
             is_alive=record["status"] == "active" and not record["unreachable"],
         )
@@ -207,10 +209,6 @@ class _Told(NamedTuple):
         mine = speaks_for(self.caller.subject, self.caller.is_admin, record["reported_by"])
         stuck = record["status"] in ("active", "lost")
         return f"{of_session(record['session_id'])}/end" if may and mine and stuck else ""
-
-
-def _of_person(record: Record) -> str:
-    return Term("user", (Value(face_of(record).name),)).written()
 
 
 class End(Given):

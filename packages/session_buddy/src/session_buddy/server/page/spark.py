@@ -15,7 +15,7 @@ _ABOVE: Final = ("ended", "active", "lost", "crashed")
 
 
 class Bar(NamedTuple):
-    """A session, or the end of one that went wrong; in units of the drawing."""
+    """A session, or the mark at the end of a crashed or lost one; in units of the drawing."""
 
     x: float
     width: float

@@ -46,7 +46,7 @@ _FIELDS: Final = (
     "end_time",
     "duration_seconds",
     "reason",
-    # Who it was, whatever acted for them.
+    # Needed to tell the person, as `history.record.person` does.
     "username",
     "person",
     "person_evidence",
@@ -131,7 +131,7 @@ class Timeline(html.Context):
 
 
 class _Page(NamedTuple):
-    """One request, read."""
+    """The parameters of one request, parsed, and the links made from them."""
 
     wanted: Wanted
     by: LaneBy
@@ -176,7 +176,7 @@ class _Page(NamedTuple):
         return replace(Window(at, at + TICK).of(self.query), limit=_MOST_AT)
 
     def to_list(self) -> str:
-        """The list of what is shown."""
+        """The address of the list of the same sessions."""
         begin, end = (written(one) for one in self.view.window)
         at = self.view.at.isoformat().replace("+00:00", "Z") if self.view.at else f"{begin}..{end}"
         return address("/sessions", q=narrowed(self.wanted.q, f"at:{at}"), tz=self.wanted.tz)
@@ -207,7 +207,7 @@ async def _total(answers: Answers, page: _Page, drawn: list[Bar] | Sliced) -> in
 
 
 class _Told(NamedTuple):
-    """What a page says of what was found."""
+    """Makes the page of what was found."""
 
     page: _Page
     drawing: Drawing
@@ -226,11 +226,11 @@ class _Told(NamedTuple):
             f"show {'all ' * (self.lanes <= _ALL_LANES)}{min(self.lanes, _ALL_LANES):,}",
             page.link(lanes=str(min(self.lanes, _ALL_LANES))),
         )
-        heading = self._heading()
+        heading, tells = self._heading(), self._tells()
         return Timeline(
             title=heading,
             heading=heading,
-            tells=self._tells(),
+            tells=tells,
             asks={name: value for name, value in page.parameters().items() if value and name != "at"},
             groups=[
                 Link(name, page.link(by="" if by == "person" else by), by == page.by)
@@ -245,10 +245,10 @@ class _Told(NamedTuple):
             now=now,
             tz=page.zone.name,
             picture=self.picture,
-            summary=f"{heading}. {self._tells()}. A lane a {page.by}; the list below has the sessions.",
+            summary=f"{heading}. {tells}. A lane a {page.by}; the list below has the sessions.",
             empty=not self.picture.heads,
             unfiltered=page.link(q="") if page.wanted.q else "",
-            below=self._below(),
+            below="In at that moment" if view.at else "The latest of them",
             lines=[self._line(record) for record in listed["sessions"]],
             more=Link(f"and {behind:,} more" if behind else "all of them", page.to_list())
             if counted
@@ -296,11 +296,6 @@ class _Told(NamedTuple):
             Link(name, page.of_window(window) if window and window != view.window else "")
             for name, window in moved + zoomed
         ]
-
-    def _below(self) -> str:
-        if self.page.view.at:
-            return "In at that moment"
-        return "The latest of them"
 
     def _line(self, record: Mapping[str, Any]) -> Line:
         begin, end = (

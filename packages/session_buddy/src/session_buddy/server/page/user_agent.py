@@ -1,4 +1,4 @@
-"""Which browser asks, as it says itself: for people, to tell one from another."""
+"""The name of a browser by its User-Agent header, for people to tell browsers apart."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -1,4 +1,4 @@
-"""What part of time a page shows, and in which zone: as its address says it."""
+"""The window of time that a page shows, and the zone, as its address gives them."""
 
 from datetime import datetime, timedelta, tzinfo
 from typing import Final, NamedTuple, Self

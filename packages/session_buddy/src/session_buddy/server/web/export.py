@@ -36,7 +36,7 @@ class ExportWanted(Given):
 
 
 class _File(StreamingResponse):
-    """A file in parts; closed behind the last, or when nobody wants more."""
+    """A file sent in parts; closed after the last, or when the client leaves."""
 
     def __init__(self, file: BinaryIO, form: Form, headers: Mapping[str, str]) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""Stands in front of every route: who asks, whether they may, what they give, how they are answered."""
+"""Runs around every route: identifies the caller, checks scopes, parses parameters, makes the response."""
 
 import json
 from collections.abc import Awaitable, Callable, Iterable

@@ -37,7 +37,7 @@ class LinkMade(TypedDict):
 async def _answer(asked: Asked[LinkWanted]) -> LinkMade:
     caller, services, request = asked.caller, asked.services, asked.request
     if caller.browser:
-        # Else whoever has a cookie would have the next one, and ten minutes more, for good.
+        # A cookie could otherwise renew itself without end.
         raise Forbidden("a browser gets no link: `session-buddy dashboard` makes one")
     links, now = services.links, time.time()
     here = links.address if is_local(request.scope["server"]) else f"http://{request.headers['host']}"
@@ -47,7 +47,7 @@ async def _answer(asked: Asked[LinkWanted]) -> LinkMade:
     # Asked once more when it is used: by then the token may have been revoked.
     judge = partial(services.caller_of, request)
     # The server itself speaks plain HTTP, and no header of a request is believed: whether a proxy adds TLS,
-    # only whoever comes through it knows.
+    # only the client that comes through it knows.
     given = links.give(caller.subject, judge, now, over_tls=address.startswith("https:"))
     until = datetime.fromtimestamp(now + LIFE_SECONDS, UTC)
     return LinkMade(url=f"{address}/sign-in/{given}", expires_at=until.isoformat(timespec="seconds"))

@@ -1,4 +1,4 @@
-"""What went wrong, as programs are told it: RFC 9457."""
+"""Errors as programs get them: RFC 9457."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What can be asked for over HTTP beside MCP: of each route who may, what it takes, and what it gives."""
+"""What a route over HTTP is: the scopes it needs, the parameters it takes, and what it gives."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field

@@ -76,7 +76,7 @@ class Box(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """The moment that is asked of."""
+    """The line at the moment that is asked about."""
 
     x: str
     label: str
@@ -107,13 +107,13 @@ class Drawing(NamedTuple):
     session: Callable[[str], str]
 
     def of_bars(self, lanes: Sequence[Lane], by: LaneBy) -> Picture:
-        """A bar a session."""
+        """One bar for each session."""
         heads = [self._head(one.name, one.y, one.height, count(len(one.bars), "session")) for one in lanes]
         boxes = [self._box(bar, by) for lane in lanes for bar in lane.bars]
         return self._picture(heads, boxes, [])
 
     def of_strips(self, strips: Sequence[Strip]) -> Picture:
-        """How many were in."""
+        """The number of open sessions, lane by lane."""
         heads = [self._head(one.name, one.y, one.height, _strip_tells(one)) for one in strips]
         moved = [one._replace(name=visible(one.name), y=one.y + HEAD) for one in strips]
         return self._picture(heads, [], moved)
