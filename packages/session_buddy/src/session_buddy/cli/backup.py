@@ -159,5 +159,5 @@ def _make(db: str | None) -> str:
 
     now, settings = datetime.now(UTC), load_settings(db=db)
     url = settings.database_url()
-    with opened(now, db=db) as store:
+    with opened(url, now) as store:
         return str(Backups.of(url).make(as_file(store).backup, now, settings.backup.keep).path)

@@ -94,8 +94,9 @@ def _opened() -> Iterator[tuple["Deletion", "Store"]]:
     from session_buddy.host.layers import load_settings
     from session_buddy.keep.deletion import Deletion
 
-    with offline.opened(datetime.now(UTC), to_write=True) as store:
-        yield Deletion(store, user_paths().outbox, load_settings().retain), store
+    settings, paths = load_settings(), user_paths()
+    with offline.opened(settings.database_url(paths), datetime.now(UTC), to_write=True) as store:
+        yield Deletion(store, paths.outbox, settings.retain), store
 
 
 def _told(wanted: Wanted) -> dict[str, str]:

@@ -27,11 +27,12 @@ def end_sessions(refs: Sequence[str], reason: str | None, *, force: bool) -> lis
     def open_file() -> list[dict[str, Any]]:
         from session_buddy.access.callers import local_caller
         from session_buddy.client import offline
+        from session_buddy.host.layers import load_settings
         from session_buddy.intake.by_hand import end_by_hand
         from session_buddy.intake.liveness import runs_here
 
         now = datetime.now(UTC)
-        with offline.opened(now, to_write=True) as store:
+        with offline.opened(load_settings().database_url(), now, to_write=True) as store:
             ended = end_by_hand(
                 refs,
                 reason,

@@ -35,9 +35,10 @@ def export(query: str, form: Form, file: BinaryIO, expect: Callable[[int], None]
     def open_file() -> int:
         from session_buddy.client import offline
         from session_buddy.history.query import Clock, Query
+        from session_buddy.host.layers import load_settings
 
         now = datetime.now(UTC)
-        with offline.opened(now) as store:
+        with offline.opened(load_settings().database_url(), now) as store:
             return store.export(Query.parse(query, clock=Clock(now)), form, file)
 
     query = typed(query)

@@ -45,7 +45,8 @@ def answering() -> Iterator[Callable[[str, Mapping[str, Any]], Mapping[str, Any]
         SessionBuddyError: it cannot be used; also by its answers: an argument is not valid, no session fits.
     """
     now = datetime.now(UTC)
-    with opened(now) as store:
+    settings = load_settings()
+    with opened(settings.database_url(), now, query_seconds=settings.query_seconds) as store:
 
         def records(rows: Sequence[SessionRow]) -> list[SessionRecord]:
             return [to_record(row, now) for row in rows]
@@ -71,21 +72,21 @@ def replayed(now: datetime) -> list[dict[str, Any]]:
     Raises:
         SessionBuddyError: the database cannot be used, or is another than this user's own.
     """
-    with opened(now, to_write=True) as store:
+    with opened(load_settings().database_url(), now, to_write=True) as store:
         return replay(user_paths().outbox, locally(store.ingest, Accounts()))
 
 
 @contextmanager
-def opened(now: datetime, *, db: str | None = None, to_write: bool = False) -> Iterator[Store]:
-    """The database that ``db`` names, an option of a command, else that of the settings.
-
-    This user's own gets all that waits in the outbox; another stays as it is, and a warning says so.
+def opened(
+    url: DatabaseUrl, now: datetime, *, to_write: bool = False, query_seconds: float = DEFAULT_QUERY_SECONDS
+) -> Iterator[Store]:
+    """A database: this user's own with all that waits taken in; another as it is, which a warning says.
 
     Raises:
         SessionBuddyError: it cannot be used; it is another, and is to be written.
     """
-    paths, settings = user_paths(), load_settings(db=db)
-    mine, url, query_seconds = own(paths), settings.database_url(paths), settings.query_seconds
+    paths = user_paths()
+    mine = own(paths)
     if is_own(url, paths):
         if not same(url, mine):
             log.warning("There is no database %s: it is made.", url.name)
