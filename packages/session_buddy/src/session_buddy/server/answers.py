@@ -190,19 +190,11 @@ class Answers:
             raise ExportFailed(error.strerror or str(error)) from None
 
     async def count_live(self) -> int:
-        """How many sessions are active, soon.
-
-        Raises:
-            StoreUnavailable: the database does not answer at once.
-        """
+        """How many sessions are active; raises :class:`StoreUnavailable` after four seconds."""
         return await self._read(self._store.count_live, self._health_checks, HEALTH_SECONDS)
 
     async def size(self) -> int:
-        """How many bytes the database takes, soon.
-
-        Raises:
-            StoreUnavailable: the database does not answer at once.
-        """
+        """How many bytes the database takes; raises :class:`StoreUnavailable` after four seconds."""
         return await self._read(self._store.size, self._health_checks, HEALTH_SECONDS)
 
     async def _read(self, ask: Callable[[], T], limiter: CapacityLimiter, seconds: float = READ_SECONDS) -> T:

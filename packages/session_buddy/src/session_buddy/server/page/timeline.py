@@ -9,16 +9,15 @@ from typing import Any, ClassVar, Final, NamedTuple, cast
 from pydantic import Field
 from starlette.responses import Response
 
-from session_buddy.history.bars import LANES_BY, Bar, Cut, LaneBy, Sliced
+from session_buddy.history.attention import people_and_hosts
+from session_buddy.history.bars import LANES_BY, Cut, LaneBy, Sliced
 from session_buddy.history.keys import one_of
 from session_buddy.history.page import SessionsAnswer
 from session_buddy.history.query import Clock, Query
-from session_buddy.history.record import person
 from session_buddy.history.timeline import Window
 from session_buddy.history.times import TICK, parse_duration
 from session_buddy.history.words import count, human_duration
 from session_buddy.history.zones import local
-from session_buddy.server.answers import Answers
 from session_buddy.server.page import html
 from session_buddy.server.page.address import address, narrowed, of_session, terms_of, written
 from session_buddy.server.page.draw.density import SLICES, strips
@@ -151,9 +150,14 @@ class _Page(NamedTuple):
         """Those of this view that say more than nothing."""
         wanted = self.wanted
         lanes = "" if wanted.lanes == MOST_LANES else str(wanted.lanes)
-        by = "" if self.by == "person" else self.by
         window = {"begin": wanted.begin, "to": wanted.to, "span": wanted.span, "at": wanted.at}
-        return {"q": wanted.q, "by": by, **window, "lanes": lanes, "tz": wanted.tz}
+        return {
+            "q": wanted.q,
+            "by": "" if self.by == "person" else self.by,
+            **window,
+            "lanes": lanes,
+            "tz": wanted.tz,
+        }
 
     def link(self, **changes: str) -> str:
         """This view, with another value here or there."""
@@ -194,16 +198,7 @@ async def _answer(asked: Asked[Wanted]) -> Response:
         found, lanes = laid_out(drawn, page.by, view.window, asked.given.lanes)
         picture = drawing.of_bars(found, page.by)
     listed = await answers.sessions(page.listed(), _FIELDS, count=True)
-    # Of a window the list below counts all; of a moment it counts those that were in at it.
-    total = listed["total"] or 0 if view.at is None else await _total(answers, page, drawn)
-    return html.page(_Told(page, drawing, picture, lanes, total, listed).context(), asked=asked)
-
-
-async def _total(answers: Answers, page: _Page, drawn: list[Bar] | Sliced) -> int:
-    if not isinstance(drawn, Sliced):
-        return len(drawn)
-    one = replace(page.view.window.of(page.query), limit=1)
-    return (await answers.sessions(one, _FIELDS, count=True))["total"] or 0
+    return html.page(_Told(page, drawing, picture, lanes, listed).context(), asked=asked)
 
 
 class _Told(NamedTuple):
@@ -213,7 +208,6 @@ class _Told(NamedTuple):
     drawing: Drawing
     picture: Picture
     lanes: int
-    total: int
     listed: SessionsAnswer
 
     def context(self) -> Timeline:
@@ -221,11 +215,9 @@ class _Told(NamedTuple):
         begin, end, now = (round(one.timestamp() * 1000) for one in (*view.window, view.now))
         shown, counted = len(self.picture.heads), listed["total"] or 0
         behind = counted - len(listed["sessions"])
-        hidden = self.lanes - shown
-        all_lanes = Link(
-            f"show {'all ' * (self.lanes <= _ALL_LANES)}{min(self.lanes, _ALL_LANES):,}",
-            page.link(lanes=str(min(self.lanes, _ALL_LANES))),
-        )
+        more = Link(f"and {behind:,} more" if behind else "all of them", page.to_list())
+        hidden, most = self.lanes - shown, min(self.lanes, _ALL_LANES)
+        rest = Link(f"show {'all ' * (most == self.lanes)}{most:,}", page.link(lanes=str(most)))
         heading, tells = self._heading(), self._tells()
         return Timeline(
             title=heading,
@@ -237,7 +229,7 @@ class _Told(NamedTuple):
                 for by, name in _GROUPS.items()
             ],
             spans=[
-                Link(name, page.link(span=name, begin="", to="", at=""), name == view.span) for name in _SPANS
+                Link(one, page.link(span=one, begin="", to="", at=""), one == view.span) for one in _SPANS
             ],
             moves=self._moves(),
             begin=begin,
@@ -250,10 +242,8 @@ class _Told(NamedTuple):
             unfiltered=page.link(q="") if page.wanted.q else "",
             below="In at that moment" if view.at else "The latest of them",
             lines=[self._line(record) for record in listed["sessions"]],
-            more=Link(f"and {behind:,} more" if behind else "all of them", page.to_list())
-            if counted
-            else None,
-            rest=all_lanes if hidden else None,
+            more=more if counted else None,
+            rest=rest if hidden else None,
             hidden=f"{count(hidden, page.by, _GROUPS[page.by])} with fewer sessions" if hidden else "",
             most=max((one.most for one in self.picture.strips), default=0),
             moment=view.at.isoformat() if view.at else "",
@@ -275,18 +265,17 @@ class _Told(NamedTuple):
         return f"{here:%H:%M:%S}{day}"
 
     def _tells(self) -> str:
-        page, found = self.page, self.listed["sessions"]
-        of_all = f"{count(self.total, 'session')} of {count(self.lanes, page.by, _GROUPS[page.by])}"
+        page, found, counted = self.page, self.listed["sessions"], self.listed["total"] or 0
         if page.view.at is None:
-            return of_all if self.total else "No sessions"
-        people, hosts = {person(one) for one in found}, {one["hostname"] for one in found}
-        counted = self.listed["total"] or 0
+            of_all = f"{count(counted, 'session')} of {count(self.lanes, page.by, _GROUPS[page.by])}"
+            return of_all if counted else "No sessions"
         if not counted:
             return "Nobody was in at that moment"
         if counted > len(found):
             return f"{counted:,} sessions were in at that moment"
-        inside = f"{count(len(people), 'person', 'people')} in {count(counted, 'session')}"
-        return f"{inside} on {count(len(hosts), 'host')}"
+        people, hosts = people_and_hosts(found)
+        inside = f"{count(people, 'person', 'people')} in {count(counted, 'session')}"
+        return f"{inside} on {count(hosts, 'host')}"
 
     def _moves(self) -> list[Link]:
         page, view = self.page, self.page.view

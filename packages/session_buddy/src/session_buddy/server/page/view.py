@@ -80,11 +80,6 @@ class View(NamedTuple):
         is_given = bool(begin or end) or last < clock.now
         return cls(Window(first, last), None if is_given else span or DEFAULT_SPAN, moment, clock.now)
 
-    @property
-    def live(self) -> bool:
-        """Whether it goes on up to now."""
-        return self.span is not None
-
     def moved(self, share: float) -> Window | None:
         """The same length, so much of it later; ``None``: that is not yet."""
         length = self.window.end - self.window.begin
