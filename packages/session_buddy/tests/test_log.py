@@ -68,6 +68,7 @@ def test_ours_and_others_records_go_there_one_a_line(home: Path) -> None:
     logging.getLogger("theirs").warning("careful with %s", "that")
     logging.getLogger("theirs").debug("chatter")
     logging.getLogger("fastmcp.server").warning("chatter")
+    logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
     first, second = path.read_text().splitlines()
     assert "level=info logger=ours event=taken session_id=shop-1 count=2" in first
     assert 'level=warning logger=theirs event="careful with that"' in second

@@ -378,13 +378,13 @@ def test_openmetrics_is_told_to_who_asks_for_it(server: Server) -> None:
     accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
     answers = [
         server.client.get("/metrics", headers=server.headers("read") | {"Accept": accepted})
-        for accepted in (accept, "*/*")
+        for accepted in (accept, "*/*", "text/plain;version=x")
     ]
     assert [one.headers["content-type"].partition("; charset")[0] for one in answers] == [
         "application/openmetrics-text; version=1.0.0",
-        "text/plain; version=0.0.4",
+        *["text/plain; version=0.0.4"] * 2,
     ]
-    asked, plain = (answer.text for answer in answers)
+    asked, plain, _ = (answer.text for answer in answers)
     read: Any = openmetrics
     assert {one.name for one in read(asked)} == {one.name for one in text_string_to_metric_families(plain)}
 

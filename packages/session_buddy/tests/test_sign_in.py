@@ -71,6 +71,7 @@ def signed_in(client: httpx.Client, *scopes: Scope, subject: str = "ann") -> htt
 def test_a_link_signs_one_browser_in_and_leads_on_without_a_redirect(client: httpx.Client, own: str) -> None:
     url = link(client)
     assert url.startswith(f"{own}/sign-in/")
+    assert client.head(url).status_code == 405
     answer = client.get(url)
     assert (answer.status_code, answer.headers["refresh"], "You are signed in" in answer.text) == (
         200,

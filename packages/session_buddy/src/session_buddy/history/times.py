@@ -14,6 +14,8 @@ _TIMES: Final = (
 _BOUNDS: Final = f"{_TIMES}; also >2h, <=monday, or a range such as 14:00..16:00"
 _OVERLAP: Final = f"{_TIMES}; or a range such as 14:00..16:00; not with > or <"
 _LENGTHS: Final = "a length such as 90s, 30min, 1.5h, 1h30m, 7d or 4w; the units are s, m or min, h, d and w"
+# Before it no time is meant; to reckon from one then would leave the calendar.
+_FIRST_YEAR: Final = 1900
 TICK: Final = timedelta(microseconds=1)
 _DAY: Final = timedelta(days=1)
 
@@ -144,7 +146,7 @@ def _parse(field: str, text: str, here: _Here, allowed: str, first: Time | None 
             found = _at(day, clock, here)
             return found if found.begin >= first.begin else _at(day + _DAY, clock, here)
         for form in (_span, _clock_time, _ago, _otherwise):
-            if meant := form(plain, here):
+            if (meant := form(plain, here)) and meant.begin.year >= _FIRST_YEAR:
                 return meant
     raise InvalidQuery(field, text, allowed)
 

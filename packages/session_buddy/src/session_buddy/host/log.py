@@ -22,11 +22,12 @@ from session_buddy.host.places import is_ours, working_folder
 MAX_BYTES: Final = 5 * 1024 * 1024
 KEPT: Final = 3
 _NAME: Final = "session-buddy.log"
-# Libraries say much about requests that are in order, and about mistakes of callers, which the tools log.
+# Libraries say much about requests that are in order, and about mistakes of callers, which the tools log; a
+# line for each request that is none would let strangers push all others out of the file.
 _QUIET: Final = {
     "fastmcp": logging.ERROR,
     "mcp": logging.WARNING,
-    "uvicorn.error": logging.WARNING,
+    "uvicorn.error": logging.ERROR,
     "asyncio": logging.WARNING,
 }
 

@@ -129,7 +129,10 @@ def exposed(values: Mapping[str, Value], accept: str) -> tuple[bytes, str]:
     registry = CollectorRegistry()
     registry.register(Collected())
     ProcessCollector(registry=registry)
-    encode, kind = choose_encoder(accept)
+    try:
+        encode, kind = choose_encoder(accept)
+    except TypeError:  # it compares a version that is no number with one
+        encode, kind = choose_encoder("")
     return encode(registry), kind
 
 

@@ -26,6 +26,9 @@ class SignedIn(Context):
 
 
 async def _sign_in(asked: Asked[Nothing]) -> Response:
+    if asked.request.method == "HEAD":
+        # Whoever only looks, such as a checker of links, uses none up.
+        return Response(status_code=HTTPStatus.METHOD_NOT_ALLOWED, headers={"allow": "GET"})
     services, now = asked.services, time.time()
     link = services.links.take(asked.request.path_params["link"], now)
     caller = link.judge() if link else None
