@@ -17,6 +17,7 @@ from session_buddy.keep.backups import Backup
 from session_buddy.server.gate import Authenticator
 from session_buddy.server.register import Register
 from session_buddy.server.table import ROUTES
+from session_buddy.server.web.export import MOST_AT_ONCE
 from session_buddy.server.web.guard import application
 from session_buddy.server.web.routes import Services
 from session_buddy.store import open_store
@@ -89,4 +90,38 @@ def test_health_waits_neither_for_backups_nor_for_lists(tmp_path: Path) -> None:
 
     with Writer(store, presence) as writer:
         assert anyio.run(at_once, Register(store, writer, presence)) == b'{"status":"ok"}'
+    store.close()
+
+
+def test_who_asks_much_at_once_neither_keeps_others_waiting_nor_fills_the_disk(tmp_path: Path) -> None:
+    store, presence = open_store(f"duckdb:///{tmp_path}/x.duckdb"), Presence()
+
+    async def at_once(register: Register) -> None:
+        answered: list[tuple[str, int]] = []
+        place = register.answers.lists
+        place.total_tokens = 1
+
+        async with served(register) as client:
+
+            async def ask(subject: str, path: str) -> None:
+                headers = {"Authorization": f"Bearer {issue(SECRET, subject, ['read'], 60)}"}
+                answered.append((subject, (await client.get(path, headers=headers)).status_code))
+
+            async with anyio.create_task_group() as tasks:
+                place.acquire_on_behalf_of_nowait(place)
+                for subject in ("eve", "eve", "eve", "ann"):
+                    tasks.start_soon(ask, subject, "/api/v1/sessions")
+                    await anyio.wait_all_tasks_blocked()
+                place.release_on_behalf_of(place)
+            assert answered[:2] == [("eve", 200), ("ann", 200)]
+            async with anyio.create_task_group() as tasks:
+                for _ in range(MOST_AT_ONCE + 1):
+                    tasks.start_soon(ask, "eve", "/api/v1/export")
+            assert [answered.pop()[1] for _ in range(MOST_AT_ONCE)] == [200] * MOST_AT_ONCE
+            assert answered.pop() == ("eve", 429)
+            await ask("eve", "/api/v1/export")
+            assert answered.pop() == ("eve", 200)
+
+    with Writer(store, presence) as writer:
+        anyio.run(at_once, Register(store, writer, presence))
     store.close()

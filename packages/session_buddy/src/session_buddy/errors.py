@@ -204,10 +204,21 @@ class Forbidden(SessionBuddyError):  # noqa: N818 - reads as the fact it states
 
 
 class TooManyStreams(SessionBuddyError):  # noqa: N818 - reads as the fact it states
-    """As many clients as a server lets do so are told what happens."""
+    """As many clients as a server lets do so are told what happens, or as many of one subject."""
 
-    def __init__(self, most: int) -> None:
-        super().__init__(f"{most} streams are open, as many as may be; close one, or ask GET /api/v1/changes")
+    def __init__(self, most: int, whose: str = "") -> None:
+        super().__init__(
+            f"{most} streams{whose} are open, as many as may be; close one, or ask GET /api/v1/changes"
+        )
+
+
+class TooManyExports(SessionBuddyError):  # noqa: N818 - reads as the fact it states
+    """As many files as one subject may have made and not yet taken."""
+
+    def __init__(self, subject: str, most: int) -> None:
+        super().__init__(
+            f"{most} exports are under way to {subject}, as many as may be; take them, or ask again later"
+        )
 
 
 class NotConfirmed(SessionBuddyError):  # noqa: N818 - reads as the fact it states

@@ -1,6 +1,7 @@
 """Who calls, and what each may do; standard library only."""
 
 import os
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -76,6 +77,9 @@ class Caller:
         """Whether the rights are all of these, or more."""
         return self.is_admin or self.scopes.issuperset(needed)
 
+
+# The subject whose request is being answered.
+asking: Final[ContextVar[str]] = ContextVar("asking", default="")
 
 # Who shows no token, or none that is valid.
 NOBODY: Final = Caller("nobody", frozenset())

@@ -10,6 +10,7 @@ from typing import BinaryIO, Final, TypeVar, cast
 
 from anyio import CapacityLimiter, to_thread
 
+from session_buddy.access.callers import asking
 from session_buddy.errors import ExportFailed, StoreUnavailable
 from session_buddy.history.around import SessionAnswer, answer
 from session_buddy.history.bars import Bar, Cut, Sliced
@@ -67,6 +68,7 @@ class Answers:
         self._health_checks = CapacityLimiter(1)
         # A file of a million sessions keeps a thread busy for many seconds: it takes no place of a list.
         self._exports = CapacityLimiter(1)
+        self._turns: dict[tuple[str, CapacityLimiter], asyncio.Semaphore] = {}
 
     @property
     def clock(self) -> Clock:
@@ -199,12 +201,18 @@ class Answers:
 
     async def _read(self, ask: Callable[[], T], limiter: CapacityLimiter, seconds: float = READ_SECONDS) -> T:
         """What the database answers, on a thread that keeps its place until it is done."""
-        asking = asyncio.ensure_future(to_thread.run_sync(ask, limiter=limiter, abandon_on_cancel=True))
-        asking.add_done_callback(lambda done: done.cancelled() or done.exception())
+        read = asyncio.ensure_future(self._in_turn(ask, limiter))
+        read.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
-            return await asyncio.wait_for(asyncio.shield(asking), seconds)
+            return await asyncio.wait_for(asyncio.shield(read), seconds)
         except TimeoutError:
             raise StoreUnavailable(f"database {self._store.url} has not answered for {seconds:g} s") from None
+
+    async def _in_turn(self, ask: Callable[[], T], limiter: CapacityLimiter) -> T:
+        """Of one subject as many wait for a place as there are: nobody waits behind all that another asks."""
+        places = asyncio.Semaphore(int(limiter.total_tokens))
+        async with self._turns.setdefault((asking.get(), limiter), places):
+            return await to_thread.run_sync(ask, limiter=limiter, abandon_on_cancel=True)
 
     async def _present_with_heartbeats(self, query: Query, *, needed: bool = False) -> Query:
         if needed or query.needs_heartbeats:

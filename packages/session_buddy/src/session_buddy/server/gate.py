@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from session_buddy.access.browsers import Browsers
-from session_buddy.access.callers import Caller, local_caller
+from session_buddy.access.callers import Caller, asking, local_caller
 from session_buddy.access.keyring import Keyring
 from session_buddy.errors import Forbidden, TokenRefused
 from session_buddy.server.front import is_same
@@ -102,6 +102,7 @@ class Authenticator(TokenVerifier):
         caller = self.caller(token)
         if caller is None:
             return None
+        asking.set(caller.subject)
         return AccessToken(token=token, client_id=caller.subject, scopes=sorted(caller.scopes))
 
 

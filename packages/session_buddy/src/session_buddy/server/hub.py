@@ -15,6 +15,8 @@ from session_buddy.history.query import Query
 from session_buddy.server.answers import Answers
 
 MOST_STREAMS: Final = 64
+# The part of them that one subject leaves to others.
+LEFT: Final = 1 / 8
 # Each stream keeps a connection; all together not more than half of those that may come over TCP.
 _FILES_A_STREAM: Final = 16
 # What one message holds.
@@ -43,10 +45,12 @@ log = structlog.stdlib.get_logger("session_buddy.server.hub")
 class Stream:
     """The messages for one client, as they are sent.
 
-    ``may`` says before each message whether the client may still read; ``abort`` closes the connection.
+    ``may`` says before each message whether the client may still read; ``abort`` closes the connection;
+    ``subject`` is whose it is.
     """
 
-    def __init__(self, may: Callable[[], bool], abort: Callable[[], None]) -> None:
+    def __init__(self, may: Callable[[], bool], abort: Callable[[], None], subject: str) -> None:
+        self.subject: Final = subject
         self._may = may
         self.abort = abort
         self._waiting: asyncio.Queue[bytes | None] = asyncio.Queue()
@@ -99,11 +103,11 @@ class Hub:
     def __repr__(self) -> str:
         return f"<Hub(streams={len(self._streams)}, runs={self._task is not None})>"
 
-    async def open(self, may: Callable[[], bool], abort: Callable[[], None]) -> Stream:
+    async def open(self, may: Callable[[], bool], abort: Callable[[], None], subject: str) -> Stream:
         """A stream that begins now; to be given to :meth:`leave` at its end.
 
         Raises:
-            TooManyStreams: there are as many as there may be.
+            TooManyStreams: there are as many as there may be, or of this subject.
             StoreError: the database cannot be read; the server goes down.
         """
         if self._task is None:
@@ -111,9 +115,12 @@ class Hub:
             self._begin(now["place"])
         if self._closed:
             raise StoreClosed("the server is going down; connect again later")
+        theirs = sum(one.subject == subject for one in self._streams)
         if len(self._streams) >= self._most:
             raise TooManyStreams(self._most)
-        stream = Stream(may, abort)
+        if theirs >= self._most * (1 - LEFT):
+            raise TooManyStreams(theirs, f" of {subject}")
+        stream = Stream(may, abort, subject)
         stream.tell(self._hello)
         self._streams.add(stream)
         return stream

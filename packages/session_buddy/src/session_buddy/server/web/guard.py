@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
-from session_buddy.access.callers import NOBODY, Caller
+from session_buddy.access.callers import NOBODY, Caller, asking
 from session_buddy.errors import Forbidden, InvalidQuery
 from session_buddy.server.register import Outcome
 from session_buddy.server.web.problems import TOLD, problem, told
@@ -56,6 +56,7 @@ def _endpoint(route: Route[Any], services: Services) -> Endpoint:
             if route.needs is not None and caller is None:
                 return route.refusal(HTTPStatus.UNAUTHORIZED, "a token is needed", _once_more(route, request))
             caller = caller or NOBODY
+            asking.set(caller.subject)
             caller.require(str(route), route.needs or ())
             given = await _given(route, request)
             found = await route.answer(Asked(request, caller, given, services))

@@ -21,6 +21,7 @@ _STATUS: Final[dict[type[Exception], HTTPStatus]] = {
     errors.UnknownSession: HTTPStatus.NOT_FOUND,
     errors.UnknownToken: HTTPStatus.NOT_FOUND,
     errors.TooManySignIns: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.TooManyExports: HTTPStatus.TOO_MANY_REQUESTS,
     errors.StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.TooManyStreams: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.ConfigurationError: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -1,5 +1,6 @@
 """What a route over HTTP is: the scopes it needs, the parameters it takes, and what it gives."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -42,6 +43,7 @@ class Services:
     ``back_up`` makes a backup of the database, in the place of all others if given ``True``; it blocks.
     ``caller_of`` is ``None`` where nobody is known, or raises :class:`~session_buddy.errors.Forbidden`.
     ``upkeep`` lets one backup or deletion run at a time; those that wait hold no thread.
+    ``exports`` is how many files are being made for a subject, or sent.
     """
 
     register: Register
@@ -52,6 +54,7 @@ class Services:
     browsers: Browsers
     links: Links
     upkeep: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(1))
+    exports: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)

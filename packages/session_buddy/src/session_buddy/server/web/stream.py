@@ -40,7 +40,8 @@ async def _answer(asked: Asked[Nothing]) -> Response:
     if asked.request.method == "HEAD":
         return Response(headers=_HEADERS, media_type=_TYPE)
     hub = asked.services.register.hub
-    return _Events(hub, await hub.open(partial(_still_may, asked), asked.request.state.abort))
+    may, abort = partial(_still_may, asked), asked.request.state.abort
+    return _Events(hub, await hub.open(may, abort, asked.caller.subject))
 
 
 def _still_may(asked: Asked[Nothing]) -> bool:
