@@ -2,6 +2,7 @@
 
 import logging
 import os
+from asyncio import CancelledError
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,11 +89,12 @@ def test_a_traceback_is_kept(home: Path) -> None:
     ("error", "told"),
     [
         (ClientDisconnect(), False),
+        (CancelledError(), False),
         (ExceptionGroup("both", [ClientDisconnect(), ClientDisconnect()]), False),
         (ExceptionGroup("both", [ClientDisconnect(), ValueError("odd")]), True),
     ],
 )
-def test_somebody_who_hangs_up_is_not_told(home: Path, error: Exception, told: bool) -> None:  # noqa: FBT001
+def test_somebody_who_hangs_up_is_not_told(home: Path, error: BaseException, told: bool) -> None:  # noqa: FBT001
     path = home / "x.log"
     set_up_logging(path, "info")
     logging.getLogger("theirs").error("it went wrong", exc_info=error)

@@ -28,6 +28,7 @@ from session_buddy.history.model import Beat
 from session_buddy.history.query import Query
 from session_buddy.store import Gap, as_file, open_file, open_known, open_store
 from session_buddy.store.duckdb import DuckDBStore, opening, statements, wal
+from session_buddy.store.duckdb.connection import Connection
 from tests import forkserver
 from tests.samples import MOMENT, arrival, end_event, session_id_of, start_event
 
@@ -444,6 +445,31 @@ def broken_log(path: Path) -> None:
     middle = content.index(b'"environment":', len(content) // 2)
     content[middle : middle + 50] = b"\xff" * 50
     log.write_bytes(content)
+
+
+def test_who_closes_waits_for_no_query(path: Path) -> None:
+    path.parent.mkdir()
+    path.touch()
+    connection = Connection(path, duckdb.connect(":memory:"), lambda _: None, query_seconds=60)
+    begun, said = threading.Event(), []
+
+    def ask() -> None:
+        try:
+            while True:
+                with connection.reading() as cursor:
+                    begun.set()
+                    cursor.execute(
+                        "SELECT count(*) FROM range(1_000_000_000) one(i) WHERE sin(i) > 2"
+                    ).fetchall()
+        except StoreClosed as error:
+            said.append(str(error))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert begun.wait(60)
+    connection.close()
+    asking.join()
+    assert said == [f"database {path} was closed"]
 
 
 def test_a_closed_store_says_so(store: DuckDBStore) -> None:

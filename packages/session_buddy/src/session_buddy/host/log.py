@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+from asyncio import CancelledError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
@@ -118,14 +119,15 @@ def also_on(stream: TextIO, name: str) -> Iterator[None]:
 
 
 def _tells_of_us(record: logging.LogRecord) -> bool:
-    """Whether a record tells of more than of somebody who hung up in the middle of a request.
+    """Whether a record tells of more than of somebody who hung up in the middle of a request, or had to.
 
-    Shells do so when they leave; what they did not deliver is still in their outbox.
+    Shells do so when they leave; what they did not deliver is still in their outbox. A server that stops
+    cancels what it has not answered in time, and says how many that are.
     """
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, BaseExceptionGroup):
         return error.split(ClientDisconnect)[1] is not None
-    return not isinstance(error, ClientDisconnect)
+    return not isinstance(error, (ClientDisconnect, CancelledError))
 
 
 def _rendering() -> list[structlog.typing.Processor]:

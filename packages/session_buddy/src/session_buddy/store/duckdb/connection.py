@@ -1,6 +1,7 @@
 """A DuckDB file while it is open: a cursor to write with, cursors to read with, trouble told as errors."""
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,8 @@ from session_buddy.store.duckdb.statements import Cursor
 
 # With other values it would have worked; all other errors are the database's.
 _OF_THE_VALUES: Final = (duckdb.DataError, duckdb.IntegrityError, duckdb.InvalidInputException)
+# Between two looks whether the last query has ended.
+_LOOK_SECONDS: Final = 0.01
 
 
 class Connection:
@@ -39,6 +42,7 @@ class Connection:
         self._query_seconds = query_seconds
         self._opening = Lock()
         self._source: int | None = None
+        self._readers: dict[int, Cursor] = {}
         self._writer, self._adder = _writers(database)
 
     @contextmanager
@@ -48,9 +52,11 @@ class Connection:
             limit = Timer(seconds or self._query_seconds, reader.interrupt)
             limit.daemon = True
             limit.start()
+            self._readers[id(reader)] = reader
             try:
                 yield reader
             finally:
+                del self._readers[id(reader)]
                 limit.cancel()
 
     @contextmanager
@@ -77,13 +83,16 @@ class Connection:
     def _look(self) -> Cursor:
         """The database, unless what goes into it would be found by nobody."""
         if self._database is None:
-            raise StoreClosed(f"database {self.path} was closed")
+            raise self._closed()
         if identity(self.path) != self._file:
             raise StoreUnavailable(
                 f"database {self.path} was removed or exchanged while it is in use; nothing more is written:"
                 " restart the server with: session-buddy mcp restart"
             )
         return self._database
+
+    def _closed(self) -> StoreClosed:
+        return StoreClosed(f"database {self.path} was closed")
 
     @contextmanager
     def _trouble(self, what: str, seconds: float | None = None) -> Iterator[None]:
@@ -93,6 +102,8 @@ class Connection:
             self._reopen()
             raise StoreUnavailable(f"database {self.path} cannot be {what}: {line_of(error)}") from error
         except duckdb.InterruptException:
+            if self._database is None:
+                raise self._closed() from None
             raise QueryTooLong(seconds or self._query_seconds, may_be_raised=seconds is None) from None
         except _OF_THE_VALUES as error:
             raise StoreError(f"database {self.path}: {line_of(error)}") from error
@@ -103,7 +114,7 @@ class Connection:
         """DuckDB declares a database invalid after a failed write; a new connection starts from the disk."""
         with self._opening:
             if self._database is None:
-                return
+                raise self._closed()
             # If that fails too, the next call finds the connection closed and comes here again.
             with suppress(duckdb.Error):
                 self._adder.close()
@@ -115,16 +126,27 @@ class Connection:
                 self._database = database
 
     def close(self) -> None:
-        """Write the log into the file and let go of it; closing twice is allowed."""
+        """Stop queries, write the log into the file and let go of it; closing twice is allowed."""
         with self._opening:
             database, self._database = self._database, None
         if database is not None:
             self._adder.close()
             self._writer.close()
-            database.close()
+            self._close(database)
         source, self._source = self._source, None
         if source is not None:
             os.close(source)
+
+    def _close(self, database: Cursor) -> None:
+        while True:
+            try:
+                return database.close()
+            except duckdb.ResourceInUseException:
+                # A query is under way, which takes a moment to hear of it.
+                for reader in list(self._readers.values()):
+                    with suppress(duckdb.Error):  # it has just ended
+                        reader.interrupt()
+                time.sleep(_LOOK_SECONDS)
 
 
 def _writers(database: Cursor) -> tuple[Cursor, Cursor]:
