@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import anyio
 import httpx2 as httpx
+import pytest
 
 from session_buddy.access.keyring import Keyring
 from session_buddy.access.tokens import issue
@@ -121,6 +122,15 @@ def test_who_asks_much_at_once_neither_keeps_others_waiting_nor_fills_the_disk(t
             assert answered.pop() == ("eve", 429)
             await ask("eve", "/api/v1/export")
             assert answered.pop() == ("eve", 200)
+            # What was waited for in vain is not asked any more.
+            place.acquire_on_behalf_of_nowait(place)
+            with pytest.raises(StoreUnavailable, match=r"has not answered for 0\.01 s"):
+                await register.answers._read(lambda: answered.append(("late", 0)), place, 0.01)
+            await anyio.wait_all_tasks_blocked()
+            assert place.statistics().tasks_waiting == 0
+            place.release_on_behalf_of(place)
+            await ask("eve", "/api/v1/sessions")
+            assert ("late", 0) not in answered
 
     with Writer(store, presence) as writer:
         anyio.run(at_once, Register(store, writer, presence))

@@ -201,11 +201,21 @@ class Answers:
 
     async def _read(self, ask: Callable[[], T], limiter: CapacityLimiter, seconds: float = READ_SECONDS) -> T:
         """What the database answers, on a thread that keeps its place until it is done."""
-        read = asyncio.ensure_future(self._in_turn(ask, limiter))
+        begun = False
+
+        def begin() -> T:
+            nonlocal begun
+            begun = True
+            return ask()
+
+        read = asyncio.ensure_future(self._in_turn(begin, limiter))
         read.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             return await asyncio.wait_for(asyncio.shield(read), seconds)
         except TimeoutError:
+            if not begun:
+                # Nobody waits for it any more, and whoever asks next would.
+                read.cancel()
             raise StoreUnavailable(f"database {self._store.url} has not answered for {seconds:g} s") from None
 
     async def _in_turn(self, ask: Callable[[], T], limiter: CapacityLimiter) -> T:
