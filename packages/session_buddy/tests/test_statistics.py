@@ -80,6 +80,7 @@ def lengths(values: list[float]) -> dict[str, Any]:
     return {
         "p50_seconds": percentile(values, 0.5),
         "p90_seconds": percentile(values, 0.9),
+        "p95_seconds": percentile(values, 0.95),
         "p99_seconds": percentile(values, 0.99),
         "max_seconds": values[-1],
         "mean_seconds": sum(values) / len(values),
@@ -364,6 +365,8 @@ def test_analytics_are_bars_and_a_heatmap_for_people(answering: None, width: int
         "component",
         "median",
         "90",
+        "%",
+        "95",
         "%",
         "99",
         "%",

@@ -37,7 +37,7 @@ then its numbers, lengths in seconds; --format json says which is which.
 Examples:
   session-buddy analytics                                how many a day
   session-buddy analytics --by person --period 30d       of whom
-  session-buddy analytics --metric duration 'host:web*'  median, 90 %, 99 %
+  session-buddy analytics --metric duration 'host:web*'  median, 90 %, 95 %, 99 %
   session-buddy analytics --metric peak-hours --period "last month"
   session-buddy analytics --metric endings --by component -f csv"""
 

@@ -18,6 +18,7 @@ from session_buddy.history.words import Record, human_duration, shown
 _TITLES: Final = {
     "p50_seconds": "median",
     "p90_seconds": "90 %",
+    "p95_seconds": "95 %",
     "p99_seconds": "99 %",
     "max_seconds": "longest",
     "mean_seconds": "mean",

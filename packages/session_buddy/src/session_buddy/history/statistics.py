@@ -57,6 +57,7 @@ class Measure(NamedTuple):
 _LENGTH_COLUMNS: Final = (
     "p50_seconds",
     "p90_seconds",
+    "p95_seconds",
     "p99_seconds",
     "max_seconds",
     "mean_seconds",

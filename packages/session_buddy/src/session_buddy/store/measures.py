@@ -25,10 +25,9 @@ NAMES: Final[Mapping[By, str]] = {
     "type": f"coalesce(session_type, '{contract.UNKNOWN}')",
     "actor": "actor",
 }
-_PERCENTILES: Final = "(percentile_cont(ARRAY[0.5, 0.9, 0.99]) WITHIN GROUP (ORDER BY number))"
-_LENGTHS: Final = ", ".join(
-    [*(f"{_PERCENTILES}[{place}]" for place in (1, 2, 3)), "max(number), avg(number), sum(number), count(*)"]
-)
+_PERCENTILES: Final = "(percentile_cont(ARRAY[0.5, 0.9, 0.95, 0.99]) WITHIN GROUP (ORDER BY number))"
+_OTHERS: Final = "max(number), avg(number), sum(number), count(*)"
+_LENGTHS: Final = ", ".join([*(f"{_PERCENTILES}[{place}]" for place in (1, 2, 3, 4)), _OTHERS])
 # What is counted of each group.
 _COUNTED: Final[Mapping[Metric, str]] = {
     "sessions": "count(*), count(*) FILTER (WHERE status = 'active')",

@@ -164,7 +164,7 @@ def _figures(now: Sums, before: Sums) -> list[Figure]:
         figure("session" if now.sessions == 1 else "sessions", lambda sums: f"{sums.sessions:,}"),
         figure("person" if now.people == 1 else "people", lambda sums: f"{sums.people:,}"),
         figure("median stay", lambda sums: _length(sums.seconds("p50_seconds"))),
-        figure("nine of ten are shorter", lambda sums: _length(sums.seconds("p90_seconds"))),
+        figure("95 % are shorter", lambda sums: _length(sums.seconds("p95_seconds"))),
         figure("ended badly", lambda sums: f"{sums.bad:,}", worse=there and now.bad > before.bad),
     ]
 
