@@ -126,6 +126,17 @@ def test_every_page_is_for_everybody_and_no_session_acts_in_it(
             assert page.title() == "You are not signed in · Session-Buddy"
 
 
+def test_the_query_line_goes_on_as_one_types(site: Site) -> None:
+    with visit(site.browser, site.url, site.token) as page:
+        page.goto("/sessions")
+        line, offered = page.get_by_role("combobox", name="Query"), page.locator("#keys option")
+        line.press_sequentially("user:eve status:c")
+        page.locator("#keys option[value='user:eve status:crashed']").wait_for(state="attached")
+        assert offered.count() == 1
+        line.fill("-component:")
+        page.locator("#keys option[value='-component:mahavishnu']").wait_for(state="attached")
+
+
 def looked_at(page: Page, themes: Sequence[Theme] = THEMES) -> list[str]:
     """What is wrong with how a page looks: in both themes, and in the narrowest window."""
     wider = overhang(page)

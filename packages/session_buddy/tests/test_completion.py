@@ -86,6 +86,8 @@ def found(cli: Cli, line: str) -> list[str]:
         ("list-sessions --format ", ["table", "json", "csv", "ndjson"]),
         ("list-sessions --limit ", []),
         ("list-sessions nothing:", []),
+        # No shell takes `>` or a blank for text.
+        ("list-sessions started:", ["started:today", "started:yesterday", "started:monday"]),
         ("who actor:h", ["actor:human"]),
         ("show-session l", ["latest"]),
         ("show-session shop", []),

@@ -14,6 +14,8 @@ import pytest
 from session_buddy.access.tokens import issue
 from session_buddy.errors import InvalidQuery
 from session_buddy.history.attention import IDLE_SECONDS, attention_first, concern, shared
+from session_buddy.history.completion import offers
+from session_buddy.history.keys import KEYS, NAMES
 from session_buddy.history.query import Clock, Query
 from session_buddy.history.words import MISSING
 from session_buddy.server.page.asked_query import chips, wrong
@@ -119,6 +121,39 @@ def test_sessions_are_found_counted_and_sorted(client: httpx.Client) -> None:
     order = re.findall(r'<tr id="s-([^"]+)"', falling.text)
     assert order.index(IDS["root"]) < order.index(IDS["bob"]) < order.index(IDS["crashed"])
     assert "Nothing fits all of that" in text(client.get("/sessions", params={"q": "user:zoe"}))
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("status:active us", ["status:active user:"]),
+        ("-user:bob,e", ["-user:bob,eve"]),
+        # Names in which a character hides are not offered.
+        ("host:", ["host:web1", "host:db1"]),
+        ("at:", ["at:now", "at:today", "at:yesterday", "at:monday", 'at:"this week"', 'at:"last week"']),
+        ('at:"this w', ['at:"this week"']),
+        ("duration:>", ["duration:>10m", "duration:>1h", "duration:>8h"]),
+        ("status:active ", [f"status:active {key}{'.' if key == 'metadata' else ':'}" for key in NAMES]),
+        ("rollback", []),
+        ('user:"open', []),
+        ("nothing:", []),
+    ],
+)
+def test_a_query_that_is_typed_goes_on(client: httpx.Client, typed: str, expected: list[str]) -> None:
+    answer = client.get("/api/v1/complete", params={"query": typed})
+    assert [one["query"] for one in answer.json()["completions"]] == expected
+
+
+def test_an_id_goes_on_by_its_last_digits(client: httpx.Client) -> None:
+    digits = IDS["bob"][-8:]
+    answer = client.get("/api/v1/complete", params={"query": f"parent:{digits[:-1]}"})
+    assert answer.json() == {"completions": [{"query": f"parent:{digits}", "tells": ""}]}
+
+
+def test_each_example_of_a_value_can_be_read() -> None:
+    for key in KEYS:
+        for one in offers(f"{key.name}:"):
+            assert Query.parse(one.text, clock=CLOCK).terms
 
 
 def test_a_wrong_query_is_told_where_it_is_with_the_nearest(client: httpx.Client) -> None:

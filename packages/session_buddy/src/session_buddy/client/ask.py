@@ -33,6 +33,7 @@ from session_buddy.errors import (
     StoreLocked,
     UnknownSession,
 )
+from session_buddy.history.completion import RECENT
 from session_buddy.history.query import MAX_LIMIT
 from session_buddy.host import process
 from session_buddy.host.database_url import DatabaseUrl
@@ -45,7 +46,6 @@ from session_buddy.intake import outbox
 
 IF_REFUSED: Final = "put one that `session-buddy token create` made there into SESSION_BUDDY_TOKEN"
 _CALL_SECONDS: Final = 30.0
-_RECENT: Final = 200
 _RECENT_SECONDS: Final = 0.8
 # More of a list than this is kept on disk until it is printed.
 _KEPT_BYTES: Final = 8_000_000
@@ -166,7 +166,7 @@ def recent(fields: Sequence[str], query: str = "") -> list[str]:
 
     Quick, so only what a running server gives, whichever database it keeps; never an error.
     """
-    asked = {"fields": list(fields), "limit": _RECENT, "query": query}
+    asked = {"fields": list(fields), "limit": RECENT, "query": query}
     try:
         server = named_server() or local_endpoint(user_paths())
         answer = call_tool(server, "list_sessions", asked, _RECENT_SECONDS) if server else {}

@@ -6,6 +6,7 @@ from session_buddy.server.page import browsers, now, patterns, session, sessions
 from session_buddy.server.page.assets import ASSETS
 from session_buddy.server.web.backup import BACKUPS
 from session_buddy.server.web.changes import CHANGES
+from session_buddy.server.web.complete import COMPLETE
 from session_buddy.server.web.delete import DELETIONS
 from session_buddy.server.web.export import EXPORT
 from session_buddy.server.web.health import HEALTH, METRICS
@@ -24,6 +25,7 @@ _FOR_PROGRAMS: Final[tuple[Route[Any], ...]] = (
     EVENTS,
     STATISTICS,
     TIMELINE,
+    COMPLETE,
     CHANGES,
     STREAM,
     EXPORT,

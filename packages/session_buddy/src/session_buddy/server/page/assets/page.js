@@ -1,7 +1,7 @@
 "use strict";
 // Pages work without it; with it they say times where the reader is, and follow what happens.
 (() => {
-  const LEAST = 1000, OFTEN = 30000, PATIENCE = 3000, MENU = "details.me[open]";
+  const LEAST = 1000, OFTEN = 30000, TYPED = 150, PATIENCE = 3000, MENU = "details.me[open]";
   const $ = (id) => document.getElementById(id);
 
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
@@ -25,6 +25,25 @@
   for (const given of document.querySelectorAll("form.query input[name=tz]")) {
     if (!given.value && zone) [given.value, given.disabled] = [zone, false];
   }
+  // What the query may go on as, in the place of the keys that stand there without.
+  let pause = null, completing = null;
+  $("q")?.addEventListener("input", ({ target }) => {
+    clearTimeout(pause);
+    completing?.abort();
+    pause = setTimeout(async () => {
+      if (document.hidden || $("live").matches(".off")) return;
+      completing = new AbortController();
+      try {
+        const asked = `/api/v1/complete?query=${encodeURIComponent(target.value)}`;
+        const answer = await fetch(asked, { signal: completing.signal });
+        if (!answer.ok) return;
+        const { completions } = await answer.json();
+        $("keys").replaceChildren(...completions.map(({ query, tells }) => new Option(tells, query)));
+      } catch {
+        // Another question came, or the server is away: the list stays as it is.
+      }
+    }, TYPED);
+  });
   document.addEventListener("keydown", (event) => {
     const field = event.target.closest("input, textarea, select, [contenteditable]");
     if (event.key === "/" && !field && !event.ctrlKey && !event.metaKey && $("q")) {
