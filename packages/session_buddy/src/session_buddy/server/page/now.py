@@ -30,7 +30,7 @@ _MOST_CONCERNS: Final = 50
 _MOST_A_DAY: Final = 2_000
 _MOST_BAD: Final = 12
 _OPEN: Final = "status:active"
-_CONCERNS: Final = (("status:unreachable", "started"), ("idle:>=4h", "idle"), ("account:root", "started"))
+_CONCERNS: Final = (("status:unreachable", "started"), ("idle:>=4h", "idle"), ("account:root -reason:*", "started"))
 
 
 class Wanted(Given):
@@ -54,7 +54,7 @@ class Now(html.Context):
         facts: what else is worth a word, the most urgent first.
         rows: who is in, those that need attention first.
         sparks: the last day of each person, by the id of their first row; empty where that is too much.
-        rest: how many more are in; ``all_href`` has them.
+        rest: how many more are in; ``all_href`` has all.
         bad: what ended badly within a day; ``bad_count`` is how many there were, ``bad_href`` has them.
         query: what the page is narrowed to; ``unfiltered`` is the way out of that.
         is_new: whether nothing was ever recorded.
