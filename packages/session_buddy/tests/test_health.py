@@ -16,6 +16,7 @@ from session_buddy.intake.presence import Presence
 from session_buddy.intake.writer import Writer
 from session_buddy.keep.backups import Backup
 from session_buddy.server.gate import Authenticator
+from session_buddy.server.page.html import refusal
 from session_buddy.server.register import Register
 from session_buddy.server.table import ROUTES
 from session_buddy.server.web.export import MOST_AT_ONCE
@@ -30,7 +31,7 @@ def served(register: Register, back_up: Callable[[bool], Backup] | None = None) 
     """A client of the routes, without a server; nothing is deleted."""
     keeper, nothing = Authenticator(Keyring([SECRET])), cast("Any", None)
     services = Services(register, back_up or nothing, nothing, keeper.caller_of, nothing, nothing, nothing)
-    transport = httpx.ASGITransport(application(ROUTES, services))
+    transport = httpx.ASGITransport(application(ROUTES, services, refusal))
     return httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
 

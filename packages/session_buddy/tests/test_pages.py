@@ -182,6 +182,15 @@ def test_a_short_name_leads_to_the_whole(client: httpx.Client) -> None:
 def test_what_is_wrong_is_a_page_that_says_what_to_do(client: httpx.Client, address: str) -> None:
     missing = client.get("/sessions/shop-20200101-000000-00000000")
     assert (missing.status_code, "It is not there" in missing.text) == (404, True)
+    for path, status, said in (
+        ("/nowhere<b>", 404, "There is no /nowhere<b> here"),
+        ("/sign-out", 405, "takes POST"),
+    ):
+        browser = client.get(path, headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+        assert (browser.status_code, said in text(browser)) == (status, True)
+        assert 'href="/"' in browser.text.partition("<main")[2]
+        program = client.get(path)
+        assert (program.status_code, program.headers["content-type"]) == (status, "application/problem+json")
     nobody = httpx.get(f"{address}/")
     assert (nobody.status_code, "session-buddy dashboard" in nobody.text) == (401, True)
     assert 'name="q"' not in nobody.text

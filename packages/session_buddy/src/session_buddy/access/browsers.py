@@ -16,7 +16,9 @@ LIFE_SECONDS: Final = 12 * 3600
 FRESH_SECONDS: Final = 600
 # Of one subject, within the life of a cookie.
 MOST: Final = 100
-_MOST_SCOPES: Final[frozenset[Scope]] = frozenset({"track", "read"})
+MOST_SCOPES: Final[frozenset[Scope]] = frozenset({"track", "read"})
+# Its name, by the first eight digits of the instance.
+COOKIE: Final = "session_buddy_{instance}"
 _LABEL: Final = "browser: "
 _STALE: Final = "it may end sessions for 10 minutes, and `session-buddy dashboard` gives 10 more"
 
@@ -58,7 +60,7 @@ class Browsers:
         self._keyring = keyring
         self._audience = f"browser:{instance}"
         self._seen: dict[str, float] = {}
-        self.cookie: Final = f"session_buddy_{instance[:8]}"
+        self.cookie: Final = COOKIE.format(instance=instance[:8])
 
     def sign_in(self, caller: Caller, name: str, now: float) -> tuple[str, int]:
         """The value of a new browser's cookie, and for how many seconds it is good.
@@ -72,7 +74,7 @@ class Browsers:
         until = int(now) + LIFE_SECONDS
         if caller.until is not None:
             until = min(until, caller.until)
-        scopes = _MOST_SCOPES if caller.is_admin else _MOST_SCOPES & caller.scopes
+        scopes = MOST_SCOPES if caller.is_admin else MOST_SCOPES & caller.scopes
         secret = self._keyring.secrets[0]
         token = sign(secret, Claims("", caller.subject, scopes, int(now), until, self._audience))
 

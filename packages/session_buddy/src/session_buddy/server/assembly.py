@@ -43,6 +43,7 @@ from session_buddy.server.front import Front
 from session_buddy.server.gate import Authenticator, Gate
 from session_buddy.server.listeners import open_tcp, open_unix
 from session_buddy.server.metrics.gathering import Metrics
+from session_buddy.server.page.html import refusal
 from session_buddy.server.publication import Publication
 from session_buddy.server.register import Register
 from session_buddy.server.serving import Server
@@ -107,7 +108,7 @@ def run(
     services = Services(
         register, upkeep.back_up, deletion, authenticator.caller_of, metrics, authenticator.browsers, links
     )
-    front = Front(mcp, MCP_PATH, application(ROUTES, services), settings.host_names)
+    front = Front(mcp, MCP_PATH, application(ROUTES, services, refusal), settings.host_names)
     app = Gate(front, authenticator.local_token, authenticator.why_not)
     # Left by a killed server: with our socket open, clients would read its address and database as ours.
     remove(paths.server_file)

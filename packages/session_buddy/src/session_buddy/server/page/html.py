@@ -119,6 +119,7 @@ _HEADINGS: Final = {
     HTTPStatus.UNAUTHORIZED: "You are not signed in",
     HTTPStatus.FORBIDDEN: "That is not yours to do",
     HTTPStatus.NOT_FOUND: "It is not there",
+    HTTPStatus.METHOD_NOT_ALLOWED: "That is no page",
     HTTPStatus.CONFLICT: "That cannot be done",
     HTTPStatus.GONE: "It was deleted",
     HTTPStatus.SERVICE_UNAVAILABLE: "The history cannot be read just now",

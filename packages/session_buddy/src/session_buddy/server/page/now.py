@@ -30,7 +30,11 @@ _MOST_CONCERNS: Final = 50
 _MOST_A_DAY: Final = 2_000
 _MOST_BAD: Final = 12
 _OPEN: Final = "status:active"
-_CONCERNS: Final = (("status:unreachable", "started"), ("idle:>=4h", "idle"), ("account:root -reason:*", "started"))
+_CONCERNS: Final = (
+    ("status:unreachable", "started"),
+    ("idle:>=4h", "idle"),
+    ("account:root -reason:*", "started"),
+)
 
 
 class Wanted(Given):

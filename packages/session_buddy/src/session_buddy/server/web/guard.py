@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from hashlib import sha256
 from http import HTTPStatus
 from typing import Any, Final
@@ -15,11 +16,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 
+from oneiric.visible import visible
 from session_buddy.access.callers import NOBODY, Caller, asking
 from session_buddy.errors import Forbidden, InvalidQuery
 from session_buddy.server.register import Outcome
 from session_buddy.server.web.problems import TOLD, problem, told
-from session_buddy.server.web.routes import Asked, Given, Route, Services
+from session_buddy.server.web.routes import Asked, Given, Refusal, Route, Services
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -29,13 +31,16 @@ _MOST_FIELDS: Final = 100
 _ELSEWHERE: Final = ("cross-site", "same-site")
 
 
-def application(routes: Iterable[Route[Any]], services: Services) -> Starlette:
-    """All routes, each behind the same checks."""
+def application(routes: Iterable[Route[Any]], services: Services, to_people: Refusal) -> Starlette:
+    """All routes, each behind the same checks.
+
+    A browser is told by ``to_people`` that there is no such route; programs are told a problem.
+    """
     return Starlette(
         routes=[StarletteRoute(one.path, _endpoint(one, services), methods=[one.method]) for one in routes],
         # A timeline of a thousand bars is 119 KB without. Its size tells no secret: an answer has none.
         middleware=[Middleware(GZipMiddleware)],
-        exception_handlers={HTTPException: _not_there},
+        exception_handlers={HTTPException: partial(_not_there, to_people)},
     )
 
 
@@ -130,13 +135,14 @@ def _document(request: Request, found: object, status: HTTPStatus) -> Response:
     return Response(body, status, headers, "application/json")
 
 
-async def _not_there(request: Request, error: Exception) -> Response:
+async def _not_there(to_people: Refusal, request: Request, error: Exception) -> Response:
     # Starlette calls it for nothing else.
     assert isinstance(error, HTTPException)  # noqa: S101
-    status, path = error.status_code, request.url.path
-    detail = (
-        f"{path} takes {(error.headers or {}).get('Allow', '')}, not {request.method}"
-        if status == HTTPStatus.METHOD_NOT_ALLOWED
-        else f"there is no {path} here; /api/openapi.json says what there is"
-    )
-    return problem(status, detail, error.headers)
+    status, path, headers = error.status_code, visible(request.url.path), error.headers or {}
+    # A browser that opens an address asks for HTML before all else.
+    in_browser = request.headers.get("accept", "").partition(",")[0].strip() == "text/html"
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        detail = f"{path} takes {headers.get('Allow', '')}, not {request.method}"
+    else:
+        detail = f"there is no {path} here" + "; /api/openapi.json says what there is" * (not in_browser)
+    return (to_people if in_browser else problem)(status, detail, headers)

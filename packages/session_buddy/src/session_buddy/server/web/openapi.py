@@ -9,11 +9,24 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from session_buddy import __version__
+from session_buddy.access.browsers import COOKIE, MOST_SCOPES
 from session_buddy.server.web.problems import MEDIA_TYPE, problem
 from session_buddy.server.web.routes import Asked, Nothing, Route, route
 
 _REFERENCES: Final = "#/components/schemas/{model}"
 _TEXT: Final = {"type": "string"}
+_BY_TOKEN: Final[list[dict[str, list[str]]]] = [{"token": []}]
+_BY_EITHER: Final[list[dict[str, list[str]]]] = [*_BY_TOKEN, {"browser": []}]
+_COOKIE: Final = {
+    "type": "apiKey",
+    "in": "cookie",
+    "name": COOKIE.format(instance="INSTANCE"),
+    "description": (
+        "A browser's, from `GET /sign-in/{link}`. For INSTANCE stand the first eight digits of the history's"
+        " `instance`, which `hello` of `GET /api/v1/stream` tells. It is for pages of this server: what"
+        " changes something needs their `Origin`, too."
+    ),
+}
 
 
 class Problem(TypedDict):
@@ -48,9 +61,9 @@ def document(routes: Iterable[Route[Any]]) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": shared["$defs"],
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}, "browser": _COOKIE},
         },
-        "security": [{"token": []}],
+        "security": _BY_TOKEN,
     }
 
 
@@ -81,8 +94,10 @@ def _operation(route: Route[Any], known: Mapping[str, Any], shared: Mapping[str,
         operation["parameters"] = parameters
     if route.needs is None:
         # With one it may be told more.
-        operation["security"] = [{}, {"token": []}]
+        operation["security"] = [{}, *_BY_EITHER]
     else:
+        if MOST_SCOPES.issuperset(route.needs):
+            operation["security"] = _BY_EITHER
         operation["description"] = f"Scope: {' and '.join(route.needs)}."
     return operation
 

@@ -34,6 +34,8 @@ class Nothing(Given):
 
 
 G = TypeVar("G", bound=Given)
+# Makes the answer that says what went wrong, of its status, a line and headers.
+Refusal = Callable[[int, str, Mapping[str, str]], Response]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class Route(Generic[G]):
     takes: type[G]
     gives: Any
     done: HTTPStatus = HTTPStatus.OK
-    refusal: Callable[[int, str, Mapping[str, str]], Response] = problem
+    refusal: Refusal = problem
     form: bool = False
 
     def __str__(self) -> str:
