@@ -3,26 +3,32 @@
 import importlib
 import shutil
 import statistics
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any, NamedTuple
 
 from playwright.sync_api import Browser, Response, sync_playwright
 
 from benchmarks.measure import Effort, Row
 from benchmarks.population import populate
+from oneiric.compose import session_id_of
+from oneiric.transport import Endpoint, call_tool
 from session_buddy.history.bars import Bar
 from session_buddy.history.query import Query
 from session_buddy.history.timeline import Window
 from session_buddy.store import open_store
+from tests.samples import end_event, start_event
 from tests.world import World
 
 SIZES = (10, 1000, 10_000)
 # Of the largest; the bars that are drawn of fewer cost a line of HTML each.
 MOST_KILOBYTES, MOST_SECONDS = 100, 1.0
 SPAN = timedelta(days=7)
+VISITS = 30
 # Once what a browser draws first is on the screen.
 _SHOWN = """() => new Promise(done =>
     requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now()))))"""
@@ -46,6 +52,7 @@ def rows(world: World, effort: Effort) -> Iterator[Row]:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for size in SIZES:
             yield from of_size(world, browser, size, effort)
+        yield from live(world, browser)
 
 
 def of_size(world: World, browser: Browser, size: int, effort: Effort) -> Iterator[Row]:
@@ -66,6 +73,46 @@ def of_size(world: World, browser: Browser, size: int, effort: Effort) -> Iterat
     else:
         theirs = taken(browser, page.as_uri(), ".barlayer path", {}, effort.rounds)
         yield from told(f"the same {size:,} by plotly", theirs, judged=False)
+
+
+def live(world: World, browser: Browser) -> Iterator[Row]:
+    """How long after they happen starts and ends are seen in an open page, while others come and leave."""
+    populate(world.database, max(SIZES))
+    world.start_server()
+    endpoint = world.endpoint
+    token = world.run("session-buddy", "token", "show").stdout.strip()
+    over, seen = Event(), list[float]()
+    others = Thread(target=come_and_leave, args=(endpoint, over))
+    others.start()
+    with closing(browser.new_context(extra_http_headers={"Authorization": f"Bearer {token}"})) as context:
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{world.port}/")
+        page.locator("#live:not([hidden])").wait_for()
+        for _ in range(VISITS):
+            start = start_event(timestamp=datetime.now(UTC).isoformat())
+            row = page.locator(f"#s-{session_id_of(start)}")
+            for there in (True, False):
+                happened = end_event(session_id_of(start), timestamp=datetime.now(UTC).isoformat())
+                begun = time.monotonic()
+                call_tool(endpoint, "track_events", {"events": [start if there else happened]}, 60)
+                row.wait_for(state="attached" if there else "detached")
+                seen.append(time.monotonic() - begun)
+    over.set()
+    others.join()
+    world.stop_server()
+    middle, most = statistics.median(seen), max(seen)
+    shown = f"{middle * 1000:.0f} ms, at most {most * 1000:.0f} ms of {len(seen)}"
+    yield Row(
+        "a start or an end is seen in an open page", shown, f"≤ {MOST_SECONDS:g} s", most <= MOST_SECONDS
+    )
+
+
+def come_and_leave(endpoint: Endpoint, over: Event) -> None:
+    """Somebody starts a session every fifth of a second, and ends it."""
+    while not over.wait(0.2):
+        start = start_event(timestamp=datetime.now(UTC).isoformat())
+        end = end_event(session_id_of(start), timestamp=datetime.now(UTC).isoformat())
+        call_tool(endpoint, "track_events", {"events": [start, end]}, 60)
 
 
 def told(what: str, found: Taken, *, judged: bool) -> Iterator[Row]:

@@ -7,7 +7,7 @@ from typing_extensions import TypedDict
 
 from session_buddy.history.completion import RECENT, last_term, needed, offers
 from session_buddy.history.query import Query
-from session_buddy.server.web.routes import Asked, Given, Route
+from session_buddy.server.web.routes import Asked, Given, route
 from session_buddy.server.words import QueryText
 
 # Nobody reads through more values; of keys there are not many more.
@@ -48,12 +48,4 @@ async def _complete(asked: Asked[CompleteWanted]) -> CompleteAnswer:
     )
 
 
-COMPLETE: Final = Route(
-    "GET",
-    "/api/v1/complete",
-    ("read",),
-    "what a query that is being typed may go on as",
-    _complete,
-    CompleteWanted,
-    CompleteAnswer,
-)
+COMPLETE: Final = route("GET", "/api/v1/complete", "what a query that is being typed may go on as", _complete)

@@ -1,7 +1,7 @@
 "use strict";
 // Pages work without it; with it they say times where the reader is, and follow what happens.
 (() => {
-  const LEAST = 1000, OFTEN = 30000, TYPED = 150, PATIENCE = 3000, MENU = "details.me[open]";
+  const LEAST = 600, OFTEN = 30000, TYPED = 150, PATIENCE = 3000, MENU = "details.me[open]";
   const $ = (id) => document.getElementById(id);
 
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
