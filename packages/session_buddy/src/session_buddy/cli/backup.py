@@ -158,6 +158,6 @@ def _make(db: str | None) -> str:
     from session_buddy.store import as_file
 
     now, settings = datetime.now(UTC), load_settings(db=db)
-    url = settings.database_url()
-    with opened(url, now) as store:
-        return str(Backups.of(url).make(as_file(store).backup, now, settings.backup.keep).path)
+    backups = Backups.of(settings.database_url())
+    with opened(settings, now) as store:
+        return str(backups.make(as_file(store).backup, now, settings.backup.keep).path)

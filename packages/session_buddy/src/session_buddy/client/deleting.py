@@ -95,7 +95,7 @@ def _opened() -> Iterator[tuple["Deletion", "Store"]]:
     from session_buddy.keep.deletion import Deletion
 
     settings, paths = load_settings(), user_paths()
-    with offline.opened(settings.database_url(paths), datetime.now(UTC), to_write=True) as store:
+    with offline.opened(settings, datetime.now(UTC), to_write=True) as store:
         yield Deletion(store, paths.outbox, settings.retain), store
 
 

@@ -32,7 +32,7 @@ def end_sessions(refs: Sequence[str], reason: str | None, *, force: bool) -> lis
         from session_buddy.intake.liveness import runs_here
 
         now = datetime.now(UTC)
-        with offline.opened(load_settings().database_url(), now, to_write=True) as store:
+        with offline.opened(load_settings(), now, to_write=True) as store:
             ended = end_by_hand(
                 refs,
                 reason,

@@ -38,7 +38,7 @@ def export(query: str, form: Form, file: BinaryIO, expect: Callable[[int], None]
         from session_buddy.host.layers import load_settings
 
         now = datetime.now(UTC)
-        with offline.opened(load_settings().database_url(), now) as store:
+        with offline.opened(load_settings(), now) as store:
             return store.export(Query.parse(query, clock=Clock(now)), form, file)
 
     query = typed(query)

@@ -25,6 +25,7 @@ from session_buddy.history.statistics import Statistics
 from session_buddy.host.database_url import DEFAULT_QUERY_SECONDS, DatabaseUrl
 from session_buddy.host.histories import is_own, own, same
 from session_buddy.host.layers import load_settings
+from session_buddy.host.settings import Settings
 from session_buddy.intake.accounts import Accounts
 from session_buddy.intake.admission import locally
 from session_buddy.intake.outbox import hand_over, replay
@@ -45,8 +46,7 @@ def answering() -> Iterator[Callable[[str, Mapping[str, Any]], Mapping[str, Any]
         SessionBuddyError: it cannot be used; also by its answers: an argument is not valid, no session fits.
     """
     now = datetime.now(UTC)
-    settings = load_settings()
-    with opened(settings.database_url(), now, query_seconds=settings.query_seconds) as store:
+    with opened(load_settings(), now) as store:
 
         def records(rows: Sequence[SessionRow]) -> list[SessionRecord]:
             return [to_record(row, now) for row in rows]
@@ -72,25 +72,23 @@ def replayed(now: datetime) -> list[dict[str, Any]]:
     Raises:
         SessionBuddyError: the database cannot be used, or is another than this user's own.
     """
-    with opened(load_settings().database_url(), now, to_write=True) as store:
+    with opened(load_settings(), now, to_write=True) as store:
         return replay(user_paths().outbox, locally(store.ingest, Accounts()))
 
 
 @contextmanager
-def opened(
-    url: DatabaseUrl, now: datetime, *, to_write: bool = False, query_seconds: float = DEFAULT_QUERY_SECONDS
-) -> Iterator[Store]:
-    """A database: this user's own with all that waits taken in; another as it is, which a warning says.
+def opened(settings: Settings, now: datetime, *, to_write: bool = False) -> Iterator[Store]:
+    """The settings' database: this user's own with all that waits taken in; another as it is, with a warning.
 
     Raises:
         SessionBuddyError: it cannot be used; it is another, and is to be written.
     """
-    paths = user_paths()
+    paths, url = user_paths(), settings.database_url()
     mine = own(paths)
     if is_own(url, paths):
         if not same(url, mine):
             log.warning("There is no database %s: it is made.", url.name)
-        with closing(open_known(url, paths, query_seconds=query_seconds)) as store:
+        with closing(open_known(url, paths, query_seconds=settings.query_seconds)) as store:
             deliver = locally(store.ingest, Accounts())
             if url.file is None or not heal(as_file(store), deliver, paths, now):
                 hand_over(paths.outbox, deliver, now)
@@ -100,7 +98,7 @@ def opened(
     line = f"{url.name} is only looked at: your own history is {mine.name}; {exchange}"
     if to_write:
         raise StoreUnavailable(line)
-    with looked_at(url, query_seconds) as store:
+    with looked_at(url, settings.query_seconds) as store:
         log.warning(line)
         yield store
 
