@@ -1,5 +1,6 @@
 """Pages as HTML: templates, and what a browser is told beside them."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, fields
 from http import HTTPStatus
@@ -126,13 +127,18 @@ _HEADINGS: Final = {
 }
 
 
+_PARAMETER: Final = re.compile(r"\w+: ")
+
+
 def refusal(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     """What went wrong, as people are told it; :func:`session_buddy.server.web.problems.problem` as a page."""
     heading = _HEADINGS.get(HTTPStatus(status), HTTPStatus(status).phrase)
     command = None
     if status == HTTPStatus.UNAUTHORIZED:
         detail, command = SIGN_IN, SIGN_IN_COMMAND
-    return page(Message(heading, heading, detail, command), status, headers)
+    # A message that begins with a parameter's name has that as it is written.
+    sentence = detail if _PARAMETER.match(detail) else detail[:1].upper() + detail[1:]
+    return page(Message(heading, heading, sentence, command), status, headers)
 
 
 def route(
