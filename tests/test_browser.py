@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Error, Page
 
 from oneiric.compose import session_id_of
-from oneiric.transport import call_tool
+from oneiric.transport import Endpoint, call_tool
 from session_buddy.access.tokens import issue
 from session_buddy.server.page import html
 from tests.browser import NARROWEST, THEMES, Theme, chromium, findings, overhang, visit
@@ -25,6 +25,12 @@ SECRET: Final = "tests-only-" + uuid.uuid4().hex
 # Each is looked at on a sample history with hostile sessions in it, of which {session} is one.
 PAGES: Final = ("/", "/timeline?at=1h+ago", "/patterns", "/sessions", "/sessions/{session}")
 # What the hostile texts would be if one were taken for a part of the page.
+_LISTEN: Final = """() => new Promise(done => {
+    window.heard = [];
+    const stream = new EventSource("/api/v1/stream");
+    stream.addEventListener("changes", (event) => heard.push(...JSON.parse(event.data).changes));
+    stream.addEventListener("hello", done);
+})"""
 HANDLERS: Final = (
     "[src=x], [onerror], [onload], [onmouseover], [onfocus], [autofocus], a[href^='javascript:']"
 )
@@ -38,12 +44,14 @@ class Site(NamedTuple):
         token: lets one read.
         browser: for all tests here.
         session: a hostile one.
+        endpoint: of the server.
     """
 
     url: str
     token: str
     browser: Browser
     session: str
+    endpoint: Endpoint
 
     def pages(self) -> list[str]:
         """Those of the table that this server has."""
@@ -61,7 +69,13 @@ def site(tmp_path_factory: pytest.TempPathFactory, storage: dict[str, str]) -> I
         taken = call_tool(begun.info.endpoint, "track_events", {"events": events}, 60)["results"]
         assert {one["status"] for one in taken} == {"stored"}
         token = issue(SECRET, "ann", ["read"], 600)
-        yield Site(begun.info.url.removesuffix("/mcp"), token, browser, session_id_of(events[-1]))
+        yield Site(
+            begun.info.url.removesuffix("/mcp"),
+            token,
+            browser,
+            session_id_of(events[-1]),
+            begun.info.endpoint,
+        )
 
 
 @contextmanager
@@ -105,6 +119,18 @@ def test_other_servers_are_not_reached(site: Site) -> None:
         pytest.raises(Error, match="ERR_PROXY_CONNECTION_FAILED"),
     ):
         page.goto("http://192.0.2.1/")
+
+
+def test_a_hostile_text_in_the_stream_is_a_text(site: Site) -> None:
+    with visit(site.browser, site.url, site.token) as page:
+        page.goto("/")
+        page.evaluate(_LISTEN)
+        started = [one for one in hostile(datetime.now(UTC)) if one["event_type"] == "session_start"]
+        call_tool(site.endpoint, "track_events", {"events": started}, 60)
+        page.wait_for_function("number => heard.length >= number", arg=len(started))
+        heard = page.evaluate("heard.map(({ session }) => [session.session_id, session.reason])")
+        assert {tuple(one) for one in heard} >= {(session_id_of(one), one["reason"]) for one in started}
+        assert page.evaluate(f"typeof {MARK}") == "undefined"
 
 
 def test_every_page_is_for_everybody_and_no_session_acts_in_it(
