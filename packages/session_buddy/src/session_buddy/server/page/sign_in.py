@@ -34,7 +34,7 @@ async def _sign_in(asked: Asked[Nothing]) -> Response:
     caller = link.judge() if link else None
     if link is None or caller is None:
         heading = "This link is not good any more"
-        detail = "Each signs one browser in, once, within a minute. Another one is made"
+        detail = "Each signs one browser in, once, within a minute."
         return page(Message(heading, heading, detail, SIGN_IN_COMMAND), HTTPStatus.GONE)
     name = name_of(asked.request.headers.get("user-agent", ""))
     cookie, seconds = await to_thread.run_sync(services.browsers.sign_in, caller, name, now)
