@@ -84,9 +84,18 @@ class Life:
         self._send([end_of(visit, self._chance)])
 
     def _send(self, events: list[Event]) -> None:
-        answer = call_tool(self._endpoint, "track_events", {"events": events}, _TIMEOUT)
-        refused = [one for one in answer["results"] if one["status"] != "stored"]
-        assert not refused, refused
+        tell(self._endpoint, events)
+
+
+def tell(endpoint: Endpoint, events: Sequence[Event]) -> None:
+    """Tell a server events, as an emitter does.
+
+    Raises:
+        AssertionError: one of them was not stored, or was known.
+    """
+    answer = call_tool(endpoint, "track_events", {"events": list(events)}, _TIMEOUT)
+    refused = [one for one in answer["results"] if one["status"] != "stored"]
+    assert not refused, refused
 
 
 class Demo(NamedTuple):

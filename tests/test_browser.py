@@ -12,11 +12,11 @@ import pytest
 from playwright.sync_api import Browser, Error, Page
 
 from oneiric.compose import session_id_of
-from oneiric.transport import Endpoint, call_tool
+from oneiric.transport import Endpoint
 from session_buddy.access.tokens import issue
 from session_buddy.server.page import html
 from tests.browser import NARROWEST, THEMES, Theme, chromium, findings, overhang, visit
-from tests.demo import demo
+from tests.demo import demo, tell
 from tests.hostile import MARK, hostile
 from tests.samples import seeded
 
@@ -66,8 +66,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, storage: dict[str, str]) -> I
     settings = {"SESSION_BUDDY_SECRET": SECRET} | storage
     with demo(home, now, seeded(1), 2, **settings) as begun, chromium(home) as browser:
         events = hostile(now)
-        taken = call_tool(begun.info.endpoint, "track_events", {"events": events}, 60)["results"]
-        assert {one["status"] for one in taken} == {"stored"}
+        tell(begun.info.endpoint, events)
         token = issue(SECRET, "ann", ["read"], 600)
         yield Site(
             begun.info.url.removesuffix("/mcp"),
@@ -126,7 +125,7 @@ def test_a_hostile_text_in_the_stream_is_a_text(site: Site) -> None:
         page.goto("/")
         page.evaluate(_LISTEN)
         started = [one for one in hostile(datetime.now(UTC)) if one["event_type"] == "session_start"]
-        call_tool(site.endpoint, "track_events", {"events": started}, 60)
+        tell(site.endpoint, started)
         page.wait_for_function("number => heard.length >= number", arg=len(started))
         heard = page.evaluate("heard.map(({ session }) => [session.session_id, session.reason])")
         assert {tuple(one) for one in heard} >= {(session_id_of(one), one["reason"]) for one in started}

@@ -4,7 +4,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any, Final
@@ -14,11 +14,10 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from oneiric.compose import session_id_of
-from oneiric.transport import call_tool
 from session_buddy.access.links import LIFE_SECONDS
 from tests import forkserver
 from tests.browser import chromium, visit
-from tests.demo import Demo, demo
+from tests.demo import Demo, demo, tell
 from tests.samples import end_event, seeded, start_event
 from tests.serverprocess import ServerProcess, port_of
 
@@ -46,11 +45,6 @@ class Site:
         command = [*forkserver.COMMAND, "dashboard", "--print-url"]
         return forkserver.run(command, env=self._begun.environ).stdout.strip()
 
-    def tell(self, *events: dict[str, Any]) -> None:
-        """As an emitter does."""
-        taken = call_tool(self._begun.info.endpoint, "track_events", {"events": list(events)}, 60)["results"]
-        assert {one["status"] for one in taken} == {"stored"}
-
     def started(self, name: str) -> dict[str, Any]:
         """The start of a session of somebody, which is told."""
         event = start_event(
@@ -58,22 +52,19 @@ class Site:
             user={"username": name, "home": f"/home/{name}"},
             reason="a visit",
         )
-        self.tell(event)
+        tell(self._begun.info.endpoint, [event])
         return event
 
     def ended(self, start: dict[str, Any]) -> None:
         """Tell the end of that session."""
-        self.tell(end_event(session_id_of(start), timestamp=datetime.now(UTC).isoformat()))
+        end = end_event(session_id_of(start), timestamp=datetime.now(UTC).isoformat())
+        tell(self._begun.info.endpoint, [end])
 
     def begin_again(self) -> None:
         """Start the server that was stopped, at its address."""
         port = str(port_of(self._begun.info))
         self.server = ServerProcess({**self._begun.environ, "SESSION_BUDDY_PORT": port})
         self.server.until_up()
-
-    def session(self, name: str) -> str:
-        """The path of the page of a session that somebody has open."""
-        return f"/sessions/{session_id_of(self.started(name))}"
 
     @contextmanager
     def visitor(self, **options: Any) -> Iterator[Page]:
@@ -83,8 +74,8 @@ class Site:
             page.wait_for_url(f"{self.url}/")
             yield page
 
-    def stranger(self) -> Any:
-        """Somebody who comes without one: a page, as a context manager."""
+    def stranger(self) -> AbstractContextManager[Page]:
+        """Somebody who comes without one."""
         return visit(self._browser, self.url)
 
 
@@ -100,6 +91,12 @@ def site(tmp_path_factory: pytest.TempPathFactory, storage: dict[str, str]) -> I
 
 def asked_of(page: Page) -> dict[str, list[str]]:
     return parse_qs(urlsplit(page.url).query)
+
+
+def status_of(page: Page, address: str) -> int:
+    answer = page.goto(address)
+    assert answer is not None
+    return answer.status
 
 
 def somebody() -> str:
@@ -191,12 +188,12 @@ def test_a_link_is_good_once_and_for_a_minute(site: Site, size: Callable[[int, i
         page.goto(used)
         page.wait_for_url(f"{site.url}/")
         with site.stranger() as other:
-            assert other.goto(used).status == HTTPStatus.GONE
+            assert status_of(other, used) == HTTPStatus.GONE
             expect(other.locator("main")).to_contain_text("session-buddy dashboard")
-            assert other.goto("/").status == HTTPStatus.UNAUTHORIZED
+            assert status_of(other, "/") == HTTPStatus.UNAUTHORIZED
         if size(0, 1):
             time.sleep(max(0, asked + LIFE_SECONDS - time.monotonic()))
-            assert page.goto(expired).status == HTTPStatus.GONE
+            assert status_of(page, expired) == HTTPStatus.GONE
 
 
 def test_a_page_that_is_open_lives_through_a_restart_of_the_server(site: Site) -> None:

@@ -33,7 +33,7 @@ from session_buddy.errors import (
     StoreLocked,
     UnknownSession,
 )
-from session_buddy.history.completion import RECENT
+from session_buddy.history.completion import RECENT, names_in
 from session_buddy.history.query import MAX_LIMIT
 from session_buddy.host import process
 from session_buddy.host.database_url import DatabaseUrl
@@ -162,7 +162,7 @@ def get_session(ref: str, *, details: bool) -> dict[str, Any]:
 
 
 def recent(fields: Sequence[str], query: str = "") -> list[str]:
-    """What recent sessions have in some fields, each once, for completion.
+    """What recent sessions have in some fields, for completion.
 
     Quick, so only what a running server gives, whichever database it keeps; never an error.
     """
@@ -172,8 +172,7 @@ def recent(fields: Sequence[str], query: str = "") -> list[str]:
         answer = call_tool(server, "list_sessions", asked, _RECENT_SECONDS) if server else {}
     except (SessionBuddyError, TransportError):
         return []
-    values = [str(one[field]) for one in answer.get("sessions", ()) for field in fields if one.get(field)]
-    return list(dict.fromkeys(values))
+    return names_in(answer.get("sessions", ()), fields)
 
 
 def _answered(work: Callable[[Ask], T], kept: Callable[[T], T] = lambda found: found) -> T:

@@ -5,8 +5,8 @@ fields of which have them, and whoever asks hands over what was found.
 """
 
 import re
-from collections.abc import Collection, Iterable
-from typing import Final, NamedTuple
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from oneiric.visible import visible
 from session_buddy.history.keys import CHOICES, KEYS, Kind
@@ -73,12 +73,21 @@ def needed(term: str) -> tuple[tuple[str, ...], str] | None:
     return fields, f"{asked}:{Value(begun, any_behind=True)}" if begun else ""
 
 
+def names_in(sessions: Iterable[Mapping[str, Any]], fields: Sequence[str]) -> list[str]:
+    """What sessions have in the fields that are :func:`needed`, the first session's first.
+
+    >>> names_in([{"person": "ada", "username": "root"}, {"username": "ada"}], ["person", "username"])
+    ['ada', 'root', 'ada']
+    """
+    return [str(one[field]) for one in sessions for field in fields if one.get(field)]
+
+
 def offers(term: str, names: Collection[str] = (), *, in_shell: bool = False) -> list[Offer]:
     """What a term may be once it is typed; ``-`` may stand before it.
 
     Args:
         term: as far as it is typed.
-        names: what recent sessions have in the fields that are :func:`needed`.
+        names: those that recent sessions have (:func:`names_in`); each is offered once.
         in_shell: nothing that a shell reads as something else: names come from other people's machines, and
             typed into one, ``$(…)`` would be run.
 

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from session_buddy.history.completion import RECENT, last_term, needed, offers
+from session_buddy.history.completion import RECENT, last_term, names_in, needed, offers
 from session_buddy.history.query import Query
 from session_buddy.server.web.routes import Asked, Given, route
 from session_buddy.server.words import QueryText
@@ -40,8 +40,8 @@ async def _complete(asked: Asked[CompleteWanted]) -> CompleteAnswer:
         fields, query = looked_at
         of_them = Query.parse(query, clock=answers.clock, limit=RECENT)
         found = await answers.sessions(of_them, fields)
-        names = [str(one[field]) for one in found["sessions"] for field in fields if one[field]]
-    fit, before = offers(term, list(dict.fromkeys(names))), typed.removesuffix(term)
+        names = names_in(found["sessions"], fields)
+    fit, before = offers(term, names), typed.removesuffix(term)
     values = len(fit) if any(one.tells for one in fit) else _MOST_VALUES
     return CompleteAnswer(
         completions=[Completion(query=f"{before}{one.text}", tells=one.tells) for one in fit[:values]]

@@ -76,7 +76,7 @@
       if (!before || say(before) !== say(one)) one.classList.add("new");
     }
     const sentence = $("sentence"), said = next.querySelector("#sentence");
-      if (sentence && said) {
+    if (sentence && said) {
       if (sentence.textContent !== said.textContent) sentence.textContent = said.textContent;
       said.replaceWith(sentence);
     }
